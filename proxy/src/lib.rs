@@ -1,0 +1,10 @@
+//! The edge: listeners, the path of a request, upstreams, and the configuration that drives them.
+
+pub mod config;
+pub mod message;
+pub mod reject;
+pub mod request;
+pub mod route;
+pub mod settings;
+pub mod tls;
+pub mod upstream;

@@ -1,0 +1,166 @@
+//! The request and the response as every step of the path sees them, whatever protocol carried them.
+//!
+//! `request` and everything below it know these types only; `http1` and `http2` translate at the two ends.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+use http_body::{Frame, SizeHint};
+
+use crate::upstream::upgrade::Upgraded;
+
+/// The protocol that one side of an exchange speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    Http10,
+    Http11,
+    Http2,
+}
+
+impl Protocol {
+    /// The name used in access logs (`HTTP/1.1`).
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Protocol::Http10 => "HTTP/1.0",
+            Protocol::Http11 => "HTTP/1.1",
+            Protocol::Http2 => "HTTP/2.0",
+        }
+    }
+}
+
+/// One request as the peer sent it, before normalisation.
+///
+/// `target` is the request target exactly as received: origin form (`/a?b`), absolute form, authority form or `*`.
+/// For HTTP/2 it is `:path`, and `authority` is `:authority`; on HTTP/1 `authority` is `None` and Host is in `headers`.
+pub struct Request {
+    pub method: Method,
+    pub target: Bytes,
+    pub authority: Option<Bytes>,
+    pub protocol: Protocol,
+    pub headers: HeaderMap,
+    pub body: Body,
+    /// What the client wants the connection to become, if it asked in the way its protocol has.
+    pub upgrade: Option<UpgradeRequest>,
+}
+
+/// A wish to leave HTTP on this exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpgradeRequest {
+    /// `Connection: upgrade` with `Upgrade: websocket` (RFC 9110 §7.8, RFC 6455), or extended CONNECT with
+    /// `:protocol = websocket` (RFC 8441).
+    WebSocket,
+}
+
+/// One answer on its way to the peer.
+pub struct Response {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Body,
+    /// Present only on an answer that switches protocols: the upstream half of the tunnel.
+    pub upgraded: Option<Upgraded>,
+}
+
+impl Response {
+    /// An answer with a body that is wholly known.
+    pub fn full(status: StatusCode, headers: HeaderMap, body: impl Into<Bytes>) -> Self {
+        Response { status, headers, body: Body::from(body.into()), upgraded: None }
+    }
+
+    /// An answer without a body.
+    pub fn empty(status: StatusCode) -> Self {
+        Response { status, headers: HeaderMap::new(), body: Body::Empty, upgraded: None }
+    }
+}
+
+/// A message body: a stream of data frames, then perhaps trailers. Never collected unless a policy demands it.
+#[derive(Default)]
+pub enum Body {
+    #[default]
+    Empty,
+    Full(Bytes),
+    /// Any streaming source: a peer's upload, an upstream's answer. Not `Send`: a body stays on its worker.
+    Stream(Pin<Box<dyn http_body::Body<Data = Bytes, Error = BodyError>>>),
+}
+
+/// Why a body ended before its time. The exchange is lost; the connection that carried the body is not re-used.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The peer that sends the body went away or broke the framing.
+    #[error("the sender ended the body early: {0}")]
+    Sender(std::sync::Arc<str>),
+    /// No byte moved for longer than the limit allows.
+    #[error("the body stalled")]
+    Stalled,
+    /// More bytes than the route allows.
+    #[error("the body is larger than {limit} bytes")]
+    TooLarge { limit: u64 },
+    /// The reading side gave up.
+    #[error("the receiver went away")]
+    Receiver,
+}
+
+impl Body {
+    /// True when no byte and no trailer can come any more.
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Body::Empty => true,
+            Body::Full(bytes) => bytes.is_empty(),
+            Body::Stream(stream) => stream.is_end_stream(),
+        }
+    }
+
+    /// The exact number of bytes to come, when it is known.
+    pub fn exact_length(&self) -> Option<u64> {
+        http_body::Body::size_hint(self).exact()
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        if bytes.is_empty() { Body::Empty } else { Body::Full(bytes) }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut *self {
+            Body::Empty => Poll::Ready(None),
+            Body::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                *self = Body::Empty;
+                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
+            }
+            Body::Stream(stream) => stream.as_mut().poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Body::Empty => SizeHint::with_exact(0),
+            Body::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Body::Stream(stream) => stream.size_hint(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Body {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Body::Empty => f.write_str("Body::Empty"),
+            Body::Full(bytes) => write!(f, "Body::Full({} bytes)", bytes.len()),
+            Body::Stream(_) => f.write_str("Body::Stream"),
+        }
+    }
+}

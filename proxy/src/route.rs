@@ -1,0 +1,225 @@
+//! A route: all that one matched request needs, compiled ahead of time.
+//!
+//! A request finds its `&Route` once, on its listener's table, and nothing is looked up by name after that. Values that
+//! outlive configuration (a backend's endpoints, its health) hang behind `Arc<Backend>`.
+
+pub mod host;
+pub mod matches;
+pub mod path;
+pub mod table;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode};
+use ipnet::IpNet;
+
+use crate::config::problem::ObjectRef;
+use crate::request::target::Scheme;
+use crate::upstream::Backend;
+
+/// Everything that one rule of one object decided about the requests that match it.
+#[derive(Debug)]
+pub struct Route {
+    /// The object and rule this came from; what `explain`, logs and metrics name.
+    pub origin: Origin,
+    /// Set when a rule that guards this route cannot be enforced: the route answers 503 and nothing else is tried.
+    pub refusal: Option<Refusal>,
+    pub action: Action,
+    /// What a client on plain HTTP is told: go to https on this port (`None`: serve plain HTTP too).
+    pub https_redirect: Option<HttpsRedirect>,
+    /// Strict-Transport-Security for answers over TLS.
+    pub hsts: Option<HeaderValue>,
+    pub cors: Option<Arc<Cors>>,
+    pub access: AddressRules,
+    pub limits: Limits,
+    pub timeouts: Timeouts,
+    pub retry: Retry,
+    pub request_headers: HeaderEdits,
+    pub response_headers: HeaderEdits,
+    pub rewrite: Rewrite,
+}
+
+/// Where a route was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    pub object: ObjectRef,
+    /// Index into `spec.rules`.
+    pub rule: usize,
+    /// `rules[].name`, or the path of an Ingress rule, for people.
+    pub name: Option<Arc<str>>,
+    /// The path pattern as it was written (`/api`, `^/v[0-9]+`); the length of a prefix also tells a rewrite what to cut.
+    pub path: PathPattern,
+}
+
+/// A path as a route matches it, over the normalised path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PathPattern {
+    /// The whole path, byte for byte.
+    Exact(Arc<str>),
+    /// By path element: `/abc` matches `/abc`, `/abc/` and `/abc/x`, never `/abcd`. Stored without trailing slash; `/` is `""`.
+    Prefix(Arc<str>),
+    /// Anchored at the start of the path.
+    Regex(RegexPattern),
+}
+
+/// Regexes compare by their text.
+#[derive(Clone, Debug)]
+pub struct RegexPattern(pub regex::bytes::Regex);
+
+impl PartialEq for RegexPattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+impl Eq for RegexPattern {}
+
+/// Why a route refuses every request, in words for the operator; visitors see only "not available".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Names the key or field and the mend.
+    pub message: Arc<str>,
+}
+
+/// What a route does once the request may pass.
+#[derive(Debug)]
+pub enum Action {
+    Forward(Vec<WeightedBackend>),
+    Redirect(Redirect),
+    /// Answers this status always: a backend reference that cannot be used (500), or no backend at all.
+    Status(StatusCode),
+}
+
+/// One share of a route's traffic.
+#[derive(Debug)]
+pub struct WeightedBackend {
+    /// Share = weight / sum of weights; 0 gets nothing.
+    pub weight: u32,
+    /// `Err`: the reference is invalid, and this share answers that status (Gateway API: 500).
+    pub backend: Result<Arc<Backend>, StatusCode>,
+    pub request_headers: HeaderEdits,
+    pub response_headers: HeaderEdits,
+}
+
+/// HTTPRoute `RequestRedirect`, or the redirect annotations of an Ingress.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redirect {
+    pub scheme: Option<Scheme>,
+    pub host: Option<Arc<str>>,
+    pub port: Option<u16>,
+    pub path: Option<PathRewrite>,
+    pub status: StatusCode,
+}
+
+/// Sends plain HTTP to https.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HttpsRedirect {
+    /// 308 by default; 301 where the operator asks for it.
+    pub status: StatusCode,
+    /// The port to name, `None` for 443.
+    pub port: Option<u16>,
+}
+
+/// How host and path change on the way upstream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rewrite {
+    pub host: Option<HeaderValue>,
+    pub path: Option<PathRewrite>,
+}
+
+/// A new path for the request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PathRewrite {
+    /// The whole path is replaced; the query stays.
+    Full(Arc<str>),
+    /// The matched prefix is replaced (Gateway API `ReplacePrefixMatch`).
+    Prefix(Arc<str>),
+    /// ingress-nginx `rewrite-target`: a template with `$1`… filled from the captures of this route's path expression.
+    Captures(Arc<str>),
+}
+
+/// Header changes, applied in the order set, add, remove.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeaderEdits {
+    pub set: Vec<(HeaderName, HeaderValue)>,
+    pub add: Vec<(HeaderName, HeaderValue)>,
+    pub remove: Vec<HeaderName>,
+}
+
+impl HeaderEdits {
+    pub fn is_empty(&self) -> bool {
+        self.set.is_empty() && self.add.is_empty() && self.remove.is_empty()
+    }
+}
+
+/// Which client addresses may enter. Deny wins over allow; an empty allow list lets everyone in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AddressRules {
+    pub allow: Vec<IpNet>,
+    pub deny: Vec<IpNet>,
+}
+
+/// Bounds of one request on this route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest request body in bytes; `None`: no bound.
+    pub body_bytes_max: Option<u64>,
+}
+
+/// How long each part of an exchange may take. `None` where the default of the upstream holds, zero switches off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Over everything, retries included (HTTPRoute `timeouts.request`): 504.
+    pub request: Option<Duration>,
+    /// Over one try (HTTPRoute `timeouts.backendRequest`): 504.
+    pub backend_request: Option<Duration>,
+    pub connect: Option<Duration>,
+    /// Between two reads from the upstream.
+    pub read: Option<Duration>,
+    /// Between two writes to the upstream.
+    pub send: Option<Duration>,
+}
+
+/// When a failed try is repeated, besides the failures that are always safe to repeat.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Retry {
+    /// Tries after the first; `None`: the default (1, safe failures only), `Some(0)`: never.
+    pub attempts: Option<u32>,
+    /// Status codes of the backend that count as failure.
+    pub codes: Vec<StatusCode>,
+    /// The pause before a retry.
+    pub backoff: Option<Duration>,
+}
+
+/// Cross-origin rules (Fetch standard; HTTPRoute filter `CORS`, GEP-1767).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cors {
+    pub origins: Vec<OriginPattern>,
+    pub methods: Vec<http::Method>,
+    /// `*` as a method.
+    pub any_method: bool,
+    pub headers: Vec<HeaderName>,
+    /// `*` as a header name.
+    pub any_header: bool,
+    pub expose: Vec<HeaderName>,
+    pub any_expose: bool,
+    pub credentials: bool,
+    /// Seconds; `None` leaves the header out.
+    pub max_age: Option<u32>,
+}
+
+/// One allowed origin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OriginPattern {
+    Any,
+    /// `https://app.example.com`, compared byte for byte.
+    Exact(Bytes),
+    /// `https://*.example.com`: scheme, one or more labels, suffix with its leading dot, port if written.
+    Wildcard {
+        scheme: Bytes,
+        suffix: Bytes,
+        port: Option<u16>,
+    },
+}

@@ -1,0 +1,140 @@
+//! Upstreams: a backend's endpoints, and the way a request reaches one of them.
+
+pub mod upgrade;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+/// A Service's live state, shared by every worker and kept across configuration changes.
+///
+/// Made once for a [`BackendKey`]; configuration publishes endpoints into it, and nothing else of it ever changes.
+#[derive(Debug)]
+pub struct Backend {
+    pub key: BackendKey,
+    endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
+}
+
+impl Backend {
+    /// A backend without endpoints.
+    pub fn new(key: BackendKey) -> Self {
+        Backend { key, endpoints: ArcSwap::from_pointee(Vec::new()) }
+    }
+
+    /// The endpoints as last published.
+    pub fn endpoints(&self) -> arc_swap::Guard<Arc<Vec<Arc<Endpoint>>>> {
+        self.endpoints.load()
+    }
+
+    /// Replaces the endpoints. Those whose address stays keep their identity, and with it their health and connections.
+    /// Returns false, and changes nothing, when the list is the same.
+    pub fn publish(&self, specs: &[EndpointSpec]) -> bool {
+        let old = self.endpoints.load();
+        if old.len() == specs.len() && old.iter().zip(specs).all(|(endpoint, spec)| endpoint.spec == *spec) {
+            return false;
+        }
+        let new = specs
+            .iter()
+            .map(|spec| {
+                old.iter()
+                    .find(|endpoint| endpoint.spec == *spec)
+                    .cloned()
+                    .unwrap_or_else(|| Arc::new(Endpoint::new(spec.clone())))
+            })
+            .collect();
+        self.endpoints.store(Arc::new(new));
+        true
+    }
+}
+
+/// What makes two references the same backend: the same port of the same Service, spoken to in the same way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct BackendKey {
+    pub namespace: Arc<str>,
+    pub service: Arc<str>,
+    /// The Service's port number.
+    pub port: u16,
+    pub protocol: BackendProtocol,
+    pub tls: Option<Arc<BackendTls>>,
+    pub balance: Balance,
+}
+
+/// What an endpoint is spoken to in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum BackendProtocol {
+    #[default]
+    Http1,
+    /// HTTP/2 with prior knowledge; over TLS, by ALPN.
+    Http2,
+}
+
+/// TLS towards a backend.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct BackendTls {
+    /// SNI, and the name that the certificate must carry. `None`: the Service's own name (`web.shop.svc`).
+    pub server_name: Option<Arc<str>>,
+    pub verify: Verify,
+}
+
+/// Whose certificates a TLS backend may show.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Verify {
+    /// Signed by an authority that the system trusts.
+    System,
+    /// Signed by one of these (PEM).
+    Authority(Arc<[u8]>),
+    /// Anything: encrypted, not authenticated (ingress-nginx's default for `backend-protocol: HTTPS`).
+    Nothing,
+}
+
+/// How an endpoint is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Balance {
+    /// Two random candidates, the one with less expected latency.
+    #[default]
+    PowerOfTwo,
+    RoundRobin,
+}
+
+/// One address behind a Service, as configuration knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct EndpointSpec {
+    pub address: EndpointAddress,
+    /// True when the topology hints or `trafficDistribution` make this one near; far ones serve only when no near one can.
+    pub local: bool,
+}
+
+/// Where an endpoint is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum EndpointAddress {
+    Socket(SocketAddr),
+    /// An ExternalName: resolved when connecting, and again when its TTL is over.
+    Name(Arc<str>, u16),
+}
+
+/// One address behind a Service, with what has been learnt about it.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Unique in this process; pools are keyed by it.
+    pub id: u64,
+    pub spec: EndpointSpec,
+    pub health: health::Health,
+}
+
+pub mod health;
+
+impl Endpoint {
+    fn new(spec: EndpointSpec) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Endpoint { id: NEXT.fetch_add(1, Ordering::Relaxed), spec, health: health::Health::default() }
+    }
+}
+
+/// The defaults for every backend; a route may set its own.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub const RESPONSE_HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+pub const READ_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+pub const RESPONSE_HEAD_BYTES_MAX: usize = 64 << 10;

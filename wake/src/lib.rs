@@ -1,0 +1,1 @@
+//! Workloads that sleep and wake. This crate knows neither HTTP nor the cluster.

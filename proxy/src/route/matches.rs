@@ -77,10 +77,10 @@ fn full_name(object: &ObjectRef) -> impl Iterator<Item = u8> + '_ {
 
 /// What a request must have besides its path; all of it must hold. Cheap to clone; the default matches every request and
 /// costs nothing.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Conditions(Option<Arc<Parts>>);
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Parts {
     method: Option<Method>,
     headers: Box<[HeaderMatch]>,

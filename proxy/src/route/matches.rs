@@ -283,8 +283,8 @@ fn first_of_each<T, K: PartialEq>(entries: Vec<T>, key: impl Fn(&T) -> &K) -> Bo
 
 fn joined<'a>(values: impl Iterator<Item = &'a HeaderValue>) -> SmallVec<[u8; VALUE_INLINE_BYTES]> {
     let mut all = SmallVec::new();
-    for value in values {
-        if !all.is_empty() {
+    for (at, value) in values.enumerate() {
+        if at > 0 {
             all.extend_from_slice(b", ");
         }
         all.extend_from_slice(value.as_bytes());

@@ -23,7 +23,10 @@ fn query_regex(name: &str, text: &str) -> QueryMatch {
     QueryMatch { name: name.as_bytes().into(), value: ValueMatch::Regex(RegexPattern::value(text).unwrap()) }
 }
 
-fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
+/// Names and values of header lines.
+type Lines = &'static [(&'static str, &'static str)];
+
+fn headers(lines: Lines) -> HeaderMap {
     lines
         .iter()
         .map(|(name, value)| {
@@ -45,7 +48,7 @@ fn a_method_matches_itself_only() {
 
 #[test]
 fn headers_match() {
-    let cases: [(HeaderMatch, &[(&str, &str)], bool); 13] = [
+    let cases: [(HeaderMatch, Lines, bool); 13] = [
         (header("x-a", "1"), &[("x-a", "1")], true),
         (header("x-a", "1"), &[("x-a", "2")], false),
         (header("x-a", "1"), &[("x-a", "11")], false),

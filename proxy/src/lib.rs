@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod http1;
+pub mod listen;
 pub mod message;
 pub mod reject;
 pub mod request;

@@ -180,13 +180,17 @@ impl Target {
         // RFC 9112 §3.2 wants Host on HTTP/1.1 even beside an absolute target; only `:authority` replaces it.
         let host = match (authority, host) {
             (None, None) => return Err(TargetError::HostMissing),
-            (Some(first), None) | (None, Some(first)) => host::parse_authority(first)?,
+            (Some(first), None) | (None, Some(first)) => HostName::parse_authority(first)?,
             (Some(first), Some(second)) => agreeing(first, second, scheme)?,
         };
         let (host, port) = match in_target {
             Some(written) => {
-                let written = host::parse_authority(&written)?;
-                if same_authority(&written, &host, scheme) { host } else { return Err(TargetError::HostDiffers) }
+                let written = HostName::parse_authority(&written)?;
+                if same_authority(&written, &host, scheme) {
+                    host
+                } else {
+                    return Err(TargetError::HostDiffers);
+                }
             }
             None => host,
         };
@@ -220,7 +224,9 @@ impl Target {
         let host = self.host.as_bytes();
         match (original, self.port) {
             (Some(original), None) if original.as_bytes() == host => original.clone(),
-            (Some(original), Some(port)) if is_host_with_port(original.as_bytes(), host, port) => original.clone(),
+            (Some(original), Some(port)) if is_host_with_port(original.as_bytes(), host, port) => {
+                original.clone()
+            }
             (_, None) => header_value(host),
             (_, Some(port)) => header_value(format!("{}:{port}", self.host.as_str()).as_bytes()),
         }
@@ -238,7 +244,9 @@ fn single_host(headers: &HeaderMap) -> Result<Option<&HeaderValue>, TargetError>
 fn split_absolute(method: &Method, raw: &Bytes) -> Result<(Option<Bytes>, Bytes), TargetError> {
     let start = ["http://", "https://"]
         .iter()
-        .find(|scheme| raw.get(..scheme.len()).is_some_and(|head| head.eq_ignore_ascii_case(scheme.as_bytes())))
+        .find(|scheme| {
+            raw.get(..scheme.len()).is_some_and(|head| head.eq_ignore_ascii_case(scheme.as_bytes()))
+        })
         .map(|scheme| scheme.len())
         .ok_or(TargetError::Form)?;
     let rest = raw.slice(start..);
@@ -254,13 +262,9 @@ fn split_absolute(method: &Method, raw: &Bytes) -> Result<(Option<Bytes>, Bytes)
     Ok((Some(authority), path))
 }
 
-fn agreeing(
-    authority: &[u8],
-    host: &[u8],
-    scheme: Scheme,
-) -> Result<(HostName, Option<u16>), TargetError> {
-    let first = host::parse_authority(authority)?;
-    if authority != host && !same_authority(&first, &host::parse_authority(host)?, scheme) {
+fn agreeing(authority: &[u8], host: &[u8], scheme: Scheme) -> Result<(HostName, Option<u16>), TargetError> {
+    let first = HostName::parse_authority(authority)?;
+    if authority != host && !same_authority(&first, &HostName::parse_authority(host)?, scheme) {
         return Err(TargetError::HostDiffers);
     }
     Ok(first)

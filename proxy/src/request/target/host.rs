@@ -26,6 +26,14 @@ impl HostName {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// Reads `host` or `host:port` (RFC 3986 §3.2) without user information.
+    ///
+    /// Stricter than the grammar: letters, digits, `-`, `_` and `.` only, labels of 1 to 63 bytes, 253 in all, and a
+    /// port from 1 to 65535 with at least one digit.
+    pub fn parse_authority(raw: &[u8]) -> Result<(HostName, Option<u16>), TargetError> {
+        parse_authority(raw)
+    }
 }
 
 impl fmt::Display for HostName {
@@ -46,11 +54,7 @@ impl AsRef<[u8]> for HostName {
     }
 }
 
-/// Reads `host` or `host:port` (RFC 3986 §3.2) without user information.
-///
-/// Stricter than the grammar: letters, digits, `-`, `_` and `.` only, labels of 1 to 63 bytes, 253 in all, and a port
-/// from 1 to 65535 with at least one digit.
-pub(super) fn parse_authority(raw: &[u8]) -> Result<(HostName, Option<u16>), TargetError> {
+fn parse_authority(raw: &[u8]) -> Result<(HostName, Option<u16>), TargetError> {
     if raw.len() > AUTHORITY_BYTES_MAX {
         return Err(TargetError::HostInvalid);
     }
@@ -94,10 +98,8 @@ fn parse_name(raw: &[u8]) -> Result<HostName, TargetError> {
 }
 
 fn parse_ipv6(raw: &[u8]) -> Result<HostName, TargetError> {
-    let address: Ipv6Addr = std::str::from_utf8(raw)
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .ok_or(TargetError::HostInvalid)?;
+    let address: Ipv6Addr =
+        std::str::from_utf8(raw).ok().and_then(|text| text.parse().ok()).ok_or(TargetError::HostInvalid)?;
     Ok(HostName(SmallVec::from_slice(format!("[{address}]").as_bytes())))
 }
 

@@ -160,7 +160,9 @@ fn push_segment(segment: &[u8], encoded_slash: EncodedSlash, out: &mut Vec<u8>) 
             Class::Encode => push_encoded(*byte, out),
             Class::Plain | Class::Slash => out.push(*byte),
             // `scan` ended or refused at these.
-            Class::Question | Class::Backslash | Class::Hash | Class::Refused => return Err(TargetError::Byte),
+            Class::Question | Class::Backslash | Class::Hash | Class::Refused => {
+                return Err(TargetError::Byte);
+            }
         }
     }
     Ok(())

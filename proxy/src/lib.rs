@@ -10,3 +10,4 @@ pub mod route;
 pub mod settings;
 pub mod tls;
 pub mod upstream;
+pub mod yaml;

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use h2::server::{Builder, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
 use http::header::{CONTENT_LENGTH, DATE, HOST};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
 
 use crate::connection::Client;
@@ -125,7 +125,6 @@ async fn answer_stream(
     if is_head {
         body = Body::Empty;
     }
-    record.head_sent();
     match respond.send_response(head, body.is_empty()) {
         Ok(_) if body.is_empty() => record.finish_complete(),
         Ok(stream) => match send(worker, body, stream, &mut record).await {

@@ -30,7 +30,7 @@ use crate::route::{Action, Route};
 use crate::worker::Worker;
 
 use forward::forward;
-use forwarded::{ClientView, ForwardedRules, RequestId, set_forwarded};
+use forwarded::{ClientView, PeerTrust, ForwardedRules, set_forwarded};
 use record::Record;
 use sanitize::{Underscores, sanitize, sanitize_response};
 use target::{EncodedSlash, Scheme, Target};
@@ -69,7 +69,7 @@ async fn respond(
     // What the peer says about the client is read, then everything that only the edge may say is removed.
     let view = ClientView::of(&client.peer, &request.headers, &served.trusted);
     let sanitized = sanitize(&mut request.headers, client.peer.trust, Underscores::Drop);
-    if sanitized.untrusted_forwarding && !client.reported.replace(true) {
+    if sanitized.forwarding && client.peer.trust == PeerTrust::Untrusted && !client.reported.replace(true) {
         worker.metrics.untrusted_forwarding(client.peer.address);
     }
     record.client(&view);
@@ -163,7 +163,7 @@ fn redirect_early(route: &Route, target: &Target, request: &Request) -> Option<R
 }
 
 fn refuse(worker: &Worker, reject: &Reject, format: Format, record: &mut Record) -> Response {
-    record.refused(worker, reject);
+    record.refused(reject);
     let settings = worker.settings();
     reject.into_response(&PageContext {
         format,

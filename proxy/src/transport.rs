@@ -158,26 +158,30 @@ pub(crate) struct Outbox {
     pub(crate) bytes: Vec<u8>,
     written: usize,
     large: Bytes,
+    /// What stands behind `large`.
+    tail: &'static [u8],
 }
 
 impl Outbox {
     /// Nothing is left to write.
     pub(crate) fn is_empty(&self) -> bool {
-        self.bytes.is_empty() && self.large.is_empty()
+        self.bytes.is_empty() && self.large.is_empty() && self.tail.is_empty()
     }
 
     /// More may be appended: not much is waiting, and no large slice, which has to be the last.
     pub(crate) fn is_open(&self) -> bool {
-        self.large.is_empty() && self.bytes.len() < GATHER_BYTES
+        self.large.is_empty() && self.tail.is_empty() && self.bytes.len() < GATHER_BYTES
     }
 
-    /// Appends data, by copy when it is small. Only while the outbox is open.
-    pub(crate) fn push(&mut self, data: Bytes) {
+    /// Appends data and what stands behind it, by copy when the data is small. Only while the outbox is open.
+    pub(crate) fn push(&mut self, data: Bytes, tail: &'static [u8]) {
         debug_assert!(self.is_open());
         if data.len() <= COPY_BYTES_MAX {
             self.bytes.extend_from_slice(&data);
+            self.bytes.extend_from_slice(tail);
         } else {
             self.large = data;
+            self.tail = tail;
         }
     }
 
@@ -189,11 +193,12 @@ impl Outbox {
         moved: &mut usize,
     ) -> Poll<io::Result<()>> {
         while !self.is_empty() {
-            let parts = [io::IoSlice::new(&self.bytes[self.written..]), io::IoSlice::new(&self.large)];
-            let written = match (parts[0].is_empty(), parts[1].is_empty()) {
-                (false, false) => Pin::new(&mut *transport).poll_write_vectored(cx, &parts),
-                (false, true) => Pin::new(&mut *transport).poll_write(cx, &parts[0]),
-                (true, _) => Pin::new(&mut *transport).poll_write(cx, &parts[1]),
+            let gathered = &self.bytes[self.written..];
+            let written = if self.large.is_empty() && self.tail.is_empty() {
+                Pin::new(&mut *transport).poll_write(cx, gathered)
+            } else {
+                let parts = [gathered, &self.large, self.tail].map(io::IoSlice::new);
+                Pin::new(&mut *transport).poll_write_vectored(cx, &parts)
             };
             let written = std::task::ready!(written)?;
             if written == 0 {
@@ -208,7 +213,9 @@ impl Outbox {
     fn advance(&mut self, written: usize) {
         let of_bytes = written.min(self.bytes.len() - self.written);
         self.written += of_bytes;
-        self.large.advance(written - of_bytes);
+        let of_large = (written - of_bytes).min(self.large.len());
+        self.large.advance(of_large);
+        self.tail = &self.tail[written - of_bytes - of_large..];
         if self.written == self.bytes.len() {
             self.bytes.clear();
             self.written = 0;

@@ -137,7 +137,7 @@ fn serve(runtime: &LocalRuntime, start: Start) {
         access,
         current: RefCell::new(Rc::new(Current::new(snapshot, graveyard.clone()))),
         graveyard,
-        date: RefCell::new(DateCache::new(SystemTime::now())),
+        date: RefCell::new(DateCache::default()),
         draining: Cell::new(false),
         connections: Cell::new(0),
         handshakes: Cell::new(0),

@@ -25,7 +25,7 @@ use crate::transport::{Outbox, Transport};
 use crate::upstream::upgrade::Upgraded;
 use crate::worker::Worker;
 use crate::worker::clock::Watch;
-use crate::worker::peer::Peer;
+use crate::connection::Client;
 
 /// Room for one read from a client.
 const READ_BYTES: usize = 8 << 10;
@@ -47,7 +47,7 @@ pub(crate) enum End {
 }
 
 /// Serves requests until the connection ends.
-pub(crate) async fn serve(worker: &Rc<Worker>, peer: &Rc<Peer>, transport: Transport) -> End {
+pub(crate) async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, transport: Transport) -> End {
     let link = Rc::new(Link::new(Rc::clone(worker), transport));
     let mut served = 0;
     loop {
@@ -55,7 +55,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, peer: &Rc<Peer>, transport: Trans
             break;
         }
         // Boxed, so that a parked connection does not carry the room for a request.
-        match Box::pin(serve_busy(worker, peer, &link, &mut served)).await {
+        match Box::pin(serve_busy(worker, client, &link, &mut served)).await {
             Next::Park => {}
             Next::Close => break,
             Next::Tunnel(upgraded, record) => {
@@ -85,15 +85,15 @@ enum Next {
 }
 
 /// Serves requests as long as the next one is there already.
-async fn serve_busy(worker: &Rc<Worker>, peer: &Rc<Peer>, link: &Rc<Link>, served: &mut u64) -> Next {
+async fn serve_busy(worker: &Rc<Worker>, client: &Rc<Client>, link: &Rc<Link>, served: &mut u64) -> Next {
     loop {
-        let head = match link.read_head(peer, *served == 0).await {
+        let head = match link.read_head(client, *served == 0).await {
             Ok(Start::Request(head)) => head,
             Ok(Start::Http2) => return Next::Http2,
             Ok(Start::Nothing) => return Next::Close,
             Err(reject) => {
                 // Where the next request would start is unknown, so this answer is the last.
-                let (response, record) = request::answer_unreadable(worker, peer, reject);
+                let (response, record) = request::answer_unreadable(worker, client, reject);
                 link.respond(&Method::GET, Protocol::Http11, response, Disposition::Close, record).await;
                 return Next::Close;
             }
@@ -102,7 +102,7 @@ async fn serve_busy(worker: &Rc<Worker>, peer: &Rc<Peer>, link: &Rc<Link>, serve
         let (method, protocol) = (head.method.clone(), head.protocol);
         let wants_more = head.keep_alive && *served < worker.settings().limits.requests_per_connection;
         let request = link.begin(head);
-        let Some((mut response, mut record)) = link.exchange(peer, request).await else { return Next::Close };
+        let Some((mut response, mut record)) = link.exchange(client, request).await else { return Next::Close };
         if let Some(upgraded) = response.upgraded.take() {
             link.outbox().bytes.clear();
             let framing = ResponseFraming::plan(protocol, &method, response.status, None, Disposition::Upgrade);
@@ -112,8 +112,7 @@ async fn serve_busy(worker: &Rc<Worker>, peer: &Rc<Peer>, link: &Rc<Link>, serve
                 Err(_) => Next::Close,
             };
         }
-        record.head_sent();
-        let keep = wants_more && !worker.is_draining() && !peer.is_old(worker) && !record.closes_connection();
+        let keep = wants_more && !worker.is_draining() && !client.is_old(worker) && !record.closes_connection();
         let wish = if keep { Disposition::KeepAlive } else { Disposition::Close };
         if link.respond(&method, protocol, response, wish, record).await != Disposition::KeepAlive
             || !link.drain().await
@@ -214,18 +213,18 @@ impl Link {
     }
 
     /// Reads the head of the next request.
-    async fn read_head(&self, peer: &Peer, first: bool) -> Result<Start, Reject> {
+    async fn read_head(&self, client: &Client, first: bool) -> Result<Start, Reject> {
         let worker = &self.worker;
         self.watch.arm(&worker.clock, worker.settings().timeouts.headers);
         let outcome = std::future::poll_fn(|cx| {
             let mut input = self.input.borrow_mut();
             loop {
                 let Input { buffer, scan, .. } = &mut *input;
-                if first && peer.tls.is_none() && could_be_http2(buffer) {
+                if first && client.tls.is_none() && could_be_http2(buffer) {
                     if buffer.len() >= HTTP2_PREFACE.len() {
                         return Poll::Ready(Ok(Start::Http2));
                     }
-                } else if let Some(head) = head::parse_request(buffer, scan, &peer.head_limits)? {
+                } else if let Some(head) = head::parse_request(buffer, scan, &client.head_limits)? {
                     return Poll::Ready(Ok(Start::Request(Box::new(head))));
                 }
                 match input.poll_fill(&mut self.transport.borrow_mut(), cx) {
@@ -235,7 +234,7 @@ impl Link {
                     Poll::Ready(Err(_)) => return Poll::Ready(Ok(Start::Nothing)),
                     Poll::Pending if self.watch.poll_expired(&worker.clock, cx) => {
                         let silent = input.buffer.is_empty();
-                        return Poll::Ready(if silent { Ok(Start::Nothing) } else { Err(Reject::RequestTimeout) });
+                        return Poll::Ready(if silent { Ok(Start::Nothing) } else { Err(Reject::HeadTimeout) });
                     }
                     Poll::Pending => return Poll::Pending,
                 }
@@ -267,9 +266,9 @@ impl Link {
     }
 
     /// Runs the path of one request. `None` when the client went away before there was an answer.
-    async fn exchange(&self, peer: &Rc<Peer>, request: Request) -> Option<(Response, Record)> {
+    async fn exchange(&self, client: &Rc<Client>, request: Request) -> Option<(Response, Record)> {
         let interim_allowed = request.protocol == Protocol::Http11;
-        let mut answer = pin!(request::answer(&self.worker, peer, request));
+        let mut answer = pin!(request::answer(&self.worker, client, request));
         std::future::poll_fn(|cx| {
             let answered = answer.as_mut().poll(cx);
             for (status, headers) in self.interim.take() {
@@ -533,8 +532,10 @@ impl Sending {
                 self.ended = true;
             }
             Some(Ok(data)) => {
-                self.encoder.before(data.len(), &mut outbox.bytes).map_err(overrun)?;
-                outbox.push(data);
+                if !data.is_empty() {
+                    self.encoder.prefix(data.len(), &mut outbox.bytes).map_err(overrun)?;
+                    outbox.push(data, self.encoder.suffix());
+                }
             }
             Some(Err(frame)) => {
                 let trailers = frame.into_trailers().unwrap_or_default();

@@ -14,7 +14,7 @@ use crate::connection::Client;
 use crate::message::{BodyError, Protocol, Request, Response};
 use crate::reject::Reject;
 use crate::route::Route;
-use crate::upstream::{Backend, Endpoint};
+use crate::upstream::Endpoint;
 use crate::worker::Worker;
 
 /// One request from its head to the last byte of its answer. Dropped without having been finished, it says that the client
@@ -54,13 +54,11 @@ pub(crate) enum End {
 
 impl Record {
     pub(crate) fn begin(worker: &Rc<Worker>, client: &Rc<Client>, request: &Request) -> Self {
-        Record {
-            method: request.method.clone(),
-            protocol: request.protocol,
-            user_agent: None,
-            bytes_in: request.body.exact_length().unwrap_or(0),
-            ..Record::unreadable(worker, client)
-        }
+        let mut record = Record::unreadable(worker, client);
+        record.method = request.method.clone();
+        record.protocol = request.protocol;
+        record.bytes_in = request.body.exact_length().unwrap_or(0);
+        record
     }
 
     /// For a request whose head could not be read.

@@ -6,27 +6,26 @@
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
-use tokio::io::AsyncWrite;
 
 use super::pool::{CONNECTION_AGE_MAX, IDLE_TIMEOUT, InFlight, Pool};
 use super::upgrade::Upgraded;
-use crate::http1::body::{Decoded, Decoder, Encoder};
-use crate::http1::head::{self, BodyLength, HeadError, HeadLimits};
+use crate::http1::body::{BodyLimits, Decoded, Decoder, Encoder};
+use crate::http1::head::{self, BodyLength, Disposition, HeadError, HeadLimits, Scan};
 use crate::message::{Body, BodyError, Interim, Response};
-use crate::transport::Transport;
+use crate::request::forward::is_open_ended;
+use crate::request::sanitize::sanitize_response;
+use crate::transport::{Outbox, Transport};
 use crate::worker::Worker;
 use crate::worker::clock::Watch;
 
 /// Room made for one read. Small answers fit whole; large ones take several reads of it.
 const READ_BYTES: usize = 16 << 10;
-/// Upload bytes gathered before they are written.
-const WRITE_BYTES: usize = 16 << 10;
 /// Informational answers one upstream may send before its final one.
 const INTERIM_MAX: usize = 16;
 
@@ -138,10 +137,14 @@ pub(crate) async fn send(
     patience: Patience,
     in_flight: InFlight,
 ) -> Result<Response, Failure> {
-    let length = outgoing_length(outgoing.method, &body);
+    let length = outgoing_length(&body);
     let mut upload = Upload::new(body, length);
-    head::write_request_head(&mut upload.out, outgoing.method, outgoing.target, outgoing.headers, length, outgoing.websocket);
+    let disposition = if outgoing.websocket { Disposition::Upgrade } else { Disposition::KeepAlive };
+    let Outgoing { method, target, headers, .. } = outgoing;
+    head::write_request_head(&mut upload.out.bytes, method, target, headers, length, disposition)
+        .map_err(|_| Failure::Protocol("the target cannot be written"))?;
     connection.watch.arm(&worker.clock, patience.head);
+    let mut scan = Scan::default();
     let mut interims = 0;
     let head = std::future::poll_fn(|cx| {
         let moved = upload.poll(&mut connection.transport, cx)?;
@@ -149,7 +152,7 @@ pub(crate) async fn send(
             connection.watch.arm(&worker.clock, patience.head);
         }
         loop {
-            match head::parse_response(&mut connection.buffer, outgoing.method, &HeadLimits::RESPONSE) {
+            match head::parse_response(&mut connection.buffer, &mut scan, outgoing.method, &HeadLimits::RESPONSE) {
                 Err(error) => return Poll::Ready(Err(Failure::from(error))),
                 Ok(Some(head)) if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS => {
                     interims += 1;
@@ -158,7 +161,9 @@ pub(crate) async fn send(
                     }
                     // The client's own expectation of 100 is met when its body is first read.
                     if head.status != StatusCode::CONTINUE {
-                        interim.push(head.status, head.headers);
+                        let mut headers = head.headers;
+                        sanitize_response(&mut headers);
+                        interim.push(head.status, headers);
                     }
                 }
                 Ok(Some(head)) => return Poll::Ready(Ok(head)),
@@ -197,17 +202,18 @@ pub(crate) async fn send(
         }
         body
     } else {
-        connection.watch.arm(&worker.clock, patience.read);
+        let read_limit = if is_open_ended(&head.headers) { Duration::ZERO } else { patience.read };
+        connection.watch.arm(&worker.clock, read_limit);
         Body::Stream(Box::pin(ResponseBody {
             connection: Some(connection),
             upload,
-            decoder: Decoder::new(head.length),
+            decoder: Decoder::new(head.length, BodyLimits::default()),
             remaining: match head.length {
                 BodyLength::Exact(length) => Some(length),
                 _ => None,
             },
             keep_alive: head.keep_alive,
-            read_limit: patience.read,
+            read_limit,
             worker: Rc::clone(worker),
             pool: Rc::clone(pool),
             _in_flight: in_flight,
@@ -216,10 +222,8 @@ pub(crate) async fn send(
     Ok(Response { status: head.status, headers: head.headers, body, upgraded: None })
 }
 
-/// The framing of a request: no body where there is none and none is expected (RFC 9110 §8.6).
-fn outgoing_length(method: &Method, body: &Body) -> BodyLength {
+fn outgoing_length(body: &Body) -> BodyLength {
     match body.exact_length() {
-        Some(0) if matches!(*method, Method::POST | Method::PUT | Method::PATCH) => BodyLength::Exact(0),
         Some(0) => BodyLength::None,
         Some(length) => BodyLength::Exact(length),
         None => BodyLength::Chunked,
@@ -242,7 +246,7 @@ fn whole_body(connection: &mut Connection, length: BodyLength, upload: &Upload) 
 
 /// The request on its way out: bytes ready to be written, and the body they come from.
 struct Upload {
-    out: BytesMut,
+    out: Outbox,
     body: Body,
     encoder: Encoder,
     /// All frames were encoded.
@@ -254,7 +258,7 @@ struct Upload {
 impl Upload {
     fn new(body: Body, length: BodyLength) -> Self {
         let encoded = body.is_empty();
-        Upload { out: BytesMut::with_capacity(1024), body, encoder: Encoder::new(length), encoded, broken: false }
+        Upload { out: Outbox::default(), body, encoder: Encoder::new(length), encoded, broken: false }
     }
 
     /// Every byte was handed to the transport.
@@ -265,47 +269,43 @@ impl Upload {
     /// Moves what can be moved. True when bytes moved; an error is the client's. A transport that no longer takes bytes is
     /// not an error here: the upstream may have answered already, and the reading side will tell.
     fn poll(&mut self, transport: &mut Transport, cx: &mut Context<'_>) -> Result<bool, Failure> {
-        let mut moved = false;
-        loop {
-            while !self.encoded && !self.broken && self.out.len() < WRITE_BYTES {
+        let mut moved = 0;
+        while !self.broken {
+            while !self.encoded && self.out.is_open() {
                 match Pin::new(&mut self.body).poll_frame(cx) {
                     Poll::Pending => break,
                     Poll::Ready(frame) => self.encode(frame)?,
                 }
             }
-            if self.broken || self.out.is_empty() {
+            if self.out.is_empty() {
                 break;
             }
-            match Pin::new(&mut *transport).poll_write(cx, &self.out) {
+            match self.out.poll_write(transport, cx, &mut moved) {
                 Poll::Pending => break,
-                Poll::Ready(Ok(written)) if written > 0 => {
-                    self.out.advance(written);
-                    moved = true;
-                }
-                Poll::Ready(_) => self.broken = true,
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => self.broken = true,
             }
         }
-        if moved && let Poll::Ready(Err(_)) = Pin::new(transport).poll_flush(cx) {
-            self.broken = true;
-        }
-        Ok(moved)
+        Ok(moved > 0)
     }
 
     fn encode(&mut self, frame: Option<Result<Frame<Bytes>, BodyError>>) -> Result<(), Failure> {
         let overrun = |_| Failure::Upload(BodyError::Sender("its length is not the announced one".into()));
-        match frame.transpose().map_err(Failure::Upload)? {
+        match frame.transpose().map_err(Failure::Upload)?.map(Frame::into_data) {
             None => {
-                self.encoder.finish(None, &mut self.out).map_err(overrun)?;
+                self.encoder.finish(None, &mut self.out.bytes).map_err(overrun)?;
                 self.encoded = true;
             }
-            Some(frame) => match frame.into_data() {
-                Ok(data) => self.encoder.data(&data, &mut self.out).map_err(overrun)?,
-                Err(frame) => {
-                    let trailers = frame.into_trailers().unwrap_or_default();
-                    self.encoder.finish(Some(&trailers), &mut self.out).map_err(overrun)?;
-                    self.encoded = true;
-                }
-            },
+            Some(Ok(data)) if data.is_empty() => {}
+            Some(Ok(data)) => {
+                self.encoder.prefix(data.len(), &mut self.out.bytes).map_err(overrun)?;
+                self.out.push(data, self.encoder.suffix());
+            }
+            Some(Err(frame)) => {
+                let trailers = frame.into_trailers().unwrap_or_default();
+                self.encoder.finish(Some(&trailers), &mut self.out.bytes).map_err(overrun)?;
+                self.encoded = true;
+            }
         }
         Ok(())
     }

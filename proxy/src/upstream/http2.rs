@@ -17,6 +17,8 @@ use tokio::task::JoinHandle;
 use super::exchange::{Failure, Outgoing, Patience};
 use super::pool::{CONNECTION_AGE_MAX, IDLE_TIMEOUT, InFlight, Pool};
 use crate::message::{Body, BodyError, Interim, Response};
+use crate::request::forward::is_open_ended;
+use crate::request::sanitize::sanitize_response;
 use crate::transport::Transport;
 use crate::worker::Worker;
 use crate::worker::clock::Watch;
@@ -116,7 +118,9 @@ pub(crate) async fn send(
         while let Poll::Ready(Some(Ok(informational))) = answer.poll_informational(cx) {
             let (parts, ()) = informational.into_parts();
             if parts.status != StatusCode::CONTINUE {
-                interim.push(parts.status, parts.headers);
+                let mut headers = parts.headers;
+                sanitize_response(&mut headers);
+                interim.push(parts.status, headers);
             }
         }
         if let Poll::Ready(head) = Pin::new(&mut answer).poll(cx) {
@@ -130,7 +134,8 @@ pub(crate) async fn send(
     .await?;
 
     let (parts, receive) = head.into_parts();
-    watch.arm(&worker.clock, patience.read);
+    let read_limit = if is_open_ended(&parts.headers) { Duration::ZERO } else { patience.read };
+    watch.arm(&worker.clock, read_limit);
     let body = if receive.is_end_stream() {
         Body::Empty
     } else {
@@ -138,7 +143,7 @@ pub(crate) async fn send(
             receive,
             data_ended: false,
             watch,
-            read_limit: patience.read,
+            read_limit,
             worker: Rc::clone(worker),
             _upload: upload,
             _stream: stream,

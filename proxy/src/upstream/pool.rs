@@ -36,7 +36,7 @@ pub(crate) struct Pool {
     pub(super) http2: RefCell<Vec<Rc<Sender>>>,
     in_flight: Cell<u32>,
     latency_us: Cell<f32>,
-    pub(super) budget: Budget,
+    pub(crate) budget: Budget,
 }
 
 impl Pools {

@@ -35,7 +35,6 @@ pub(crate) const MAILBOX_LEN_MAX: usize = 64;
 pub(crate) struct Shared {
     pub(crate) resolver: Resolver,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) refusals: Refusals,
     pub(crate) addresses: sockets::ClientAddresses,
     /// Clocks of all workers, and with them endpoint health, count from here.
     pub(crate) started: Instant,
@@ -57,6 +56,8 @@ pub(crate) struct Worker {
     pub(crate) pools: Pools,
     pub(crate) metrics: Arc<WorkerMetrics>,
     pub(crate) access: AccessLog,
+    /// This worker's own, so that its lock is never waited for.
+    pub(crate) refusals: Arc<Refusals>,
     current: RefCell<Rc<Current>>,
     graveyard: std_mpsc::Sender<Arc<Snapshot>>,
     date: RefCell<DateCache>,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -323,9 +323,7 @@ fn json_error(error: serde_json::Error) -> YamlError {
 }
 
 fn digest(text: &str) -> u64 {
-    let mut hasher = foldhash::quality::FixedState::default().build_hasher();
-    text.hash(&mut hasher);
-    hasher.finish()
+    foldhash::quality::FixedState::default().hash_one(text)
 }
 
 /// The type of a Secret that is known to exist and whose content is not known here.

@@ -2,6 +2,8 @@
 
 pub mod config;
 pub mod directory;
+pub mod http1;
+pub mod listen;
 pub mod message;
 pub mod reject;
 pub mod request;

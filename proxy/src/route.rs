@@ -227,3 +227,6 @@ pub enum OriginPattern {
         port: Option<u16>,
     },
 }
+
+#[cfg(test)]
+pub(crate) mod fixtures;

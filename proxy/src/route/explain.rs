@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::host::HostPattern;
 use super::matches::{Conditions, Lookup, Mismatch};
+use super::path::HostRoutes;
 use super::table::{Found, HostTable, Listener, Passed, Section};
 use super::{PathPattern, Route};
 
@@ -55,32 +56,26 @@ impl HostTable {
     /// [`HostTable::find`] with its steps.
     pub fn explain(&self, lookup: &Lookup<'_>) -> Explanation<'_> {
         let mut steps = Vec::new();
+        // The host whose rules are being tried. Its other paths are told when it is left without an answer.
+        let mut trying = None;
         let found = self.search(lookup, |passed| match passed {
             Passed::Host(hit) => {
+                tell_other_paths(&mut steps, trying.replace(hit.value), lookup.path);
                 steps.push(Step::Host(hit.pattern()));
-                let list = hit.value.list();
-                let mut others: Vec<_> =
-                    list.into_iter().filter(|(path, _)| !path.matches(lookup.path)).collect();
-                let more = others.len().saturating_sub(OTHER_PATHS_MAX);
-                others.truncate(OTHER_PATHS_MAX);
-                steps.extend(
-                    others
-                        .into_iter()
-                        .map(|(path, candidate)| Step::OtherPath { path, route: &candidate.route }),
-                );
-                if more > 0 {
-                    steps.push(Step::MoreOtherPaths(more));
-                }
             }
             Passed::Candidate(candidate, verdict) => {
                 if verdict.is_ok() {
-                    drop_other_paths(&mut steps);
+                    trying = None;
                 }
                 let (route, conditions) = (&candidate.route, &candidate.conditions);
                 steps.push(Step::Rule { route, conditions, verdict });
             }
-            Passed::Default(route) => steps.push(Step::Default(route)),
+            Passed::Default(route) => {
+                tell_other_paths(&mut steps, trying.take(), lookup.path);
+                steps.push(Step::Default(route));
+            }
         });
+        tell_other_paths(&mut steps, trying, lookup.path);
         if !matches!(found, Found::Route(_)) {
             steps.push(Step::Nothing);
         }
@@ -88,14 +83,18 @@ impl HostTable {
     }
 }
 
-/// Where the last host has the answer, its other paths are of no interest.
-fn drop_other_paths(steps: &mut Vec<Step<'_>>) {
-    let host = steps.iter().rposition(|step| matches!(step, Step::Host(_))).unwrap_or(0);
-    let mut at = 0;
-    steps.retain(|step| {
-        at += 1;
-        at - 1 < host || !matches!(step, Step::OtherPath { .. } | Step::MoreOtherPaths(_))
-    });
+fn tell_other_paths<'t>(steps: &mut Vec<Step<'t>>, routes: Option<&'t Arc<HostRoutes>>, requested: &[u8]) {
+    let Some(routes) = routes else { return };
+    let mut others = routes.list();
+    others.retain(|(path, _)| !path.matches(requested));
+    let more = others.len().saturating_sub(OTHER_PATHS_MAX);
+    others.truncate(OTHER_PATHS_MAX);
+    steps.extend(
+        others.into_iter().map(|(path, candidate)| Step::OtherPath { path, route: &candidate.route }),
+    );
+    if more > 0 {
+        steps.push(Step::MoreOtherPaths(more));
+    }
 }
 
 impl fmt::Display for Step<'_> {

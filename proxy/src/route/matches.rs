@@ -77,10 +77,10 @@ fn full_name(object: &ObjectRef) -> impl Iterator<Item = u8> + '_ {
 
 /// What a request must have besides its path; all of it must hold. Cheap to clone; the default matches every request and
 /// costs nothing.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Conditions(Option<Arc<Parts>>);
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Parts {
     method: Option<Method>,
     headers: Box<[HeaderMatch]>,
@@ -283,8 +283,8 @@ fn first_of_each<T, K: PartialEq>(entries: Vec<T>, key: impl Fn(&T) -> &K) -> Bo
 
 fn joined<'a>(values: impl Iterator<Item = &'a HeaderValue>) -> SmallVec<[u8; VALUE_INLINE_BYTES]> {
     let mut all = SmallVec::new();
-    for value in values {
-        if !all.is_empty() {
+    for (at, value) in values.enumerate() {
+        if at > 0 {
             all.extend_from_slice(b", ");
         }
         all.extend_from_slice(value.as_bytes());

@@ -1,5 +1,6 @@
 //! The edge: listeners, the path of a request, upstreams, and the configuration that drives them.
 
+pub mod access;
 pub mod config;
 pub mod directory;
 pub mod http1;

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use crate::access::AccessLog;
+use crate::access::Sink;
 use crate::admin::metrics::Metrics;
+use crate::reject::refusals::Refusals;
 use crate::listen::{BindError, Inherited, bind};
 use crate::route::table::{ListenerKey, Table};
 use crate::settings::Settings;
@@ -34,6 +35,7 @@ pub struct Edge {
 
 struct WorkerHandle {
     mailbox: mpsc::Sender<Mail>,
+    refusals: Arc<Refusals>,
     thread: JoinHandle<()>,
 }
 
@@ -45,7 +47,7 @@ pub struct EdgeOptions {
     /// The control runtime, where name resolution and the like run.
     pub control: Handle,
     pub metrics: Arc<Metrics>,
-    pub access: AccessLog,
+    pub access: Sink,
 }
 
 /// How a drain ended.
@@ -72,15 +74,17 @@ impl Edge {
         let workers = (0..options.workers.get())
             .map(|index| {
                 let (mailbox, receiver) = mpsc::channel(MAILBOX_LEN_MAX);
+                let refusals = Arc::<Refusals>::default();
                 let thread = start(Start {
                     index,
                     shared: Arc::clone(&shared),
                     snapshot: Arc::clone(&empty),
                     access: options.access.clone(),
+                    refusals: Arc::clone(&refusals),
                     mailbox: receiver,
                     graveyard: graveyard.clone(),
                 })?;
-                Ok(WorkerHandle { mailbox, thread })
+                Ok(WorkerHandle { mailbox, refusals, thread })
             })
             .collect::<std::io::Result<_>>()?;
         Ok(Edge {
@@ -120,6 +124,11 @@ impl Edge {
     /// The addresses that are bound in truth, by listener.
     pub fn addresses(&self) -> Vec<(ListenerKey, SocketAddr)> {
         self.bound.iter().map(|(socket, actual)| (self.slots.key(socket.slot).clone(), *actual)).collect()
+    }
+
+    /// The last refusals of each worker.
+    pub fn refusals(&self) -> Vec<Arc<Refusals>> {
+        self.workers.iter().map(|worker| Arc::clone(&worker.refusals)).collect()
     }
 
     /// Asks every connection to end after its current request, and waits for that, `limit` at the most. New connections are

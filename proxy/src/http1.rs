@@ -7,3 +7,6 @@
 
 pub mod body;
 pub mod head;
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@
 //! space before a colon, a length given twice.
 
 pub mod body;
+pub(crate) mod connection;
 pub mod head;
 
 #[cfg(test)]

@@ -117,7 +117,7 @@ fn equal_data_makes_equal_listeners() {
     let only = |host: &str| CertificateUse { certificate: a.clone(), hosts: Hosts::Only(vec![exact(host)]) };
     let others = [
         spec(&[use_of(b.clone()), use_of(a.clone())], vec![]),
-        spec(&[only("a.example"), use_of(b.clone())], vec![]),
+        spec(&[only("a.example"), use_of(b)], vec![]),
         ListenerTlsSpec { default_certificate: Some(a.clone()), ..base.clone() },
         ListenerTlsSpec { alpn: vec![Alpn::Http11], ..base.clone() },
         ListenerTlsSpec { key: ListenerKey::Class { class: "other".into(), tls: true }, ..base.clone() },

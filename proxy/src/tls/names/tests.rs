@@ -19,7 +19,7 @@ fn the_exact_name_wins_over_the_wildcard_and_the_wildcard_over_the_default() {
         (Some("com"), &other),
         (None, &other),
     ] {
-        assert_eq!(names.candidates(asked), [shown.clone()], "{asked:?}");
+        assert_eq!(names.candidates(asked), std::slice::from_ref(shown), "{asked:?}");
     }
 }
 
@@ -55,7 +55,7 @@ fn a_certificate_is_shown_for_its_host_even_when_it_does_not_carry_the_name() {
     ];
     let names = CertificateNames::new(&uses, None);
     assert_eq!(names.candidates(Some("a.b.example.com")), [right]);
-    assert_eq!(names.candidates(Some("c.b.example.com")), [narrow.clone()]);
+    assert_eq!(names.candidates(Some("c.b.example.com")), std::slice::from_ref(&narrow));
     assert_eq!(names.candidates(Some("d.c.b.example.com")), [narrow]);
     assert_eq!(names.candidates(Some("c.example.com"))[0], wrong);
     assert_eq!(names.candidates(Some("example.com")), []);

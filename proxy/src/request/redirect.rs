@@ -30,19 +30,19 @@ pub fn to_https(rule: &HttpsRedirect, target: &Target) -> Option<Response> {
 
 /// The answer of a route whose action is a redirect (HTTPRoute `RequestRedirect`).
 ///
-/// Without a port in the rule: the usual port of the rule's scheme; without a scheme either: the port of the listener
-/// as clients know it. Usual ports are not written.
+/// Without a port in the rule: the usual port of the rule's scheme; without a scheme either: `client_port`, the port the
+/// client connected to. Usual ports are not written.
 pub fn redirect(
     rule: &Redirect,
     pattern: &PathPattern,
     target: &Target,
-    listener_port: u16,
+    client_port: u16,
 ) -> Result<Response, Reject> {
     let scheme = rule.scheme.unwrap_or(target.scheme);
     let port = match (rule.port, rule.scheme) {
         (Some(port), _) => Some(port),
         (None, Some(_)) => None,
-        (None, None) => Some(listener_port),
+        (None, None) => Some(client_port),
     };
     let host = rule.host.as_deref().unwrap_or(target.host.as_str());
     let location = match &rule.path {
@@ -78,8 +78,13 @@ fn is_exempt(target: &Target) -> bool {
     target.path().starts_with(ACME_CHALLENGE_PATH.as_bytes()) || target.is_asterisk()
 }
 
-/// `scheme://host[:port]path`, without the scheme's usual port.
+/// `scheme://host[:port]path`, without the scheme's usual port. Without a host (HTTP/1.0), only the path.
 fn location(scheme: Scheme, host: &str, port: Option<u16>, path_and_query: &str) -> String {
+    // `OPTIONS *` has no path, and `*` must not grow onto the host.
+    let path_and_query = if path_and_query.starts_with('/') { path_and_query } else { "/" };
+    if host.is_empty() {
+        return path_and_query.to_owned();
+    }
     match port.filter(|port| *port != scheme.default_port()) {
         Some(port) => format!("{}://{host}:{port}{path_and_query}", scheme.as_str()),
         None => format!("{}://{host}{path_and_query}", scheme.as_str()),

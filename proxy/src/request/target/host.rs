@@ -32,7 +32,28 @@ impl HostName {
     /// Stricter than the grammar: letters, digits, `-`, `_` and `.` only, labels of 1 to 63 bytes, 253 in all, and a
     /// port from 1 to 65535 with at least one digit.
     pub fn parse_authority(raw: &[u8]) -> Result<(HostName, Option<u16>), TargetError> {
-        parse_authority(raw)
+        if raw.len() > AUTHORITY_BYTES_MAX {
+            return Err(TargetError::HostInvalid);
+        }
+        let (host, rest) = match raw.first() {
+            Some(b'[') => {
+                let end = memchr::memchr(b']', raw).ok_or(TargetError::HostInvalid)?;
+                (parse_ipv6(&raw[1..end])?, &raw[end + 1..])
+            }
+            _ => {
+                let end = memchr::memchr(b':', raw).unwrap_or(raw.len());
+                match parse_name(&raw[..end]) {
+                    // `user:password@host` is the one case that deserves a name of its own.
+                    Err(_) if raw.contains(&b'@') => return Err(TargetError::UserInformation),
+                    name => (name?, &raw[end..]),
+                }
+            }
+        };
+        match rest {
+            [] => Ok((host, None)),
+            [b':', digits @ ..] => Ok((host, Some(parse_port(digits, raw)?))),
+            _ => Err(TargetError::HostInvalid),
+        }
     }
 }
 
@@ -51,31 +72,6 @@ impl fmt::Debug for HostName {
 impl AsRef<[u8]> for HostName {
     fn as_ref(&self) -> &[u8] {
         &self.0
-    }
-}
-
-fn parse_authority(raw: &[u8]) -> Result<(HostName, Option<u16>), TargetError> {
-    if raw.len() > AUTHORITY_BYTES_MAX {
-        return Err(TargetError::HostInvalid);
-    }
-    let (host, rest) = match raw.first() {
-        Some(b'[') => {
-            let end = memchr::memchr(b']', raw).ok_or(TargetError::HostInvalid)?;
-            (parse_ipv6(&raw[1..end])?, &raw[end + 1..])
-        }
-        _ => {
-            let end = memchr::memchr(b':', raw).unwrap_or(raw.len());
-            match parse_name(&raw[..end]) {
-                // `user:password@host` is the one case that deserves a name of its own.
-                Err(_) if raw.contains(&b'@') => return Err(TargetError::UserInformation),
-                name => (name?, &raw[end..]),
-            }
-        }
-    };
-    match rest {
-        [] => Ok((host, None)),
-        [b':', digits @ ..] => Ok((host, Some(parse_port(digits, raw)?))),
-        _ => Err(TargetError::HostInvalid),
     }
 }
 

@@ -49,10 +49,6 @@ impl PathAndQuery {
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.whole).unwrap_or_default()
     }
-
-    pub(crate) fn path_bytes(&self) -> Bytes {
-        self.whole.slice(..self.path_length)
-    }
 }
 
 /// Normalises `/path?query`; see the table at the top of `target`.

@@ -162,11 +162,11 @@ impl ClientView {
     fn behind(peer: &Peer, headers: &HeaderMap, trusted: &TrustedProxies) -> ClientView {
         let said = parse::Said::by(headers);
         let mut hops = said.hops(trusted);
-        if peer.trust == PeerTrust::Cloudflare {
-            if let Some(address) = parse::single_address(headers, &CF_CONNECTING_IP) {
-                // Cloudflare's own word goes before what the client may have put into X-Forwarded-For.
-                hops = vec![address];
-            }
+        if peer.trust == PeerTrust::Cloudflare
+            && let Some(address) = parse::single_address(headers, &CF_CONNECTING_IP)
+        {
+            // Cloudflare's own word goes before what the client may have put into X-Forwarded-For.
+            hops = vec![address];
         }
         let scheme = said.scheme.unwrap_or(peer.scheme);
         // A proxy that names another scheme but no port means the usual port of that scheme.
@@ -226,10 +226,10 @@ pub fn set_forwarded(
         headers.insert(X_SCHEME, scheme.clone());
     }
     headers.insert(X_FORWARDED_PROTO, scheme);
-    if rules.standard {
-        if let Some(value) = standard_value(client, host) {
-            headers.insert(FORWARDED, value);
-        }
+    if rules.standard
+        && let Some(value) = standard_value(client, host)
+    {
+        headers.insert(FORWARDED, value);
     }
     set_trace(headers, request_id, rules);
 }

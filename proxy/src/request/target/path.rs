@@ -198,11 +198,12 @@ fn is_overlong(lead: u8, rest: &[u8]) -> bool {
         [b'%', digits @ ..] => decode(digits).ok(),
         _ => None,
     };
-    match (lead, next) {
-        (0xC0 | 0xC1, Some(0x80..=0xBF)) | (0xE0, Some(0x80..=0x9F)) | (0xF0, Some(0x80..=0x8F)) => true,
-        (0xF8..=0xFF, Some(0x80..=0xBF)) => true,
-        _ => false,
-    }
+    matches!(
+        (lead, next),
+        (0xC0 | 0xC1 | 0xF8..=0xFF, Some(0x80..=0xBF))
+            | (0xE0, Some(0x80..=0x9F))
+            | (0xF0, Some(0x80..=0x8F))
+    )
 }
 
 fn decode(digits: &[u8]) -> Result<u8, TargetError> {

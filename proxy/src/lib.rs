@@ -1,6 +1,8 @@
 //! The edge: listeners, the path of a request, upstreams, and the configuration that drives them.
 
 pub mod config;
+pub mod http1;
+pub mod listen;
 pub mod message;
 pub mod reject;
 pub mod request;
@@ -8,3 +10,4 @@ pub mod route;
 pub mod settings;
 pub mod tls;
 pub mod upstream;
+pub mod yaml;

@@ -5,7 +5,6 @@
 //! is a trusted proxy that speaks for somebody else. [`set_forwarded`] writes the result, after `sanitize`.
 
 mod parse;
-mod presets;
 mod request_id;
 
 #[cfg(test)]
@@ -20,7 +19,6 @@ use ipnet::IpNet;
 
 use super::target::Scheme;
 
-pub use presets::Preset;
 pub use request_id::{REQUEST_ID_BYTES_MAX, RequestId};
 
 /// The proxies in front of this edge whose word is taken.
@@ -89,15 +87,9 @@ struct Chain {
 }
 
 impl TrustedProxies {
-    /// Trusts the given ranges, and those that a preset stands for.
-    pub fn new(ranges: Vec<IpNet>, presets: &[Preset]) -> Self {
-        let mut trusted = TrustedProxies { ranges, cloudflare: Vec::new() };
-        for preset in presets {
-            match preset {
-                Preset::Cloudflare => trusted.cloudflare = preset.ranges(),
-            }
-        }
-        trusted
+    /// Trusts the peers in `ranges`, and those in `cloudflare` as far as Cloudflare can be.
+    pub fn new(ranges: Vec<IpNet>, cloudflare: Vec<IpNet>) -> Self {
+        TrustedProxies { ranges, cloudflare }
     }
 
     /// How far `address` is trusted; an IPv4-mapped IPv6 address is its IPv4 address.

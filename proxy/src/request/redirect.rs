@@ -21,11 +21,11 @@ use crate::route::{HttpsRedirect, PathPattern, Redirect};
 /// `target.scheme` is what the client used, also behind a trusted proxy that ends TLS. ACME challenges stay
 /// (RFC 8555 §8.3), and so does `OPTIONS *`, which has no place to go.
 pub fn to_https(rule: &HttpsRedirect, target: &Target) -> Option<Response> {
-    if target.scheme == Scheme::Https || target.host.is_empty() || is_exempt(target) {
+    if target.scheme == Scheme::Https || target.host.is_none() || is_exempt(target) {
         return None;
     }
     let path = target.path_and_query.as_str();
-    Some(moved(rule.status, &location(Scheme::Https, target.host.as_str(), rule.port, path)))
+    Some(moved(rule.status, &location(Scheme::Https, target.host_str(), rule.port, path)))
 }
 
 /// The answer of a route whose action is a redirect (HTTPRoute `RequestRedirect`).
@@ -44,7 +44,7 @@ pub fn redirect(
         (None, Some(_)) => None,
         (None, None) => Some(client_port),
     };
-    let host = rule.host.as_deref().unwrap_or(target.host.as_str());
+    let host = rule.host.as_deref().unwrap_or(target.host_str());
     let location = match &rule.path {
         Some(path) => {
             let rewritten = rewrite::rewrite(path, pattern, &target.path_and_query)?;
@@ -57,9 +57,8 @@ pub fn redirect(
 
 /// The answer to `/` itself where the application lives elsewhere (`app-root`): 302 to `path` on the same host.
 pub fn to_app_root(path: &str, target: &Target) -> Option<Response> {
-    let is_root = target.path() == b"/" && !target.host.is_empty();
-    is_root
-        .then(|| moved(StatusCode::FOUND, &location(target.scheme, target.host.as_str(), target.port, path)))
+    let is_root = target.path() == b"/" && target.host.is_some();
+    is_root.then(|| moved(StatusCode::FOUND, &location(target.scheme, target.host_str(), target.port, path)))
 }
 
 /// The answer for the twin of a host (`from-to-www-redirect`): the same address with `host` in it.

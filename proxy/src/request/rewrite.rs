@@ -57,7 +57,7 @@ fn matched_length(pattern: &PathPattern, path: &[u8]) -> usize {
         PathPattern::Prefix(prefix) if path.starts_with(prefix.as_bytes()) => prefix.len(),
         PathPattern::Prefix(_) => 0,
         PathPattern::Regex(regex) => {
-            regex.0.find(path).filter(|found| found.start() == 0).map_or(0, |found| found.end())
+            regex.regex().find(path).filter(|found| found.start() == 0).map_or(0, |found| found.end())
         }
     }
 }
@@ -66,7 +66,7 @@ fn matched_length(pattern: &PathPattern, path: &[u8]) -> usize {
 /// not match, nothing changes. A group that took no part is empty.
 fn fill(template: &str, pattern: &PathPattern, path: &[u8]) -> Option<Bytes> {
     let captures = match pattern {
-        PathPattern::Regex(regex) => Some(regex.0.captures(path)?),
+        PathPattern::Regex(regex) => Some(regex.regex().captures(path)?),
         PathPattern::Exact(_) | PathPattern::Prefix(_) => None,
     };
     let mut filled = Vec::with_capacity(template.len() + path.len());

@@ -22,7 +22,7 @@ fn ip(text: &str) -> IpAddr {
 
 fn trusted() -> TrustedProxies {
     let ranges = ["10.0.0.0/8", "fd00::/8"].iter().map(|range| range.parse().unwrap()).collect();
-    TrustedProxies::new(ranges, &[Preset::Cloudflare])
+    TrustedProxies::new(ranges, vec!["104.16.0.0/13".parse().unwrap(), "172.64.0.0/13".parse().unwrap()])
 }
 
 fn peer(address: &str) -> Peer {
@@ -173,15 +173,11 @@ fn cloudflares_word_goes_before_the_chain() {
 }
 
 #[test]
-fn every_published_range_is_read() {
-    assert_eq!(Preset::Cloudflare.ranges().len(), presets::CLOUDFLARE.len());
-    for range in Preset::Cloudflare.ranges() {
-        assert_eq!(range, range.trunc(), "not the start of its range");
-    }
-    assert_eq!(trusted().judge(ip("104.27.255.255")), PeerTrust::Cloudflare);
-    assert_eq!(trusted().judge(ip("104.28.0.0")), PeerTrust::Untrusted);
-    assert_eq!(Preset::by_name("cloudflare"), Some(Preset::Cloudflare));
-    assert_eq!(Preset::by_name("Cloudflair"), None);
+fn peers_are_trusted_by_their_network() {
+    assert_eq!(trusted().judge(ip("104.23.255.255")), PeerTrust::Cloudflare);
+    assert_eq!(trusted().judge(ip("104.24.0.0")), PeerTrust::Untrusted);
+    assert_eq!(trusted().judge(ip("fd12::1")), PeerTrust::Forwarded);
+    assert_eq!(TrustedProxies::default().judge(ip("127.0.0.1")), PeerTrust::Untrusted);
 }
 
 #[test]

@@ -12,7 +12,7 @@ fn target(scheme: Scheme, host: &str, path: &str) -> Target {
 }
 
 fn hostless() -> Target {
-    Target { host: Default::default(), ..target(Scheme::Http, "a", "/x?y") }
+    Target { host: None, ..target(Scheme::Http, "a", "/x?y") }
 }
 
 fn to(response: &Response) -> (u16, &str) {

@@ -2,10 +2,10 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::route::RegexPattern;
+use crate::route::expression::LetterCase;
 
 fn regex(expression: &str) -> PathPattern {
-    PathPattern::Regex(RegexPattern(regex::bytes::Regex::new(expression).unwrap()))
+    PathPattern::regex(expression, LetterCase::Sensitive).unwrap()
 }
 
 fn prefix(prefix: &str) -> PathPattern {
@@ -77,7 +77,7 @@ fn captures_fill_the_template_and_become_the_whole_path() {
 
 #[test]
 fn a_rewrite_never_leaves_its_route() {
-    let escapes = Err(Reject::BadTarget(TargetError::RewriteEscapes));
+    let escapes = Err(Reject::BadTarget(TargetError::DotSegment));
     let captures = PathRewrite::Captures("/app/$1".into());
     assert_eq!(run(&captures, &regex("^/x(.*)"), "/x../secret"), escapes);
     assert_eq!(run(&captures, &regex("^/x(.*)"), "/x./secret"), escapes);

@@ -51,6 +51,22 @@ impl PathAndQuery {
     }
 }
 
+/// The normal form of a path that people write in a manifest, so that it can equal the path of a request.
+///
+/// It has no query: `?` and `#` stand for themselves, as do spaces and characters beyond ASCII. What no request can have
+/// is refused, and so are dot segments, which no normalised path holds.
+pub fn written_path(text: &str) -> Result<String, TargetError> {
+    let mut raw = Vec::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b' ' | b'?' | b'#' | 0x80.. => push_encoded(byte, &mut raw),
+            _ => raw.push(byte),
+        }
+    }
+    let normal = normalise(&raw.into(), DotSegments::Refuse, EncodedSlash::Keep)?;
+    Ok(normal.as_str().to_owned())
+}
+
 /// Normalises `/path?query`; see the table at the top of `target`.
 pub(crate) fn normalise(
     raw: &Bytes,
@@ -122,7 +138,7 @@ fn rebuild(
             // An empty segment inside is a doubled slash; at the end it is the trailing slash, kept once.
             b"" if !last => out.truncate(start),
             b"" => {}
-            b"." | b".." if dots == DotSegments::Refuse => return Err(TargetError::RewriteEscapes),
+            b"." | b".." if dots == DotSegments::Refuse => return Err(TargetError::DotSegment),
             b"." => out.truncate(if last { start + 1 } else { start }),
             b".." => {
                 let parent = memchr::memrchr(b'/', &out[..start]).ok_or(TargetError::AboveRoot)?;

@@ -319,6 +319,7 @@ fn request(protocol: Protocol, target: &'static str, hosts: &[&'static str]) -> 
         headers,
         body: Body::Empty,
         upgrade: None,
+        interim: Default::default(),
     }
 }
 

@@ -95,6 +95,21 @@ fn a_rewrite_never_leaves_its_route() {
 }
 
 #[test]
+fn an_asterisk_is_no_path_to_rewrite() {
+    let target = crate::request::target::Target::parse(
+        &http::Method::OPTIONS,
+        &Bytes::from_static(b"*"),
+        None,
+        Some(b"a"),
+        crate::request::target::Scheme::Http,
+        EncodedSlash::Refuse,
+    );
+    let asterisk = target.unwrap().path_and_query;
+    let rule = PathRewrite::Prefix("/x".into());
+    assert_eq!(rewrite(&rule, &prefix(""), &asterisk).unwrap().as_str(), "*");
+}
+
+#[test]
 fn the_result_is_bounded() {
     let long = format!("/a/{}", "b".repeat(crate::request::target::TARGET_BYTES_MAX - 10));
     let rule = PathRewrite::Prefix("/0123456789/0123456789".into());

@@ -51,7 +51,11 @@ impl ResponseFraming {
         wish: Disposition,
     ) -> Self {
         let bodiless = status.is_informational() || status == StatusCode::NO_CONTENT;
-        let mut disposition = wish;
+        let mut disposition = match wish {
+            // Only a 101 switches. A client that hears anything else may already have sent what is no HTTP.
+            Disposition::Upgrade if status != StatusCode::SWITCHING_PROTOCOLS => Disposition::Close,
+            Disposition::KeepAlive | Disposition::Close | Disposition::Upgrade => wish,
+        };
         let (length, field) = if bodiless {
             (BodyLength::None, LengthField::Omitted)
         } else if *method == Method::HEAD || status == StatusCode::NOT_MODIFIED {
@@ -178,6 +182,11 @@ impl Default for DateCache {
 }
 
 impl DateCache {
+    /// The text as of the last [`DateCache::text`].
+    pub fn current(&self) -> &[u8; DATE_BYTES] {
+        &self.text
+    }
+
     /// `now` as an IMF-fixdate (RFC 9110 §5.6.7). A clock outside the years 1970 to 9999 shows the nearest of these.
     pub fn text(&mut self, now: SystemTime) -> &[u8; DATE_BYTES] {
         let second = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs().min(DATE_SECOND_MAX);

@@ -184,7 +184,15 @@ impl<'a> Scope<'a> {
             tls: written.tls.then(|| wishes.tls.clone()),
             balance: wishes.balance,
         };
-        self.backends.obtain(self.objects, key, wishes.through)
+        let backend = self.backends.obtain(self.objects, key, wishes.through);
+        if let Err(error) = backend.tls() {
+            let message = format!(
+                "the backend {}/{} cannot be reached by TLS: {error}",
+                backend.key.namespace, backend.key.service
+            );
+            self.problem(Severity::Refused, "", "InvalidBackendTls", message);
+        }
+        backend
     }
 
     /// What the annotations ask of backends, or the reason why that cannot be had (it guards what is sent to them).

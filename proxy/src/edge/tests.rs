@@ -52,6 +52,7 @@ fn route(upstream: SocketAddr) -> Route {
         request_headers: HeaderEdits::default(),
         response_headers: HeaderEdits::default(),
         rewrite: Rewrite::default(),
+        mirrors: Vec::new(),
     }
 }
 

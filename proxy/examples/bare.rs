@@ -68,7 +68,7 @@ fn table(upstream: SocketAddr) -> Table {
     let hosts = HostTable::new([(HostPattern::Any, Arc::new(routes))], HostFallback::Never, None);
     let section = Section { name: "".into(), host: HostPattern::Any, hosts };
     let key = ListenerKey::Class { class: "vestibule".into(), tls: false };
-    let any_port = &std::env::args().nth(1).unwrap().parse().expect("an address");
+    let any_port = std::env::args().nth(1).unwrap().parse().expect("an address");
     Table { listeners: vec![Arc::new(Listener::new(key, vec![any_port], None, vec![section]))] }
 }
 

@@ -1,6 +1,7 @@
 //! The edge: listeners, the path of a request, upstreams, and the configuration that drives them.
 
 pub mod access;
+pub mod admin;
 pub mod config;
 pub mod directory;
 pub mod http1;

@@ -1,0 +1,356 @@
+//! Counters of what the edge does, and their Prometheus text.
+//!
+//! Each counter has one writer, its worker, so counting is a load and a store and never a locked instruction; the sums are
+//! made when somebody asks. The number of time series is bounded: per route object (at most [`ROUTES_LABELLED_MAX`], the
+//! rest and what matches no route share one label each) and by closed lists; nothing that a client chooses becomes a label.
+
+mod encode;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::config::problem::{ObjectRef, Severity};
+use crate::message::Protocol;
+use crate::reject::Reject;
+
+/// All metrics of the process.
+#[derive(Debug)]
+pub struct Metrics {
+    workers: Vec<Arc<WorkerMetrics>>,
+    routes: Mutex<BTreeMap<ObjectRef, Arc<RouteMetrics>>>,
+    /// For requests that no route took, whatever host they named.
+    unmatched: Arc<RouteMetrics>,
+    /// For routes beyond the bound.
+    others: Arc<RouteMetrics>,
+    configuration: Mutex<Configuration>,
+    /// Lines of the access log that were never written.
+    access_log_dropped: Arc<AtomicU64>,
+    started: Timestamp,
+}
+
+/// A number that only grows and has one writer.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+/// What one worker counts. Only that worker may write.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct WorkerMetrics {
+    pub connections_opened: Counter,
+    pub connections_closed: Counter,
+    /// Connections that were closed at once, because of a bound.
+    pub connections_refused: Counter,
+    pub tls_handshakes: Counter,
+    pub tls_handshakes_failed: Counter,
+    pub requests_started: Counter,
+    pub requests_ended: Counter,
+    /// Bytes of request bodies and answer bodies.
+    pub bytes_in: Counter,
+    pub bytes_out: Counter,
+    /// Tunnels after a switch of protocols.
+    pub tunnels_opened: Counter,
+    pub tunnels_closed: Counter,
+    pub upstream_connects: Counter,
+    pub upstream_connects_failed: Counter,
+    /// Requests sent on a connection that was open already.
+    pub upstream_reused: Counter,
+    /// Exchanges that broke after the connection stood.
+    pub upstream_failures: Counter,
+    pub retries: Counter,
+    rejects: PerReason,
+}
+
+/// One counter for each of [`REASONS`].
+#[derive(Debug)]
+struct PerReason([Counter; REASONS.len()]);
+
+/// What is counted for one object with routes. It is kept across configuration changes.
+#[derive(Debug)]
+pub struct RouteMetrics {
+    label: Label,
+    /// By worker; made when the worker first has something to count.
+    slots: Box<[OnceLock<Box<RouteSlot>>]>,
+}
+
+/// What a family of routes is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Label {
+    Object(ObjectRef),
+    Unmatched,
+    Others,
+}
+
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct RouteSlot {
+    requests: [[Counter; STATUS_CLASSES.len()]; PROTOCOLS.len()],
+    /// Requests by duration; one more than the bounds, for what is longer.
+    durations: [Counter; DURATION_BOUNDS_MS.len() + 1],
+    microseconds: Counter,
+}
+
+/// What is live now.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Configuration {
+    /// Counts from 1 with each snapshot that went live; 0: none yet.
+    pub version: u64,
+    pub applied: Option<Timestamp>,
+    pub listeners: usize,
+    pub routes: usize,
+    /// Refused, degraded, warning.
+    pub problems: [usize; 3],
+    /// When the first certificate in use ends.
+    pub certificates_expire: Option<Timestamp>,
+}
+
+/// Sums over all workers, for `status`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Totals {
+    pub connections_opened: u64,
+    pub connections_open: u64,
+    pub connections_refused: u64,
+    pub tls_handshakes: u64,
+    pub tls_handshakes_failed: u64,
+    pub requests: u64,
+    pub requests_open: u64,
+    pub rejects: u64,
+    pub tunnels_open: u64,
+    pub upstream_connects: u64,
+    pub upstream_connects_failed: u64,
+    pub upstream_failures: u64,
+    pub retries: u64,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+}
+
+impl Counter {
+    /// Adds one.
+    pub fn increment(&self) {
+        self.add(1);
+    }
+
+    /// Not atomic as a whole: there is one writer, and readers may see the value before or after.
+    pub fn add(&self, amount: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
+    }
+
+    pub fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Default for PerReason {
+    fn default() -> Self {
+        PerReason(std::array::from_fn(|_| Counter::default()))
+    }
+}
+
+impl Metrics {
+    /// `access_log_dropped` is [`crate::access::Sink::dropped`].
+    pub fn new(workers: usize, access_log_dropped: Arc<AtomicU64>, now: Timestamp) -> Metrics {
+        Metrics {
+            workers: (0..workers).map(|_| Arc::default()).collect(),
+            routes: Mutex::default(),
+            unmatched: Arc::new(RouteMetrics::new(Label::Unmatched, workers)),
+            others: Arc::new(RouteMetrics::new(Label::Others, workers)),
+            configuration: Mutex::default(),
+            access_log_dropped,
+            started: now,
+        }
+    }
+
+    /// The counters of one worker, from 0. `None` when there are not as many workers.
+    pub fn worker(&self, index: usize) -> Option<&Arc<WorkerMetrics>> {
+        self.workers.get(index)
+    }
+
+    /// How many workers there are.
+    pub fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
+    pub fn started(&self) -> Timestamp {
+        self.started
+    }
+
+    /// The counters of an object with routes: the same ones as before when it was known. For the making of snapshots, not
+    /// for the path of a request.
+    pub fn route(&self, object: &ObjectRef) -> Arc<RouteMetrics> {
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = routes.get(object) {
+            return known.clone();
+        }
+        if routes.len() >= ROUTES_LABELLED_MAX {
+            return self.others.clone();
+        }
+        let made = Arc::new(RouteMetrics::new(Label::Object(object.clone()), self.workers.len()));
+        routes.insert(object.clone(), made.clone());
+        made
+    }
+
+    /// The counters for requests that no route took.
+    pub fn unmatched(&self) -> &Arc<RouteMetrics> {
+        &self.unmatched
+    }
+
+    /// Forgets the objects that are no longer there, so that they make room for others.
+    pub fn retain_routes(&self, objects: &BTreeSet<ObjectRef>) {
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        routes.retain(|object, _| objects.contains(object));
+    }
+
+    /// Says what is live now.
+    pub fn set_configuration(&self, configuration: Configuration) {
+        *self.configuration.lock().unwrap_or_else(PoisonError::into_inner) = configuration;
+    }
+
+    pub fn configuration(&self) -> Configuration {
+        self.configuration.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sums over all workers.
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        for worker in &self.workers {
+            let open = |opened: &Counter, closed: &Counter| {
+                // Closed is read first: what opens between the two readings must not make the difference negative.
+                let closed = closed.value();
+                opened.value().saturating_sub(closed)
+            };
+            totals.connections_open += open(&worker.connections_opened, &worker.connections_closed);
+            totals.requests_open += open(&worker.requests_started, &worker.requests_ended);
+            totals.tunnels_open += open(&worker.tunnels_opened, &worker.tunnels_closed);
+            totals.connections_opened += worker.connections_opened.value();
+            totals.connections_refused += worker.connections_refused.value();
+            totals.tls_handshakes += worker.tls_handshakes.value();
+            totals.tls_handshakes_failed += worker.tls_handshakes_failed.value();
+            totals.requests += worker.requests_ended.value();
+            totals.rejects += worker.rejects.0.iter().map(Counter::value).sum::<u64>();
+            totals.upstream_connects += worker.upstream_connects.value();
+            totals.upstream_connects_failed += worker.upstream_connects_failed.value();
+            totals.upstream_failures += worker.upstream_failures.value();
+            totals.retries += worker.retries.value();
+            totals.bytes_in += worker.bytes_in.value();
+            totals.bytes_out += worker.bytes_out.value();
+        }
+        totals
+    }
+
+    /// The Prometheus text (OpenMetrics 1.0), for [`CONTENT_TYPE`].
+    pub fn encode(self: &Arc<Self>, now: Timestamp) -> Result<String, std::fmt::Error> {
+        encode::encode(self, now)
+    }
+
+    fn all_routes(&self) -> Vec<Arc<RouteMetrics>> {
+        let routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        routes.values().chain([&self.unmatched, &self.others]).cloned().collect()
+    }
+}
+
+impl WorkerMetrics {
+    /// Counts a refusal by its reason.
+    pub fn reject(&self, reject: &Reject) {
+        let reason = reject.reason();
+        let index = REASONS.iter().position(|known| *known == reason).unwrap_or(REASONS.len() - 1);
+        self.rejects.0[index].increment();
+    }
+}
+
+impl RouteMetrics {
+    fn new(label: Label, workers: usize) -> Self {
+        RouteMetrics { label, slots: (0..workers).map(|_| OnceLock::new()).collect() }
+    }
+
+    /// Counts one request that ended. `worker` is the caller's own number: nobody else may use it.
+    pub fn record(&self, worker: usize, protocol: Protocol, status: u16, duration: Duration) {
+        let Some(slot) = self.slots.get(worker) else { return };
+        let slot = slot.get_or_init(Box::default);
+        let protocol = match protocol {
+            Protocol::Http10 => 0,
+            Protocol::Http11 => 1,
+            Protocol::Http2 => 2,
+        };
+        let class = usize::from(status / 100).clamp(1, STATUS_CLASSES.len()) - 1;
+        slot.requests[protocol][class].increment();
+        let milliseconds = duration.as_secs_f64() * 1000.0;
+        let bucket = DURATION_BOUNDS_MS.iter().position(|bound| milliseconds <= *bound);
+        slot.durations[bucket.unwrap_or(DURATION_BOUNDS_MS.len())].increment();
+        slot.microseconds.add(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    /// The requests of this object since the process started.
+    pub fn requests(&self) -> u64 {
+        let slots = self.slots.iter().filter_map(OnceLock::get);
+        slots.flat_map(|slot| &slot.durations).map(Counter::value).sum()
+    }
+}
+
+impl Configuration {
+    /// Counts problems by severity.
+    pub fn count_problems(severities: impl Iterator<Item = Severity>) -> [usize; 3] {
+        let mut counts = [0; 3];
+        for severity in severities {
+            match severity {
+                Severity::Refused => counts[0] += 1,
+                Severity::Degraded => counts[1] += 1,
+                Severity::Warning => counts[2] += 1,
+            }
+        }
+        counts
+    }
+}
+
+/// What [`Metrics::encode`] is.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// Objects with series of their own.
+pub const ROUTES_LABELLED_MAX: usize = 5000;
+
+const PROTOCOLS: [&str; 3] = ["HTTP/1.0", "HTTP/1.1", "HTTP/2.0"];
+const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+const DURATION_BOUNDS_MS: [f64; 14] =
+    [1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1_000.0, 2_500.0, 5_000.0, 10_000.0, 60_000.0];
+
+/// The reasons of [`Reject::reason`]; the last stands for one that is not among them, of which a test knows none.
+const REASONS: [&str; 34] = [
+    "bad_head",
+    "bad_framing",
+    "head_too_large",
+    "head_timeout",
+    "version_unsupported",
+    "expectation_failed",
+    "method_unsupported",
+    "method_not_allowed",
+    "bad_target",
+    "target_too_long",
+    "misdirected",
+    "host_not_found",
+    "route_not_found",
+    "refused",
+    "route_status",
+    "backend_invalid",
+    "address_denied",
+    "body_too_large",
+    "body_timeout",
+    "body_aborted",
+    "too_many_connections",
+    "no_endpoints",
+    "connect_failed",
+    "connect_timeout",
+    "upstream_tls",
+    "upstream_protocol",
+    "upstream_reset",
+    "upstream_timeout",
+    "request_deadline",
+    "upgrade_failed",
+    "overloaded",
+    "draining",
+    "internal",
+    "other",
+];
+
+#[cfg(test)]
+mod tests;

@@ -6,4 +6,5 @@
 //! space before a colon, a length given twice.
 
 pub mod body;
+pub(crate) mod connection;
 pub mod head;

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use crate::http1::head::HeadError;
 use crate::message::BodyError;
 use crate::request::target::TargetError;
 
@@ -300,6 +301,34 @@ impl Reject {
                 "Something is wrong here",
                 "This request could not be answered. It is not your fault.",
             ),
+        }
+    }
+}
+
+impl From<HeadError> for Reject {
+    fn from(error: HeadError) -> Self {
+        use HeadError as Head;
+        match error {
+            Head::RequestLine
+            | Head::StatusLine
+            | Head::Target
+            | Head::LineEnd
+            | Head::FieldName
+            | Head::FieldValue
+            | Head::HostMissing
+            | Head::HostDuplicate
+            | Head::HostInvalid => Reject::BadHead(error.reason()),
+            Head::ContentLengthInvalid
+            | Head::ContentLengthDuplicate
+            | Head::TransferEncodingInvalid
+            | Head::TransferEncodingHttp10
+            | Head::LengthConflict
+            | Head::InterimBody => Reject::BadFraming(error.reason()),
+            Head::MethodTooLong | Head::TransferCodingUnknown => Reject::MethodUnsupported,
+            Head::TargetTooLong => Reject::BadTarget(TargetError::TooLong),
+            Head::Version => Reject::VersionUnsupported,
+            Head::HeadTooLarge | Head::FieldsTooMany => Reject::HeadTooLarge,
+            Head::ExpectationUnknown => Reject::ExpectationFailed,
         }
     }
 }

@@ -22,7 +22,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-use crate::route::host::HostPattern;
+use crate::route::host::{HostPattern, WildcardLabels};
 use crate::route::table::ListenerKey;
 
 use self::accept::TlsInfo;
@@ -68,7 +68,7 @@ pub enum Hosts {
 /// Which client certificates one host asks for.
 #[derive(Clone, Debug)]
 pub struct ClientAuthRule {
-    /// `None`: every host of the listener.
+    /// `None`, like [`HostPattern::Any`]: every host of the listener.
     pub host: Option<HostPattern>,
     pub policy: Arc<ClientAuth>,
 }
@@ -222,11 +222,15 @@ fn server_config(
 
 /// The different policies, the one for hosts without a rule first, and which of them each host has.
 fn policies(rules: &[ClientAuthRule]) -> (Vec<Arc<ClientAuth>>, HostMap<u32>) {
-    let fallback = rules.iter().find(|rule| rule.host.is_none()).map(|rule| rule.policy.clone());
+    let for_any = |rule: &&ClientAuthRule| matches!(rule.host, None | Some(HostPattern::Any));
+    let fallback = rules.iter().find(for_any).map(|rule| rule.policy.clone());
     let mut policies = vec![fallback.unwrap_or_else(|| Arc::new(ClientAuth::none()))];
     let mut by_host = HostMap::default();
     for rule in rules {
-        let Some(host) = &rule.host else { continue };
+        let host = match &rule.host {
+            None | Some(HostPattern::Any) => continue,
+            Some(host) => host,
+        };
         let index =
             policies.iter().position(|policy| policy.digest() == rule.policy.digest()).unwrap_or_else(|| {
                 policies.push(rule.policy.clone());
@@ -273,10 +277,10 @@ fn spec_digest(spec: &ListenerTlsSpec, policy_digest: &[u8; 32]) -> [u8; 32] {
 
 fn update_with_host(context: &mut digest::Context, host: Option<&HostPattern>) {
     let (tag, name) = match host {
-        None => (0, ""),
+        None | Some(HostPattern::Any) => (0, ""),
         Some(HostPattern::Exact(name)) => (1, &**name),
-        Some(HostPattern::Wildcard { suffix, one_label: true }) => (2, &**suffix),
-        Some(HostPattern::Wildcard { suffix, one_label: false }) => (3, &**suffix),
+        Some(HostPattern::Wildcard { suffix, labels: WildcardLabels::One }) => (2, &**suffix),
+        Some(HostPattern::Wildcard { suffix, labels: WildcardLabels::OneOrMore }) => (3, &**suffix),
     };
     context.update(&[tag]);
     update_with_bytes(context, name.as_bytes());

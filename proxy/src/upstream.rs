@@ -1,13 +1,24 @@
 //! Upstreams: a backend's endpoints, and the way a request reaches one of them.
 
+pub(crate) mod balance;
+pub(crate) mod connect;
+pub(crate) mod exchange;
+pub mod health;
+pub(crate) mod http2;
+pub(crate) mod pool;
+pub(crate) mod resolve;
+pub(crate) mod retry;
 pub mod upgrade;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+
+use crate::tls::upstream::{UpstreamTls, UpstreamTlsCache, UpstreamTlsError};
 
 /// A Service's live state, shared by every worker and kept across configuration changes.
 ///
@@ -16,12 +27,22 @@ use arc_swap::ArcSwap;
 pub struct Backend {
     pub key: BackendKey,
     endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
+    /// Whose turn it is, where endpoints take turns.
+    turn: AtomicUsize,
+    /// Made when the backend was; an error refuses its traffic, which is never sent in plain instead.
+    tls: Result<Option<Arc<UpstreamTls>>, UpstreamTlsError>,
 }
 
 impl Backend {
-    /// A backend without endpoints.
-    pub fn new(key: BackendKey) -> Self {
-        Backend { key, endpoints: ArcSwap::from_pointee(Vec::new()) }
+    /// A backend without endpoints. May read the system's certificate authorities from disk.
+    pub fn new(key: BackendKey, tls: &UpstreamTlsCache) -> Self {
+        let tls = tls.upstream(&key, None);
+        Backend { key, endpoints: ArcSwap::from_pointee(Vec::new()), turn: AtomicUsize::new(0), tls }
+    }
+
+    /// How its connections are secured; `Ok(None)`: not at all.
+    pub fn tls(&self) -> Result<Option<&UpstreamTls>, &UpstreamTlsError> {
+        self.tls.as_ref().map(Option::as_deref)
     }
 
     /// The endpoints as last published.
@@ -60,6 +81,13 @@ pub struct BackendKey {
     pub protocol: BackendProtocol,
     pub tls: Option<Arc<BackendTls>>,
     pub balance: Balance,
+}
+
+impl fmt::Display for BackendKey {
+    /// `shop/web:80`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}:{}", self.namespace, self.service, self.port)
+    }
 }
 
 /// What an endpoint is spoken to in.
@@ -123,8 +151,6 @@ pub struct Endpoint {
     pub spec: EndpointSpec,
     pub health: health::Health,
 }
-
-pub mod health;
 
 impl Endpoint {
     fn new(spec: EndpointSpec) -> Self {

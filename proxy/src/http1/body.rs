@@ -5,9 +5,16 @@
 //! itself can go out without being copied.
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::{HeaderMap, HeaderName};
+use http::HeaderMap;
 
-use super::head::{self, BodyLength, HEAD_FIELDS_CAP, HEAD_FIELDS_MAX, HeadError, HeadLimits, Scan, Section};
+use super::head::{self, BodyLength, HEAD_FIELDS_MAX, Scan};
+
+mod encoder;
+mod trailers;
+
+pub use encoder::{EncodeError, Encoder};
+pub use trailers::is_trailer_allowed;
+use trailers::read_trailers;
 
 /// The bounds of what a chunked body may hold besides data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -340,218 +347,12 @@ fn take(buffer: &mut BytesMut, remaining: &mut u64) -> Bytes {
     buffer.split_to(length).freeze()
 }
 
-/// The trailer section, without the fields that have no place in one; `None` until it is whole.
-fn read_trailers(
-    buffer: &mut BytesMut,
-    scan: &mut Scan,
-    limits: &BodyLimits,
-) -> Result<Option<HeaderMap>, FramingError> {
-    let limits = HeadLimits {
-        bytes_max: limits.trailers_bytes_max,
-        fields_max: limits.trailer_fields_max,
-        target_bytes_max: 0,
-    };
-    let found = match scan.find(buffer, Section::Trailers, &limits) {
-        Ok(Some(found)) => found,
-        Ok(None) => return Ok(None),
-        Err(HeadError::HeadTooLarge | HeadError::FieldsTooMany) => {
-            return Err(FramingError::TrailersTooLarge);
-        }
-        Err(_) => return Err(FramingError::Trailers),
-    };
-    let section = buffer.split_to(found.end).freeze();
-    if section.len() == b"\r\n".len() {
-        return Ok(Some(HeaderMap::new()));
-    }
-    let mut slots = [httparse::EMPTY_HEADER; HEAD_FIELDS_CAP];
-    let lines = match httparse::parse_headers(&section, &mut slots) {
-        Ok(httparse::Status::Complete((end, lines))) if end == section.len() => lines,
-        Ok(httparse::Status::Complete(_) | httparse::Status::Partial) => return Err(FramingError::Trailers),
-        Err(httparse::Error::TooManyHeaders) => return Err(FramingError::TrailersTooLarge),
-        Err(_) => return Err(FramingError::Trailers),
-    };
-    let headers = head::collect(&section, lines, is_trailer_allowed, |_, _| Ok(()));
-    headers.map(Some).map_err(|_| FramingError::Trailers)
-}
-
-/// Writes what surrounds the data of a body, and holds the sender to what its head announced.
-#[derive(Debug)]
-pub struct Encoder {
-    remaining: BodyLength,
-}
-
-/// The source of a body broke the promise of its head. The connection has to be closed, for the peer waits for a body
-/// that will never be whole, or would take the surplus for the next message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum EncodeError {
-    #[error("the body has more bytes than were announced")]
-    TooLong,
-    #[error("the body has fewer bytes than were announced")]
-    TooShort,
-}
-
-impl Encoder {
-    /// An encoder for a body that was announced in this way.
-    pub fn new(length: BodyLength) -> Self {
-        Encoder { remaining: length }
-    }
-
-    /// Appends to `out` what stands before `length` bytes of data; nothing when `length` is zero.
-    ///
-    /// The data itself comes next and then [`Encoder::suffix`], in the same buffer or in a vectored write.
-    pub fn prefix(&mut self, length: usize, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        if length == 0 {
-            return Ok(());
-        }
-        match &mut self.remaining {
-            BodyLength::None => return Err(EncodeError::TooLong),
-            BodyLength::Exact(remaining) => {
-                *remaining = remaining.checked_sub(length as u64).ok_or(EncodeError::TooLong)?;
-            }
-            BodyLength::Chunked => {
-                write_hexadecimal(out, length as u64);
-                out.extend_from_slice(b"\r\n");
-            }
-            BodyLength::UntilClose => {}
-        }
-        Ok(())
-    }
-
-    /// What stands behind each piece of data that is not empty.
-    pub fn suffix(&self) -> &'static [u8] {
-        match self.remaining {
-            BodyLength::Chunked => b"\r\n",
-            BodyLength::None | BodyLength::Exact(_) | BodyLength::UntilClose => b"",
-        }
-    }
-
-    /// Appends `data` with what surrounds it: for pieces so small that a copy costs less than a second buffer.
-    pub fn encode(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        if !data.is_empty() {
-            self.prefix(data.len(), out)?;
-            out.extend_from_slice(data);
-            out.extend_from_slice(self.suffix());
-        }
-        Ok(())
-    }
-
-    /// Appends the end of the body, after which it takes no more data. Trailers have a place only in a chunked one and
-    /// are left out otherwise, as are those that [`is_trailer_allowed`] refuses.
-    pub fn finish(&mut self, trailers: Option<&HeaderMap>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        match self.remaining {
-            BodyLength::None | BodyLength::Exact(0) | BodyLength::UntilClose => {}
-            BodyLength::Exact(_) => return Err(EncodeError::TooShort),
-            BodyLength::Chunked => {
-                out.extend_from_slice(b"0\r\n");
-                for (name, value) in trailers.into_iter().flatten() {
-                    if is_trailer_allowed(name) {
-                        head::write_field(out, name, value);
-                    }
-                }
-                out.extend_from_slice(b"\r\n");
-            }
-        }
-        self.remaining = BodyLength::None;
-        Ok(())
-    }
-}
-
-/// True for a field that may come behind a body.
-///
-/// A recipient may merge trailers into the head that was already checked, so none is let through that frames, routes,
-/// authenticates, controls or describes a message (RFC 9110 §6.5.1), tells who asks or where from, or could be read as such a name
-/// by an application that takes `_` or `.` for `-`.
-pub fn is_trailer_allowed(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-        && !TRAILERS_FORBIDDEN.contains(&name)
-        && !TRAILER_PREFIXES_FORBIDDEN.iter().any(|prefix| name.starts_with(prefix))
-}
-
-fn write_hexadecimal(out: &mut Vec<u8>, number: u64) {
-    let digits = (16 - number.leading_zeros() as usize / 4).max(1);
-    for index in (0..digits).rev() {
-        out.push(b"0123456789abcdef"[(number >> (index * 4)) as usize & 0xf]);
-    }
-}
-
 /// All chunk extensions of one body, in bytes.
 pub const EXTENSIONS_BYTES_MAX: usize = 16 << 10;
 /// The trailer section of one body, in bytes.
 pub const TRAILERS_BYTES_MAX: usize = 16 << 10;
 /// Hexadecimal digits of a chunk size: as many as a `u64` has, so that nothing can overflow.
 pub const CHUNK_SIZE_DIGITS_MAX: usize = 16;
-
-/// Fields that a message cannot learn behind its body.
-const TRAILERS_FORBIDDEN: &[&str] = &[
-    "age",
-    "authorization",
-    "cache-control",
-    "cf-connecting-ip",
-    "client-cert",
-    "client-cert-chain",
-    "connection",
-    "content-disposition",
-    "content-encoding",
-    "content-language",
-    "content-length",
-    "content-location",
-    "content-range",
-    "content-security-policy",
-    "content-type",
-    "cookie",
-    "date",
-    "expect",
-    "expires",
-    "fastly-client-ip",
-    "forwarded",
-    "host",
-    "http2-settings",
-    "keep-alive",
-    "location",
-    "max-forwards",
-    "pragma",
-    "priority",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "range",
-    "retry-after",
-    "set-cookie",
-    "set-cookie2",
-    "strict-transport-security",
-    "te",
-    "trailer",
-    "traceparent",
-    "tracestate",
-    "transfer-encoding",
-    "true-client-ip",
-    "upgrade",
-    "vary",
-    "via",
-    "warning",
-    "www-authenticate",
-    "x-client-ip",
-    "x-cluster-client-ip",
-    "x-http-method-override",
-    "x-real-ip",
-    "x-request-id",
-];
-
-/// Families of such fields: conditions, cross-origin permissions, forwarding and identity.
-const TRAILER_PREFIXES_FORBIDDEN: &[&str] = &[
-    "access-control-",
-    "if-",
-    "proxy-",
-    "remote-",
-    "sec-",
-    "ssl-client-",
-    "x-auth-",
-    "x-authentik-",
-    "x-forwarded-",
-    "x-original-",
-    "x-ssl-",
-];
 
 #[cfg(test)]
 mod tests;

@@ -21,7 +21,7 @@ use ipnet::IpNet;
 use super::target::Scheme;
 
 pub use presets::Preset;
-pub use request_id::RequestId;
+pub use request_id::{REQUEST_ID_BYTES_MAX, RequestId};
 
 /// The proxies in front of this edge whose word is taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

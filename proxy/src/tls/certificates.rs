@@ -13,7 +13,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::route::host::HostPattern;
+use crate::route::host::{HostPattern, WildcardLabels};
 
 /// A certificate chain with its key, checked to belong together. `Debug` shows no byte of the key.
 pub struct Certificate {
@@ -154,8 +154,9 @@ impl Certificate {
     /// True when a client that checks would accept it for this host name (which is lower case), its dates apart.
     pub fn carries(&self, host: &str) -> bool {
         self.names.iter().any(|name| match name {
+            HostPattern::Any => true,
             HostPattern::Exact(name) => **name == *host,
-            HostPattern::Wildcard { suffix, one_label } => super::names::covers(suffix, *one_label, host),
+            HostPattern::Wildcard { suffix, labels } => super::names::covers(suffix, *labels, host),
         })
     }
 
@@ -247,7 +248,7 @@ fn parse_name(name: &str) -> Option<HostPattern> {
     let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
     match name.strip_prefix('*') {
         Some(suffix) if suffix.len() > 1 && suffix.starts_with('.') && !suffix.contains('*') => {
-            Some(HostPattern::Wildcard { suffix: suffix.into(), one_label: true })
+            Some(HostPattern::Wildcard { suffix: suffix.into(), labels: WildcardLabels::One })
         }
         Some(_) => None,
         None if name.is_empty() || name.contains('*') => None,

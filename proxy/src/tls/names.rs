@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::route::host::HostPattern;
+use crate::route::host::{HostPattern, WildcardLabels};
 
 use super::certificates::Certificate;
 use super::{CertificateUse, Hosts};
@@ -69,25 +69,35 @@ impl fmt::Debug for CertificateNames {
     }
 }
 
-/// Values by host: exact names, and wildcards of one label or of any number.
+/// Values by host: exact names, wildcards of one label or of any number, and one for any host.
 #[derive(Debug)]
 pub(super) struct HostMap<T> {
     exact: HashMap<Arc<str>, T, foldhash::fast::RandomState>,
     /// By suffix with its leading dot.
     one_label: HashMap<Arc<str>, T, foldhash::fast::RandomState>,
     any_labels: HashMap<Arc<str>, T, foldhash::fast::RandomState>,
+    any: Option<T>,
 }
 
 impl<T> Default for HostMap<T> {
     fn default() -> Self {
-        HostMap { exact: HashMap::default(), one_label: HashMap::default(), any_labels: HashMap::default() }
+        HostMap {
+            exact: HashMap::default(),
+            one_label: HashMap::default(),
+            any_labels: HashMap::default(),
+            any: None,
+        }
     }
 }
 
 impl<T> HostMap<T> {
     /// The value of the most specific pattern: the exact name, then the longest wildcard, at equal length the one that
-    /// covers one label only. The name is lower case.
+    /// covers one label only, then any host. The name is lower case.
     pub(super) fn find(&self, name: &str) -> Option<&T> {
+        self.find_named(name).or(self.any.as_ref())
+    }
+
+    fn find_named(&self, name: &str) -> Option<&T> {
         if let Some(value) = self.exact.get(name) {
             return Some(value);
         }
@@ -109,15 +119,18 @@ impl<T> HostMap<T> {
     /// The value of a pattern, made if there is none yet.
     pub(super) fn value_or_insert_with(&mut self, pattern: &HostPattern, make: impl FnOnce() -> T) -> &mut T {
         let (map, key) = match pattern {
+            HostPattern::Any => return self.any.get_or_insert_with(make),
             HostPattern::Exact(name) => (&mut self.exact, name),
-            HostPattern::Wildcard { suffix, one_label: true } => (&mut self.one_label, suffix),
-            HostPattern::Wildcard { suffix, one_label: false } => (&mut self.any_labels, suffix),
+            HostPattern::Wildcard { suffix, labels: WildcardLabels::One } => (&mut self.one_label, suffix),
+            HostPattern::Wildcard { suffix, labels: WildcardLabels::OneOrMore } => {
+                (&mut self.any_labels, suffix)
+            }
         };
         map.entry(key.clone()).or_insert_with(make)
     }
 
     pub(super) fn len(&self) -> usize {
-        self.exact.len() + self.one_label.len() + self.any_labels.len()
+        self.exact.len() + self.one_label.len() + self.any_labels.len() + self.any.iter().count()
     }
 }
 
@@ -132,25 +145,25 @@ fn add(names: &mut HostMap<Candidates>, pattern: &HostPattern, certificate: &Arc
 
 /// The names that both a name on a certificate and a configured host cover: the narrower of the two, or nothing.
 fn intersection<'a>(carried: &'a HostPattern, configured: &'a HostPattern) -> Option<&'a HostPattern> {
-    use HostPattern::{Exact, Wildcard};
+    use HostPattern::{Any, Exact, Wildcard};
     match (carried, configured) {
+        (_, Any) => Some(carried),
+        (Any, _) => Some(configured),
         (Exact(name), Exact(host)) => (name == host).then_some(carried),
-        (Exact(name), Wildcard { suffix, one_label }) => covers(suffix, *one_label, name).then_some(carried),
-        (Wildcard { suffix, one_label }, Exact(host)) => {
-            covers(suffix, *one_label, host).then_some(configured)
-        }
-        (Wildcard { suffix: carried_suffix, .. }, Wildcard { suffix, one_label }) => {
+        (Exact(name), Wildcard { suffix, labels }) => covers(suffix, *labels, name).then_some(carried),
+        (Wildcard { suffix, labels }, Exact(host)) => covers(suffix, *labels, host).then_some(configured),
+        (Wildcard { suffix: carried_suffix, .. }, Wildcard { suffix, labels }) => {
             let same = carried_suffix == suffix;
-            let deeper = !one_label && carried_suffix.ends_with(&**suffix);
+            let deeper = *labels == WildcardLabels::OneOrMore && carried_suffix.ends_with(&**suffix);
             (same || deeper).then_some(carried)
         }
     }
 }
 
-pub(super) fn covers(suffix: &str, one_label: bool, name: &str) -> bool {
+pub(super) fn covers(suffix: &str, labels: WildcardLabels, name: &str) -> bool {
     match name.strip_suffix(suffix) {
         None | Some("") => false,
-        Some(labels) => !one_label || !labels.contains('.'),
+        Some(front) => labels == WildcardLabels::OneOrMore || !front.contains('.'),
     }
 }
 

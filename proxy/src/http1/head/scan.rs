@@ -72,6 +72,12 @@ impl Scan {
         Ok(None)
     }
 
+    /// The bytes of the buffer that will not be searched again.
+    #[cfg(test)]
+    pub(super) fn searched(&self) -> usize {
+        self.position
+    }
+
     /// Looks at the first bytes. False: too few to say anything.
     fn begin(&mut self, buffer: &[u8], section: Section) -> Result<bool, HeadError> {
         if !matches!(section, Section::Request { .. }) {

@@ -178,6 +178,11 @@ impl Default for DateCache {
 }
 
 impl DateCache {
+    /// The text as of the last [`DateCache::text`].
+    pub fn current(&self) -> &[u8; DATE_BYTES] {
+        &self.text
+    }
+
     /// `now` as an IMF-fixdate (RFC 9110 §5.6.7). A clock outside the years 1970 to 9999 shows the nearest of these.
     pub fn text(&mut self, now: SystemTime) -> &[u8; DATE_BYTES] {
         let second = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs().min(DATE_SECOND_MAX);

@@ -136,7 +136,10 @@ where
         }
         let mut unread = &buffer[..];
         while !unread.is_empty() {
-            acceptor.read_tls(&mut unread).map_err(HandshakeError::Io)?;
+            // Reading from memory fails for one reason only: rustls keeps no more of a message that does not end.
+            acceptor.read_tls(&mut unread).map_err(|_| {
+                HandshakeError::Other(rustls::Error::InvalidMessage(InvalidMessage::HandshakePayloadTooLarge))
+            })?;
         }
         match acceptor.accept() {
             Ok(Some(accepted)) => return Ok(accepted),
@@ -210,14 +213,16 @@ fn classify_io(error: io::Error) -> HandshakeError {
 
 fn classify(error: rustls::Error) -> HandshakeError {
     use PeerIncompatible::{
-        ServerDoesNotSupportTls12Or13, SupportedVersionsExtensionRequired, Tls12NotOffered,
-        Tls12NotOfferedOrEnabled,
+        ServerDoesNotSupportTls12Or13, SignatureAlgorithmsExtensionRequired,
+        SupportedVersionsExtensionRequired, Tls12NotOffered, Tls12NotOfferedOrEnabled,
     };
     match error {
         rustls::Error::NoCertificatesPresented => HandshakeError::ClientCertificateRequired,
         rustls::Error::InvalidCertificate(_) => HandshakeError::BadClientCertificate(error),
         rustls::Error::PeerIncompatible(
             ServerDoesNotSupportTls12Or13
+            // TLS 1.2 brought this extension; clients that leave it out are older.
+            | SignatureAlgorithmsExtensionRequired
             | SupportedVersionsExtensionRequired
             | Tls12NotOffered
             | Tls12NotOfferedOrEnabled,

@@ -42,7 +42,11 @@ impl CertificateNames {
                                 add(&mut carried, name, certificate);
                             }
                         }
-                        if !certificate.names().contains(pattern) {
+                        let carried_whole = match pattern {
+                            HostPattern::Exact(host) => certificate.carries(host),
+                            HostPattern::Wildcard { .. } => certificate.names().contains(pattern),
+                        };
+                        if !carried_whole {
                             add(&mut configured, pattern, certificate);
                         }
                     }

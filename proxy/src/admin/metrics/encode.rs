@@ -10,7 +10,8 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::{
-    Counter, DURATION_BOUNDS_MS, Label, Metrics, PROTOCOLS, REASONS, RouteMetrics, STATUS_CLASSES, WorkerMetrics,
+    Counter, DURATION_BOUNDS_MS, HANDSHAKE_REASONS, Label, Metrics, PROTOCOLS, REASONS, REASONS_UNFINISHED,
+    RouteMetrics, STATUS_CLASSES, WorkerMetrics,
 };
 
 pub(super) fn encode(metrics: &Arc<Metrics>, now: Timestamp) -> Result<String, fmt::Error> {
@@ -76,14 +77,15 @@ impl Collected {
 
     fn encode_workers(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let workers = &self.metrics.workers;
-        let help = "Requests that the edge answered itself, by reason";
-        let mut family = encoder.encode_descriptor("rejects", help, None, MetricType::Counter)?;
-        for (index, reason) in REASONS.iter().enumerate() {
-            let count = workers.iter().map(|worker| worker.rejects.0[index].value()).sum();
-            if count > 0 {
-                counter(&mut family.encode_family(&[("reason", *reason)])?, count)?;
-            }
-        }
+        let (rejects, unfinished) = REASONS.split_at(REASONS.len() - REASONS_UNFINISHED.len());
+        let first_unfinished = rejects.len();
+        self.encode_reasons(encoder, REJECTS, rejects, |worker, index| &worker.reasons.0[index])?;
+        self.encode_reasons(encoder, UNFINISHED, unfinished, |worker, index| {
+            &worker.reasons.0[first_unfinished + index]
+        })?;
+        self.encode_reasons(encoder, HANDSHAKES_FAILED, &HANDSHAKE_REASONS, |worker, index| {
+            &worker.tls_handshakes_failed[index]
+        })?;
         for (name, help, field) in COUNTERS {
             let count = workers.iter().map(|worker| field(worker).value()).sum();
             counter(&mut encoder.encode_descriptor(name, help, None, MetricType::Counter)?, count)?;
@@ -91,8 +93,6 @@ impl Collected {
         let totals = self.metrics.totals();
         for (name, help, value) in [
             ("connections_open", "Connections that are open", totals.connections_open),
-            ("requests_open", "Requests under way", totals.requests_open),
-            ("tunnels_open", "Tunnels that are open", totals.tunnels_open),
             ("workers", "Threads that serve requests", workers.len() as u64),
         ] {
             gauge(encoder, name, help, None, value as f64)?;
@@ -100,6 +100,24 @@ impl Collected {
         let dropped = self.metrics.access_log_dropped.load(std::sync::atomic::Ordering::Relaxed);
         let help = "Lines of the access log that were not written, because its reader was too slow";
         counter(&mut encoder.encode_descriptor("access_log_dropped", help, None, MetricType::Counter)?, dropped)
+    }
+
+    /// One series for each reason that occurred.
+    fn encode_reasons(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        (name, help): (&str, &str),
+        reasons: &[&str],
+        field: impl Fn(&WorkerMetrics, usize) -> &Counter,
+    ) -> fmt::Result {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (index, reason) in reasons.iter().enumerate() {
+            let count = self.metrics.workers.iter().map(|worker| field(worker, index).value()).sum();
+            if count > 0 {
+                counter(&mut family.encode_family(&[("reason", *reason)])?, count)?;
+            }
+        }
+        Ok(())
     }
 
     fn encode_configuration(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -188,20 +206,25 @@ fn gauge(
 
 type Field = fn(&WorkerMetrics) -> &Counter;
 
-const COUNTERS: [(&str, &str, Field); 12] = [
+const REJECTS: (&str, &str) = ("rejects", "Requests that the edge answered itself, by reason");
+const UNFINISHED: (&str, &str) = ("answers_unfinished", "Answers that did not reach their end, by reason");
+const HANDSHAKES_FAILED: (&str, &str) = ("tls_handshakes_failed", "TLS handshakes that failed, by reason");
+
+const COUNTERS: [(&str, &str, Field); 11] = [
     ("connections", "Connections that were taken", |worker| &worker.connections_opened),
     ("connections_refused", "Connections closed at once because of a bound", |worker| &worker.connections_refused),
+    ("accepts_failed", "Times that the system gave no connection", |worker| &worker.accepts_failed),
     ("tls_handshakes", "TLS handshakes that succeeded", |worker| &worker.tls_handshakes),
-    ("tls_handshakes_failed", "TLS handshakes that failed", |worker| &worker.tls_handshakes_failed),
+    ("tls_handshakes_shed", "Connections closed because too many handshakes were under way", |worker| {
+        &worker.tls_handshakes_shed
+    }),
     ("request_body_bytes", "Bytes of request bodies", |worker| &worker.bytes_in),
     ("response_body_bytes", "Bytes of answer bodies", |worker| &worker.bytes_out),
-    ("tunnels", "Connections that switched protocols", |worker| &worker.tunnels_opened),
-    ("upstream_connects", "Connections made to endpoints", |worker| &worker.upstream_connects),
-    ("upstream_connects_failed", "Endpoints that could not be connected to", |worker| {
+    ("upstream_connects", "Connections begun to endpoints", |worker| &worker.upstream_connects),
+    ("upstream_connects_failed", "Connections to endpoints that did not come about", |worker| {
         &worker.upstream_connects_failed
     }),
-    ("upstream_reused", "Requests sent on an open connection", |worker| &worker.upstream_reused),
-    ("upstream_failures", "Exchanges that broke after the connection stood", |worker| &worker.upstream_failures),
+    ("endpoint_ejections", "Endpoints left alone for a while after failures", |worker| &worker.ejections),
     ("retries", "Tries at endpoints beyond the first", |worker| &worker.retries),
 ];
 

@@ -146,9 +146,8 @@ fn host_of(target: &Target) -> Result<Option<Host>, Reject> {
 /// A connection serves only hosts that its handshake was right for (RFC 9110 §7.4, GEP-3567).
 fn check_direction(client: &Client, served: &crate::snapshot::Served, host: Option<&Host>) -> Result<(), Reject> {
     let (Some(info), Some(tls)) = (&client.tls, &served.listener.tls) else { return Ok(()) };
-    let name = info.server_name.as_deref().and_then(|name| Host::parse(name).ok());
-    let covered = host.is_none_or(|host| tls.covers(info, host.as_str()));
-    if covered && !served.listener.is_misdirected(name.as_ref(), host) { Ok(()) } else { Err(Reject::Misdirected) }
+    let misdirected = served.listener.is_misdirected(info.server_name.as_ref(), host);
+    if tls.covers(info, host) && !misdirected { Ok(()) } else { Err(Reject::Misdirected) }
 }
 
 /// Answers that need no backend and no permission: go to https; what a preflight may know.

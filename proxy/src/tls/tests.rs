@@ -27,7 +27,7 @@ async fn a_handshake_tells_what_it_settled() {
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     let (server, client) = handshake(&listener, config.into(), "WWW.example.com").await;
     let (_, info) = server.unwrap();
-    assert_eq!(info.server_name.as_deref(), Some("www.example.com"));
+    assert_eq!(info.server_name, Some(host("www.example.com")));
     assert_eq!(info.version, TlsVersion::Tls13);
     assert_eq!(info.alpn, Some(Alpn::Http2));
     assert_eq!(info.client_certificate, None);
@@ -101,7 +101,7 @@ async fn connections_outlive_a_change_of_certificate() {
     assert_ne!(old, new);
     drop(old);
     exchange(&mut server, &mut client).await;
-    assert!(new.covers(&info, "a.example"));
+    assert!(new.covers(&info, Some(&host("a.example"))));
     let (_, client) = handshake(&new, authority.client().into(), "a.example").await;
     let shown = client.unwrap().get_ref().1.peer_certificates().unwrap()[0].clone();
     assert_eq!(shown, certificate.certified_key().cert[0]);
@@ -139,9 +139,9 @@ fn ten_thousand_hosts_share_one_configuration() {
         hosts.map(|host| CertificateUse { certificate: certificate.clone(), hosts: Hosts::Only(vec![host]) });
     let listener = listener(&uses.collect::<Vec<_>>(), vec![]);
     assert_eq!(listener.policies.len(), 1);
-    assert_eq!(listener.certificate(Some("h9999.example.com")), Some(&certificate));
-    assert_eq!(listener.certificate(Some("h10000.example.com")), None);
-    assert_eq!(Arc::strong_count(listener.certificate(Some("h1.example.com")).unwrap()), 10_001);
+    assert_eq!(listener.certificate(Some(&host("h9999.example.com"))), Some(&certificate));
+    assert_eq!(listener.certificate(Some(&host("h10000.example.com"))), None);
+    assert_eq!(Arc::strong_count(listener.certificate(Some(&host("h1.example.com"))).unwrap()), 10_001);
 }
 
 #[tokio::test]
@@ -153,7 +153,7 @@ async fn a_connection_serves_hosts_of_its_own_policy_only() {
     let rules = vec![
         rule(Some(exact("shut.example")), require.clone()),
         rule(
-            Some(HostPattern::Wildcard { suffix: ".shut.example".into(), one_label: false }),
+            Some(HostPattern::Wildcard { suffix: ".shut.example".into(), labels: WildcardLabels::OneOrMore }),
             require.clone(),
         ),
     ];
@@ -162,34 +162,37 @@ async fn a_connection_serves_hosts_of_its_own_policy_only() {
 
     let (server, _) = handshake(&mixed, authority.client().into(), "open.example").await;
     let (_, open) = server.unwrap();
-    assert!(mixed.covers(&open, "open.example"));
-    assert!(mixed.covers(&open, "another.example"));
-    assert!(!mixed.covers(&open, "shut.example"));
-    assert!(!mixed.covers(&open, "deep.shut.example"));
+    assert!(mixed.covers(&open, Some(&host("open.example"))));
+    assert!(mixed.covers(&open, Some(&host("another.example"))));
+    assert!(mixed.covers(&open, None));
+    assert!(!mixed.covers(&open, Some(&host("shut.example"))));
+    assert!(!mixed.covers(&open, Some(&host("deep.shut.example"))));
 
     let config = authority.client_of(rustls::ALL_VERSIONS, Some(clients.issue_client("ada")));
     let (server, _) = handshake(&mixed, config.into(), "shut.example").await;
     let (_, shut) = server.unwrap();
     assert!(shut.client_verified);
-    assert!(mixed.covers(&shut, "shut.example"));
-    assert!(mixed.covers(&shut, "deep.shut.example"));
-    assert!(!mixed.covers(&shut, "open.example"));
+    assert!(mixed.covers(&shut, Some(&host("shut.example"))));
+    assert!(mixed.covers(&shut, Some(&host("deep.shut.example"))));
+    assert!(!mixed.covers(&shut, Some(&host("open.example"))));
+    assert!(!mixed.covers(&shut, None));
 
     // The same policy made anew is the same; a stricter one is not.
     let same = vec![rule(Some(exact("shut.example")), clients.policy(ClientAuthMode::Require))];
     let again = listener(std::slice::from_ref(&certificate), same);
-    assert!(again.covers(&shut, "shut.example"));
+    assert!(again.covers(&shut, Some(&host("shut.example"))));
     let stricter = vec![rule(None, Authority::new("third authority").policy(ClientAuthMode::Require))];
     let stricter = listener(&[certificate], stricter);
-    assert!(!stricter.covers(&shut, "shut.example"));
-    assert!(!stricter.covers(&open, "open.example"));
+    assert!(!stricter.covers(&shut, Some(&host("shut.example"))));
+    assert!(!stricter.covers(&open, Some(&host("open.example"))));
 }
 
 #[test]
 fn the_most_specific_rule_decides_and_the_first_of_equal_ones() {
     let authority = Authority::new("client authority");
     let of = |mode| authority.policy(mode);
-    let wildcard = || Some(HostPattern::Wildcard { suffix: ".example.com".into(), one_label: false });
+    let wildcard =
+        || Some(HostPattern::Wildcard { suffix: ".example.com".into(), labels: WildcardLabels::OneOrMore });
     let rules = vec![
         rule(wildcard(), of(ClientAuthMode::Request)),
         rule(Some(exact("a.example.com")), of(ClientAuthMode::Require)),
@@ -197,7 +200,7 @@ fn the_most_specific_rule_decides_and_the_first_of_equal_ones() {
         rule(None, of(ClientAuthMode::InsecureFallback)),
     ];
     let listener = listener(&[], rules);
-    let mode = |host: &str| listener.policy(Some(host)).client_auth.mode();
+    let mode = |name: &str| listener.policy(Some(&host(name))).client_auth.mode();
     assert_eq!(mode("a.example.com"), ClientAuthMode::Require);
     assert_eq!(mode("b.example.com"), ClientAuthMode::Request);
     assert_eq!(mode("b.c.example.com"), ClientAuthMode::Request);
@@ -450,6 +453,10 @@ pub(super) fn use_of(certificate: Arc<Certificate>) -> CertificateUse {
 
 pub(super) fn rule(host: Option<HostPattern>, policy: Arc<ClientAuth>) -> ClientAuthRule {
     ClientAuthRule { host, policy }
+}
+
+pub(super) fn host(name: &str) -> Host {
+    Host::parse(name).unwrap()
 }
 
 pub(super) fn exact(host: &str) -> HostPattern {

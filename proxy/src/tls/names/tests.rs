@@ -1,5 +1,6 @@
-use super::super::tests::{Authority, exact, use_of};
+use super::super::tests::{Authority, exact, host, use_of};
 use super::*;
+use crate::route::host::WildcardLabels;
 
 #[test]
 fn the_exact_name_wins_over_the_wildcard_and_the_wildcard_over_the_default() {
@@ -19,7 +20,7 @@ fn the_exact_name_wins_over_the_wildcard_and_the_wildcard_over_the_default() {
         (Some("com"), &other),
         (None, &other),
     ] {
-        assert_eq!(names.candidates(asked), std::slice::from_ref(shown), "{asked:?}");
+        assert_eq!(names.candidates(asked.map(host).as_ref()), std::slice::from_ref(shown), "{asked:?}");
     }
 }
 
@@ -27,8 +28,8 @@ fn the_exact_name_wins_over_the_wildcard_and_the_wildcard_over_the_default() {
 fn without_a_default_unknown_names_have_no_certificate() {
     let certificate = Authority::new("server authority").issue(&["a.example.com"]);
     let names = CertificateNames::new(&[use_of(certificate)], None);
-    for asked in [None, Some("b.example.com"), Some("example.com"), Some("")] {
-        assert_eq!(names.candidates(asked), [], "{asked:?}");
+    for asked in [None, Some("b.example.com"), Some("example.com")] {
+        assert_eq!(names.candidates(asked.map(host).as_ref()), [], "{asked:?}");
     }
 }
 
@@ -39,9 +40,9 @@ fn a_certificate_is_never_shown_for_a_host_that_it_was_not_given_to() {
     let victim = authority.issue(&["victim.example.com"]);
     let uses = [only(&thief, &[exact("thief.example.com")]), only(&victim, &[exact("victim.example.com")])];
     let names = CertificateNames::new(&uses, None);
-    assert_eq!(names.candidates(Some("victim.example.com")), [victim]);
-    assert_eq!(names.candidates(Some("thief.example.com")), [thief]);
-    assert_eq!(names.candidates(Some("third.example.com")), []);
+    assert_eq!(names.candidates(Some(&host("victim.example.com"))), [victim]);
+    assert_eq!(names.candidates(Some(&host("thief.example.com"))), [thief]);
+    assert_eq!(names.candidates(Some(&host("third.example.com"))), []);
 }
 
 #[test]
@@ -54,35 +55,23 @@ fn a_certificate_is_shown_for_its_host_even_when_it_does_not_carry_the_name() {
         only(&right, &[any_labels(".example.com")]),
     ];
     let names = CertificateNames::new(&uses, None);
-    assert_eq!(names.candidates(Some("a.b.example.com")), [right]);
-    assert_eq!(names.candidates(Some("c.b.example.com")), std::slice::from_ref(&narrow));
-    assert_eq!(names.candidates(Some("d.c.b.example.com")), [narrow]);
-    assert_eq!(names.candidates(Some("c.example.com"))[0], wrong);
-    assert_eq!(names.candidates(Some("example.com")), []);
-    assert_eq!(names.candidates(Some("x.test")), []);
+    assert_eq!(names.candidates(Some(&host("a.b.example.com"))), [right]);
+    assert_eq!(names.candidates(Some(&host("c.b.example.com"))), std::slice::from_ref(&narrow));
+    assert_eq!(names.candidates(Some(&host("d.c.b.example.com"))), [narrow]);
+    assert_eq!(names.candidates(Some(&host("c.example.com")))[0], wrong);
+    assert_eq!(names.candidates(Some(&host("example.com"))), []);
+    assert_eq!(names.candidates(Some(&host("x.test"))), []);
 }
 
 #[test]
-fn hosts_and_names_meet_in_the_narrower_of_the_two() {
-    let one = |suffix: &str| HostPattern::Wildcard { suffix: suffix.into(), one_label: true };
-    let cases = [
-        (exact("a.b.c"), exact("a.b.c"), Some(exact("a.b.c"))),
-        (exact("a.b.c"), exact("a.b.d"), None),
-        (exact("a.b.c"), any_labels(".c"), Some(exact("a.b.c"))),
-        (exact("a.b.c"), one(".c"), None),
-        (one(".b.c"), exact("a.b.c"), Some(exact("a.b.c"))),
-        (one(".b.c"), exact("z.a.b.c"), None),
-        (one(".b.c"), exact("b.c"), None),
-        (one(".b.c"), one(".b.c"), Some(one(".b.c"))),
-        (one(".b.c"), any_labels(".b.c"), Some(one(".b.c"))),
-        (one(".b.c"), any_labels(".c"), Some(one(".b.c"))),
-        (one(".b.c"), one(".c"), None),
-        (one(".c"), any_labels(".b.c"), None),
-        (one(".xb.c"), any_labels(".b.c"), None),
-    ];
-    for (carried, configured, meet) in cases {
-        assert_eq!(intersection(&carried, &configured), meet.as_ref(), "{carried:?} {configured:?}");
-    }
+fn a_certificate_for_any_host_is_shown_where_nothing_else_fits() {
+    let authority = Authority::new("server authority");
+    let [any, name] = [&["any.test"], &["a.example.com"]].map(|n| authority.issue(n));
+    let names = CertificateNames::new(&[only(&any, &[HostPattern::Any]), use_of(name.clone())], None);
+    assert_eq!(names.candidates(Some(&host("a.example.com"))), [name]);
+    assert_eq!(names.candidates(Some(&host("any.test"))), std::slice::from_ref(&any));
+    assert_eq!(names.candidates(Some(&host("b.example.com"))), std::slice::from_ref(&any));
+    assert_eq!(names.candidates(None), [any]);
 }
 
 #[test]
@@ -93,7 +82,7 @@ fn a_certificate_that_is_named_often_is_kept_once_and_different_ones_are_bounded
     let twice = certificates.iter().flat_map(|certificate| [certificate, certificate]);
     let uses = twice.map(|certificate| use_of(certificate.clone())).collect::<Vec<_>>();
     let names = CertificateNames::new(&uses, None);
-    assert_eq!(names.candidates(Some("a.example")), &certificates[..CERTIFICATES_PER_NAME_MAX]);
+    assert_eq!(names.candidates(Some(&host("a.example"))), &certificates[..CERTIFICATES_PER_NAME_MAX]);
 }
 
 fn only(certificate: &Arc<Certificate>, hosts: &[HostPattern]) -> CertificateUse {
@@ -101,5 +90,5 @@ fn only(certificate: &Arc<Certificate>, hosts: &[HostPattern]) -> CertificateUse
 }
 
 fn any_labels(suffix: &str) -> HostPattern {
-    HostPattern::Wildcard { suffix: suffix.into(), one_label: false }
+    HostPattern::Wildcard { suffix: suffix.into(), labels: WildcardLabels::OneOrMore }
 }

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::super::accept::{HandshakeError, TlsInfo, accept};
 use super::super::client_auth::ClientAuthMode;
-use super::super::tests::{Authority, exchange, listener, params, rule, secret, spec, use_of};
+use super::super::tests::{Authority, exchange, host, listener, params, rule, secret, spec, use_of};
 use super::super::{Alpn, ListenerTls, ListenerTlsSpec};
 use super::*;
 use crate::upstream::Balance;
@@ -22,7 +22,7 @@ async fn a_backend_is_verified_by_the_given_authority_and_name() {
         let (client, info) = connect(&upstream, &server).await;
         client.unwrap();
         let info = info.unwrap();
-        assert_eq!(info.server_name.as_deref(), Some(name.unwrap_or("web.shop.svc")));
+        assert_eq!(info.server_name, Some(host(name.unwrap_or("web.shop.svc"))));
         assert_eq!(info.alpn, Some(Alpn::Http11));
     }
 }

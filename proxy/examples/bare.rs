@@ -53,7 +53,7 @@ fn route(upstream: SocketAddr) -> Route {
         retry: Retry::default(),
         request_headers: HeaderEdits::default(),
         response_headers: HeaderEdits::default(),
-        rewrite: Rewrite::default(),
+        rewrite: Rewrite::default(), metrics: Default::default(), mirrors: Vec::new(),
     }
 }
 
@@ -80,7 +80,7 @@ fn main() {
     settings.access_log.format = proxy::settings::AccessLogFormat::Off;
     let settings = Arc::new(settings);
     let (_writer, access) = Writer::start(std::io::sink()).expect("a thread");
-    let mut edge = Edge::start(EdgeOptions { workers: NonZeroUsize::MIN, inherited: Inherited::default(), control: runtime.handle().clone(), metrics: Arc::default(), access }, Arc::clone(&settings)).unwrap();
+    let mut edge = Edge::start(EdgeOptions { workers: NonZeroUsize::MIN, inherited: Inherited::default(), control: runtime.handle().clone(), metrics: Arc::new(proxy::admin::metrics::Metrics::new(1, Arc::default(), jiff::Timestamp::now())), access }, Arc::clone(&settings)).unwrap();
     runtime.block_on(async {
         let f = edge.publish(Arc::new(table(up)), settings).await.1;
         eprintln!("{f:?}");

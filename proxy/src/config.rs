@@ -3,4 +3,5 @@
 //! `compile` is total. One broken object never stops the others: it becomes a [`problem::Problem`], and what guards access
 //! and cannot be enforced becomes a route that refuses.
 
+pub mod objects;
 pub mod problem;

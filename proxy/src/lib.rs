@@ -1,10 +1,20 @@
 //! The edge: listeners, the path of a request, upstreams, and the configuration that drives them.
 
+pub mod access;
+pub mod admin;
 pub mod config;
+pub(crate) mod connection;
+pub mod http1;
+pub(crate) mod http2;
+pub mod listen;
 pub mod message;
 pub mod reject;
 pub mod request;
 pub mod route;
 pub mod settings;
+pub mod snapshot;
 pub mod tls;
+pub(crate) mod transport;
 pub mod upstream;
+pub(crate) mod worker;
+pub mod yaml;

@@ -2,7 +2,9 @@
 //!
 //! `request` and everything below it know these types only; `http1` and `http2` translate at the two ends.
 
+use std::cell::RefCell;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -43,6 +45,24 @@ pub struct Request {
     pub body: Body,
     /// What the client wants the connection to become, if it asked in the way its protocol has.
     pub upgrade: Option<UpgradeRequest>,
+    /// Where informational answers of the upstream (103) are left for the client.
+    pub interim: Interim,
+}
+
+/// Informational answers on their way to the client. Whoever answers takes them out after each step of the exchange.
+#[derive(Clone, Debug, Default)]
+pub struct Interim(Rc<RefCell<Vec<(StatusCode, HeaderMap)>>>);
+
+impl Interim {
+    pub(crate) fn push(&self, status: StatusCode, headers: HeaderMap) {
+        self.0.borrow_mut().push((status, headers));
+    }
+
+    /// Everything that has come since the last time, oldest first.
+    pub(crate) fn take(&self) -> Vec<(StatusCode, HeaderMap)> {
+        // An empty `Vec` costs nothing, and nearly all of them are.
+        self.0.take()
+    }
 }
 
 /// A wish to leave HTTP on this exchange.
@@ -111,6 +131,11 @@ impl Body {
         }
     }
 
+    /// The same body, that fails with [`BodyError::TooLarge`] as soon as it has more than `limit` bytes.
+    pub(crate) fn limited(body: Body, limit: u64) -> Body {
+        Body::Stream(Box::pin(Limited { body, limit, left: limit }))
+    }
+
     /// The exact number of bytes to come, when it is known.
     pub fn exact_length(&self) -> Option<u64> {
         http_body::Body::size_hint(self).exact()
@@ -162,5 +187,37 @@ impl std::fmt::Debug for Body {
             Body::Full(bytes) => write!(f, "Body::Full({} bytes)", bytes.len()),
             Body::Stream(_) => f.write_str("Body::Stream"),
         }
+    }
+}
+
+struct Limited {
+    body: Body,
+    limit: u64,
+    left: u64,
+}
+
+impl http_body::Body for Limited {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(data) = frame.data_ref()
+        {
+            match self.left.checked_sub(data.len() as u64) {
+                Some(left) => self.left = left,
+                None => return Poll::Ready(Some(Err(BodyError::TooLarge { limit: self.limit }))),
+            }
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        http_body::Body::is_end_stream(&self.body)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        http_body::Body::size_hint(&self.body)
     }
 }

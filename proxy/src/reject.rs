@@ -1,1 +1,456 @@
 //! Refusals of our own: the only place that picks one of our status codes.
+//!
+//! Each variant of [`Reject`] is mapped once, in [`Reject::facts`], to its status, its stable reason (access log,
+//! metrics, `why`), its gRPC status and the words a visitor reads. [`page`] turns that into an answer, [`refusals`]
+//! remembers the last ones.
+
+pub mod page;
+pub mod refusals;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::http1::head::HeadError;
+use crate::message::BodyError;
+use crate::request::target::TargetError;
+
+/// Why this edge answers a request itself instead of passing it on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reject {
+    // What the client sent cannot be read. The words are for the log.
+    /// The head is not HTTP: start line, field name, field value.
+    BadHead(&'static str),
+    /// Content-Length, Transfer-Encoding or a chunk cannot be trusted to say where the message ends.
+    BadFraming(&'static str),
+    HeadTooLarge,
+    /// The head did not arrive in time.
+    HeadTimeout,
+    /// Not HTTP/1.0, HTTP/1.1 or HTTP/2.
+    VersionUnsupported,
+    /// An expectation other than `100-continue` (RFC 9110 §10.1.1).
+    ExpectationFailed,
+    /// CONNECT, TRACE, or a method that is not known.
+    MethodUnsupported,
+    /// A known method on one of our own resources that does not take it; the value of Allow.
+    MethodNotAllowed(&'static str),
+    /// The target is malformed, ambiguous or too long.
+    BadTarget(TargetError),
+
+    // There is nothing here for this request.
+    /// HTTP/2 on a connection whose TLS name belongs to another listener (RFC 9110 §15.5.20).
+    Misdirected,
+    HostNotFound,
+    RouteNotFound,
+    /// An access rule of this route cannot be enforced; the words are for the operator.
+    Refused(Arc<str>),
+    /// The route is configured to answer this status and nothing else.
+    RouteStatus(StatusCode),
+    /// The share of traffic this request belongs to has an invalid backend reference.
+    BackendInvalid,
+
+    // The client may not, or not so much.
+    AddressDenied,
+    BodyTooLarge,
+    /// The body stalled.
+    BodyTimeout,
+    /// The client ended the body early or broke its framing; nobody is left to read the answer.
+    BodyAborted,
+    /// This client has too many connections or streams open.
+    TooManyConnections,
+
+    // The upstream did not deliver.
+    NoEndpoints,
+    ConnectFailed,
+    ConnectTimeout,
+    /// The certificate or handshake of a TLS backend was not acceptable.
+    UpstreamTls,
+    /// The upstream's answer breaks the protocol; the words are for the log.
+    UpstreamProtocol(&'static str),
+    /// The upstream closed or reset before a whole response head.
+    UpstreamReset,
+    /// The response head, or the next byte, did not come in time.
+    UpstreamTimeout,
+    /// The route's time for the whole request is over.
+    RequestDeadline,
+    /// The upstream's answer to an upgrade is neither a switch nor a refusal.
+    UpgradeFailed,
+
+    // This edge cannot, now.
+    /// A queue, or a bound on requests or connections, is full.
+    Overloaded,
+    Draining,
+    Internal,
+}
+
+/// gRPC status codes that a refusal can carry (github.com/grpc/grpc, doc/statuscodes.md).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum GrpcStatus {
+    DeadlineExceeded = 4,
+    PermissionDenied = 7,
+    ResourceExhausted = 8,
+    Aborted = 10,
+    Unimplemented = 12,
+    Internal = 13,
+    Unavailable = 14,
+}
+
+impl Reject {
+    /// The status of the answer; a gRPC client gets 200 with [`Reject::grpc_status`] instead.
+    pub fn status(&self) -> StatusCode {
+        self.facts().status
+    }
+
+    /// A stable label: lower case and `_`; one variant, one label.
+    pub fn reason(&self) -> &'static str {
+        self.facts().reason
+    }
+
+    pub fn grpc_status(&self) -> GrpcStatus {
+        self.facts().grpc
+    }
+
+    /// When trying again makes sense, for Retry-After.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.facts().retry_after
+    }
+
+    /// True when an HTTP/1 connection cannot be used any more, because nobody knows where the next request begins, or
+    /// because it is to go away.
+    pub fn closes_connection(&self) -> bool {
+        self.facts().connection == Connection::Close
+    }
+
+    /// What the log and `why` tell the operator beyond the reason. Never secret, never shown to visitors.
+    pub fn detail(&self) -> Option<String> {
+        match self {
+            Reject::BadHead(words) | Reject::BadFraming(words) | Reject::UpstreamProtocol(words) => {
+                Some((*words).to_owned())
+            }
+            Reject::BadTarget(error) => Some(error.to_string()),
+            Reject::Refused(words) => Some(words.to_string()),
+            Reject::RouteStatus(status) => Some(format!("the route answers {status}")),
+            Reject::MethodNotAllowed(allow) => Some(format!("allowed: {allow}")),
+            Reject::HeadTooLarge
+            | Reject::HeadTimeout
+            | Reject::VersionUnsupported
+            | Reject::ExpectationFailed
+            | Reject::MethodUnsupported
+            | Reject::Misdirected
+            | Reject::HostNotFound
+            | Reject::RouteNotFound
+            | Reject::BackendInvalid
+            | Reject::AddressDenied
+            | Reject::BodyTooLarge
+            | Reject::BodyTimeout
+            | Reject::BodyAborted
+            | Reject::TooManyConnections
+            | Reject::NoEndpoints
+            | Reject::ConnectFailed
+            | Reject::ConnectTimeout
+            | Reject::UpstreamTls
+            | Reject::UpstreamReset
+            | Reject::UpstreamTimeout
+            | Reject::RequestDeadline
+            | Reject::UpgradeFailed
+            | Reject::Overloaded
+            | Reject::Draining
+            | Reject::Internal => None,
+        }
+    }
+
+    /// The heading and the sentence a visitor reads.
+    pub(crate) fn words(&self) -> (&'static str, &'static str) {
+        let facts = self.facts();
+        (facts.title, facts.words)
+    }
+
+    fn facts(&self) -> Facts {
+        use GrpcStatus as Grpc;
+        use StatusCode as Status;
+        match self {
+            Reject::BadHead(_) => bad_request("bad_head").closing(),
+            Reject::BadFraming(_) => bad_request("bad_framing").closing(),
+            Reject::HeadTooLarge => Facts::new(
+                Status::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "head_too_large",
+                Grpc::ResourceExhausted,
+                "Request too large",
+                "Your browser sent more headers than this site takes. Deleting the cookies of this site often helps.",
+            )
+            .closing(),
+            Reject::HeadTimeout => timed_out("head_timeout").closing(),
+            Reject::VersionUnsupported => Facts::new(
+                Status::HTTP_VERSION_NOT_SUPPORTED,
+                "version_unsupported",
+                Grpc::Unimplemented,
+                "HTTP version not supported",
+                "This site speaks HTTP/1.1 and HTTP/2.",
+            )
+            .closing(),
+            Reject::ExpectationFailed => Facts::new(
+                Status::EXPECTATION_FAILED,
+                "expectation_failed",
+                Grpc::Unimplemented,
+                "Expectation failed",
+                "The request asks for something in its Expect header that this site does not know.",
+            )
+            .closing(),
+            Reject::MethodUnsupported => Facts::new(
+                Status::NOT_IMPLEMENTED,
+                "method_unsupported",
+                Grpc::Unimplemented,
+                "Method not supported",
+                "This site does not take requests of this kind.",
+            )
+            .closing(),
+            Reject::MethodNotAllowed(_) => Facts::new(
+                Status::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                Grpc::Unimplemented,
+                "Method not allowed",
+                "This address does not take requests of this kind.",
+            ),
+            Reject::BadTarget(TargetError::TooLong) => Facts::new(
+                Status::URI_TOO_LONG,
+                "target_too_long",
+                Grpc::ResourceExhausted,
+                "Address too long",
+                "The address of this request is longer than this site takes.",
+            )
+            .closing(),
+            Reject::BadTarget(TargetError::Connect) => Reject::MethodUnsupported.facts(),
+            Reject::BadTarget(_) => bad_request("bad_target").closing(),
+            Reject::Misdirected => Facts::new(
+                Status::MISDIRECTED_REQUEST,
+                "misdirected",
+                Grpc::Unavailable,
+                "Wrong connection",
+                "This connection was opened for another site. Reloading the page opens a new one.",
+            ),
+            Reject::HostNotFound => not_found("host_not_found"),
+            Reject::RouteNotFound => not_found("route_not_found"),
+            Reject::Refused(_) => unavailable("refused"),
+            Reject::RouteStatus(status) => Facts::new(
+                *status,
+                "route_status",
+                Grpc::Unavailable,
+                status.canonical_reason().unwrap_or("No answer"),
+                "This site has no other answer at this address.",
+            ),
+            Reject::BackendInvalid => Facts::new(
+                Status::INTERNAL_SERVER_ERROR,
+                "backend_invalid",
+                Grpc::Unavailable,
+                "Something is wrong here",
+                "This address is not set up correctly. It is not your fault, and trying again will not help.",
+            ),
+            Reject::AddressDenied => Facts::new(
+                Status::FORBIDDEN,
+                "address_denied",
+                Grpc::PermissionDenied,
+                "No access from here",
+                "This address is open only to certain networks, and yours is not one of them.",
+            ),
+            Reject::BodyTooLarge => Facts::new(
+                Status::PAYLOAD_TOO_LARGE,
+                "body_too_large",
+                Grpc::ResourceExhausted,
+                "Too large",
+                "What you sent is larger than this site takes.",
+            )
+            .closing(),
+            Reject::BodyTimeout => timed_out("body_timeout").closing(),
+            Reject::BodyAborted => Facts { grpc: Grpc::Aborted, ..bad_request("body_aborted").closing() },
+            Reject::TooManyConnections => Facts::new(
+                Status::TOO_MANY_REQUESTS,
+                "too_many_connections",
+                Grpc::ResourceExhausted,
+                "Too many connections",
+                "Too many connections are open from your network. Please try again in a moment.",
+            )
+            .retry(RETRY_SOON)
+            .closing(),
+            Reject::NoEndpoints => unavailable("no_endpoints").retry(RETRY_LATER),
+            Reject::ConnectFailed => bad_gateway("connect_failed"),
+            Reject::ConnectTimeout => gateway_timeout("connect_timeout", Grpc::Unavailable),
+            Reject::UpstreamTls => bad_gateway("upstream_tls"),
+            Reject::UpstreamProtocol(_) => bad_gateway("upstream_protocol"),
+            Reject::UpstreamReset => bad_gateway("upstream_reset"),
+            Reject::UpstreamTimeout => gateway_timeout("upstream_timeout", Grpc::DeadlineExceeded),
+            Reject::RequestDeadline => gateway_timeout("request_deadline", Grpc::DeadlineExceeded),
+            Reject::UpgradeFailed => bad_gateway("upgrade_failed"),
+            Reject::Overloaded => Facts::new(
+                Status::SERVICE_UNAVAILABLE,
+                "overloaded",
+                Grpc::Unavailable,
+                "Busy",
+                "This site has more to do than it can at the moment. Please try again shortly.",
+            )
+            .retry(RETRY_SOON),
+            Reject::Draining => unavailable("draining").retry(RETRY_SOON).closing(),
+            Reject::Internal => Facts::new(
+                Status::INTERNAL_SERVER_ERROR,
+                "internal",
+                Grpc::Internal,
+                "Something is wrong here",
+                "This request could not be answered. It is not your fault.",
+            ),
+        }
+    }
+}
+
+impl From<HeadError> for Reject {
+    fn from(error: HeadError) -> Self {
+        use HeadError as Head;
+        match error {
+            Head::RequestLine
+            | Head::StatusLine
+            | Head::Target
+            | Head::LineEnd
+            | Head::FieldName
+            | Head::FieldValue
+            | Head::HostMissing
+            | Head::HostDuplicate
+            | Head::HostInvalid => Reject::BadHead(error.reason()),
+            Head::ContentLengthInvalid
+            | Head::ContentLengthDuplicate
+            | Head::TransferEncodingInvalid
+            | Head::TransferEncodingHttp10
+            | Head::ContentLengthAndTransferEncoding
+            | Head::InterimBody => Reject::BadFraming(error.reason()),
+            Head::MethodTooLong | Head::TransferCodingUnknown => Reject::MethodUnsupported,
+            Head::TargetTooLong => Reject::BadTarget(TargetError::TooLong),
+            Head::Version => Reject::VersionUnsupported,
+            Head::HeadTooLarge | Head::FieldsTooMany => Reject::HeadTooLarge,
+            Head::ExpectationUnknown => Reject::ExpectationFailed,
+        }
+    }
+}
+
+impl From<TargetError> for Reject {
+    fn from(error: TargetError) -> Self {
+        Reject::BadTarget(error)
+    }
+}
+
+impl From<&BodyError> for Reject {
+    /// Reads an error of the *request's* body.
+    fn from(error: &BodyError) -> Self {
+        match error {
+            BodyError::Sender(_) | BodyError::Receiver => Reject::BodyAborted,
+            BodyError::Stalled => Reject::BodyTimeout,
+            BodyError::TooLarge { limit: _ } => Reject::BodyTooLarge,
+        }
+    }
+}
+
+/// All that is fixed about one variant.
+struct Facts {
+    status: StatusCode,
+    reason: &'static str,
+    grpc: GrpcStatus,
+    title: &'static str,
+    words: &'static str,
+    retry_after: Option<Duration>,
+    connection: Connection,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Connection {
+    Keep,
+    Close,
+}
+
+impl Facts {
+    const fn new(
+        status: StatusCode,
+        reason: &'static str,
+        grpc: GrpcStatus,
+        title: &'static str,
+        words: &'static str,
+    ) -> Self {
+        Facts { status, reason, grpc, title, words, retry_after: None, connection: Connection::Keep }
+    }
+
+    const fn closing(mut self) -> Self {
+        self.connection = Connection::Close;
+        self
+    }
+
+    const fn retry(mut self, after: Duration) -> Self {
+        self.retry_after = Some(after);
+        self
+    }
+}
+
+fn bad_request(reason: &'static str) -> Facts {
+    Facts::new(
+        StatusCode::BAD_REQUEST,
+        reason,
+        GrpcStatus::Internal,
+        "Bad request",
+        "This site could not make sense of the request.",
+    )
+}
+
+fn timed_out(reason: &'static str) -> Facts {
+    Facts::new(
+        StatusCode::REQUEST_TIMEOUT,
+        reason,
+        GrpcStatus::DeadlineExceeded,
+        "Too slow",
+        "The request did not arrive in time. Please check your connection and try again.",
+    )
+}
+
+fn not_found(reason: &'static str) -> Facts {
+    // gRPC clients expect Unimplemented where no route is (Gateway API, GRPCRoute).
+    Facts::new(
+        StatusCode::NOT_FOUND,
+        reason,
+        GrpcStatus::Unimplemented,
+        "Not found",
+        "There is nothing at this address. Please check how it is spelt.",
+    )
+}
+
+fn unavailable(reason: &'static str) -> Facts {
+    Facts::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        reason,
+        GrpcStatus::Unavailable,
+        "Not available",
+        "This site is not available at the moment. It is not your fault; please try again later.",
+    )
+}
+
+fn bad_gateway(reason: &'static str) -> Facts {
+    Facts::new(
+        StatusCode::BAD_GATEWAY,
+        reason,
+        GrpcStatus::Unavailable,
+        "No answer",
+        "The application behind this address did not answer properly. It is not your fault; please try again shortly.",
+    )
+}
+
+fn gateway_timeout(reason: &'static str, grpc: GrpcStatus) -> Facts {
+    Facts::new(
+        StatusCode::GATEWAY_TIMEOUT,
+        reason,
+        grpc,
+        "No answer in time",
+        "The application behind this address took too long to answer. It is not your fault; please try again shortly.",
+    )
+}
+
+/// Retry-After where the cause passes in a moment.
+const RETRY_SOON: Duration = Duration::from_secs(1);
+/// Retry-After where something has to start first.
+const RETRY_LATER: Duration = Duration::from_secs(5);

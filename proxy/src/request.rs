@@ -1,3 +1,174 @@
 //! One request, top to bottom.
+//!
+//! [`respond`] is the path that every request takes, read downwards; each step is a module of its own. The order is policy:
+//! what is cheap and refuses comes first, and what is matched, judged and forwarded is one normalised target.
 
+pub mod access;
+pub mod cors;
+pub mod edit;
+pub(crate) mod forward;
+pub mod forwarded;
+pub(crate) mod record;
+pub mod redirect;
+pub mod rewrite;
+pub mod sanitize;
 pub mod target;
+
+use std::rc::Rc;
+
+use http::Method;
+use http::header::HOST;
+
+use crate::connection::Client;
+use crate::message::{Request, Response};
+use crate::reject::Reject;
+use crate::reject::page::{Format, PageContext};
+use crate::route::host::Host;
+use crate::route::matches::Lookup;
+use crate::route::table::Found;
+use crate::route::{Action, Route};
+use crate::worker::Worker;
+
+use forward::forward;
+use forwarded::{ClientView, PeerTrust, ForwardedRules, set_forwarded};
+use record::Record;
+use sanitize::{Underscores, sanitize, sanitize_response};
+use target::{EncodedSlash, Scheme, Target};
+
+/// Answers one request: what an upstream says, or a refusal of our own, with the record of how it came about.
+pub(crate) async fn answer(worker: &Rc<Worker>, client: &Rc<Client>, request: Request) -> (Response, Record) {
+    let format = Format::of(&request.headers);
+    let mut record = Record::begin(worker, client, &request);
+    let answered = respond(worker, client, request, &mut record).await;
+    let response = answered.unwrap_or_else(|reject| refuse(worker, &reject, format, &mut record));
+    record.answered(&response);
+    (response, record)
+}
+
+/// Answers what could not be read as a request at all.
+pub(crate) fn answer_unreadable(worker: &Rc<Worker>, client: &Rc<Client>, reject: Reject) -> (Response, Record) {
+    let mut record = Record::unreadable(worker, client);
+    let response = refuse(worker, &reject, Format::Plain, &mut record);
+    record.answered(&response);
+    (response, record)
+}
+
+/// The path of a request.
+async fn respond(
+    worker: &Rc<Worker>,
+    client: &Rc<Client>,
+    mut request: Request,
+    record: &mut Record,
+) -> Result<Response, Reject> {
+    let current = worker.current();
+    let served = current.served(client.slot).ok_or(Reject::HostNotFound)?;
+    if matches!(request.method, Method::CONNECT | Method::TRACE) {
+        return Err(Reject::MethodUnsupported);
+    }
+
+    // What the peer says about the client is read, then everything that only the edge may say is removed.
+    let view = ClientView::of(&client.peer, &request.headers, &served.trusted);
+    let sanitized = sanitize(&mut request.headers, client.peer.trust, Underscores::Drop);
+    if sanitized.forwarding && client.peer.trust == PeerTrust::Untrusted && !client.reported.replace(true) {
+        worker.metrics.untrusted_forwarding(client.peer.address);
+    }
+    record.client(&view);
+
+    // From here on there is one target: matched, judged and forwarded.
+    let target = Target::of(&request, view.scheme, EncodedSlash::Refuse)?;
+    record.target(&target);
+    let host = host_of(&target)?;
+    check_direction(client, served, host.as_ref())?;
+    let lookup = Lookup {
+        host: host.as_ref(),
+        path: target.path(),
+        method: &request.method,
+        headers: &request.headers,
+        query: target.query(),
+    };
+    let route = match served.listener.find(&lookup) {
+        Found::Route(route) => route,
+        Found::NoRoute => return Err(Reject::RouteNotFound),
+        Found::NoHost => return Err(Reject::HostNotFound),
+    };
+    record.route(route);
+
+    if let Some(refusal) = &route.refusal {
+        return Err(Reject::Refused(refusal.message.clone()));
+    }
+    if let Some(response) = redirect_early(route, &target, &request) {
+        return Ok(response);
+    }
+    access::check(&route.access, view.address)?;
+    if let (Some(max), Some(length)) = (route.limits.body_bytes_max, request.body.exact_length())
+        && length > max
+    {
+        return Err(Reject::BodyTooLarge);
+    }
+
+    let cors = route.cors.as_deref().map(|cors| (cors, cors::decide(cors, &request.headers)));
+    let mut response = match &route.action {
+        Action::Redirect(rule) => redirect::redirect(rule, &route.origin.path, &target, view.port)?,
+        Action::Status(status) => return Err(Reject::RouteStatus(*status)),
+        Action::Forward(backends) => {
+            let host_value = target.host_value(request.headers.get(HOST));
+            set_forwarded(
+                &mut request.headers,
+                &client.peer,
+                &view,
+                &host_value,
+                record.request_id(),
+                ForwardedRules::default(),
+            );
+            request.headers.insert(HOST, host_value);
+            forward(worker, route, backends, &target, request, record).await?
+        }
+    };
+
+    if let Some((cors, decision)) = &cors {
+        cors::apply(cors, decision, &mut response.headers);
+    }
+    edit::apply(&route.response_headers, &mut response.headers);
+    if let (Some(hsts), Scheme::Https) = (&route.hsts, target.scheme) {
+        response.headers.insert(http::header::STRICT_TRANSPORT_SECURITY, hsts.clone());
+    }
+    Ok(response)
+}
+
+/// The host to look up. A name that no table could hold has no route.
+fn host_of(target: &Target) -> Result<Option<Host>, Reject> {
+    if target.host.is_empty() {
+        return Ok(None);
+    }
+    Host::parse(target.host.as_ref()).map(Some).map_err(|_| Reject::HostNotFound)
+}
+
+/// A connection serves only hosts that its handshake was right for (RFC 9110 §7.4, GEP-3567).
+fn check_direction(client: &Client, served: &crate::snapshot::Served, host: Option<&Host>) -> Result<(), Reject> {
+    let (Some(info), Some(tls)) = (&client.tls, &served.listener.tls) else { return Ok(()) };
+    let name = info.server_name.as_deref().and_then(|name| Host::parse(name).ok());
+    let covered = host.is_none_or(|host| tls.covers(info, host.as_str()));
+    if covered && !served.listener.is_misdirected(name.as_ref(), host) { Ok(()) } else { Err(Reject::Misdirected) }
+}
+
+/// Answers that need no backend and no permission: go to https; what a preflight may know.
+fn redirect_early(route: &Route, target: &Target, request: &Request) -> Option<Response> {
+    if let Some(rule) = &route.https_redirect
+        && let Some(response) = redirect::to_https(rule, target)
+    {
+        return Some(response);
+    }
+    let cors = route.cors.as_deref()?;
+    cors::preflight(cors, &request.method, &request.headers)
+}
+
+fn refuse(worker: &Worker, reject: &Reject, format: Format, record: &mut Record) -> Response {
+    record.refused(reject);
+    let settings = worker.settings();
+    reject.into_response(&PageContext {
+        format,
+        method: record.method(),
+        request_id: record.request_id().as_str(),
+        contact: settings.contact.as_deref(),
+    })
+}

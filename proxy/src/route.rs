@@ -3,11 +3,14 @@
 //! A request finds its `&Route` once, on its listener's table, and nothing is looked up by name after that. Values that
 //! outlive configuration (a backend's endpoints, its health) hang behind `Arc<Backend>`.
 
+pub mod explain;
+pub mod expression;
 pub mod host;
 pub mod matches;
 pub mod path;
 pub mod table;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +21,8 @@ use ipnet::IpNet;
 use crate::config::problem::ObjectRef;
 use crate::request::target::Scheme;
 use crate::upstream::Backend;
+
+pub use expression::RegexPattern;
 
 /// Everything that one rule of one object decided about the requests that match it.
 #[derive(Debug)]
@@ -53,6 +58,17 @@ pub struct Origin {
     pub path: PathPattern,
 }
 
+impl fmt::Display for Origin {
+    /// `HTTPRoute shop/web rule 0`, or with the rule's name, `HTTPRoute shop/web rule 0 (checkout)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} rule {}", self.object, self.rule)?;
+        match &self.name {
+            Some(name) => write!(f, " ({name})"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// A path as a route matches it, over the normalised path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PathPattern {
@@ -63,18 +79,6 @@ pub enum PathPattern {
     /// Anchored at the start of the path.
     Regex(RegexPattern),
 }
-
-/// Regexes compare by their text.
-#[derive(Clone, Debug)]
-pub struct RegexPattern(pub regex::bytes::Regex);
-
-impl PartialEq for RegexPattern {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.as_str() == other.0.as_str()
-    }
-}
-
-impl Eq for RegexPattern {}
 
 /// Why a route refuses every request, in words for the operator; visitors see only "not available".
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -223,3 +227,6 @@ pub enum OriginPattern {
         port: Option<u16>,
     },
 }
+
+#[cfg(test)]
+pub(crate) mod fixtures;

@@ -1,72 +1,379 @@
 //! The operator's file, `vestibule.yaml`: what is true of this edge as a whole.
 //!
+//! An absent key has the default that its own documentation names. Each key says when a change takes effect:
+//! *live* (the next request), *new connections* (what is open keeps what it has), or *restart*. The JSON Schema that
+//! `vestibule schema` prints is made from these types, words included.
+//!
 //! Secrets are never written here; they are named (`secretRef`, `file`, `env`).
 
+mod load;
+pub mod presets;
+pub mod units;
+
+pub use load::{Fault, SettingsError, ValueError};
+
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// Everything the operator may set. An absent key has the default that its own documentation names.
+use crate::route::table::ListenerKey;
+use units::Bytes;
+
+/// Everything the operator may set.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Settings {
-    /// The classes of Ingress that this edge serves, each on its own addresses.
+    /// The classes of Ingress that this edge serves, each on its own addresses. Default: one class `vestibule` on
+    /// 127.0.0.1:8080 and 127.0.0.1:8443 that also takes Ingresses without a class. (live)
     pub classes: Vec<Class>,
-    /// Gateways of these class names are served (`GatewayClass` objects whose `controllerName` is ours are found by
-    /// themselves; this list is for running without such an object).
+    /// Gateways of these class names are served. GatewayClass objects whose `controllerName` is ours are found by
+    /// themselves; this list is for running without such an object. Default: `[vestibule]`. (live)
     pub gateway_classes: Vec<Arc<str>>,
-    /// Where a Gateway's listeners are bound when there is no cluster to give them addresses.
+    /// Where a Gateway's listeners are bound when there is no cluster to give them addresses. Default: every Gateway on
+    /// 127.0.0.1, on the ports that it names. (live)
     pub gateways: Vec<GatewayBinding>,
-    /// Whose word about the client's address and scheme is taken.
+    /// Whose word about the client's address and scheme is taken, on listeners that do not say so themselves.
+    /// Default: nobody's. (new connections)
     pub trust: Trust,
+    /// Networks by name, for use in `trust`. A name that Vestibule knows already is replaced. (new connections)
+    #[schemars(with = "BTreeMap<String, Vec<String>>")]
+    pub presets: BTreeMap<Arc<str>, Vec<IpNet>>,
+    /// Bounds on what clients may send and hold open.
+    pub limits: Limits,
+    /// How long a client may take over each part of an exchange.
+    pub timeouts: Timeouts,
+    /// Defaults for every backend; a route may set its own.
+    pub upstream: Upstream,
+    /// Certificates and protocol versions of listeners that speak TLS.
+    pub tls: Tls,
+    /// Services of type ExternalName.
+    pub external_name: ExternalName,
+    /// One line for each request.
+    pub access_log: AccessLog,
+    /// Health, metrics and insight, on an address of its own.
+    pub admin: Admin,
+    /// One line on error pages that tells visitors whom to ask, such as `Ask help@example.com`. Default: none. (live)
+    pub contact: Option<Arc<str>>,
+    /// How long running requests may take to end after SIGTERM before they are cut. Default: 30s. (live)
+    #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
+    pub drain: Duration,
+    /// Threads that serve requests. Default: one for each processor that the process may use. (restart)
+    pub workers: Option<NonZeroUsize>,
 }
 
 /// One Ingress class.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Class {
-    /// The name in `spec.ingressClassName`.
+    /// The name in `spec.ingressClassName`. (live)
     pub name: Arc<str>,
-    /// Takes Ingresses that name no class, too.
+    /// Takes Ingresses that name no class, too. At most one class may. Default: false. (live)
     #[serde(default)]
     pub default: bool,
-    /// Addresses that speak plain HTTP.
+    /// Addresses that speak plain HTTP, as `address:port`. Default: none. (live)
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub http: Vec<SocketAddr>,
-    /// Addresses that speak TLS.
+    /// Addresses that speak TLS, as `address:port`. Default: none. (live)
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub https: Vec<SocketAddr>,
+    /// Whose word is taken on these addresses, in place of the `trust` of the whole edge. (new connections)
+    #[serde(default)]
+    pub trust: Option<Trust>,
 }
 
 /// Where the listeners of one Gateway are bound.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GatewayBinding {
-    /// `namespace/name`, or `*` for every Gateway without a binding of its own.
+    /// `namespace/name`, or `*` for every Gateway without a binding of its own. (live)
     pub gateway: Arc<str>,
-    /// The addresses to bind.
+    /// The addresses to bind. (live)
     #[schemars(with = "Vec<String>")]
     pub addresses: Vec<IpAddr>,
-    /// Listener port → port to bind, where they differ (80 → 8080 for a process without privileges).
+    /// Listener port → port to bind, where they differ (80 → 8080 for a process without privileges). (live)
     #[serde(default)]
-    pub ports: std::collections::BTreeMap<u16, u16>,
+    pub ports: BTreeMap<u16, u16>,
+    /// Whose word is taken on these addresses, in place of the `trust` of the whole edge. (new connections)
+    #[serde(default)]
+    pub trust: Option<Trust>,
 }
 
-/// Whose word is taken, per kind of word.
+/// Whose word is taken, per kind of word. Entries are networks (`10.0.0.0/8`), addresses (`192.0.2.7`) or names of
+/// presets (`cloudflare`, `private`).
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Trust {
-    /// Peers whose `X-Forwarded-*` and `Forwarded` headers are believed.
-    #[schemars(with = "Vec<String>")]
+    /// Peers whose `X-Forwarded-*` and `Forwarded` headers are believed. Default: none. (new connections)
+    pub forwarded: Vec<presets::Network>,
+    /// Peers that speak the PROXY protocol; others are refused on listeners where this is not empty. Default: none.
+    /// (new connections)
+    pub proxy_protocol: Vec<presets::Network>,
+}
+
+/// [`Trust`] with every preset spelled out: what a listener asks for each connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrustedNetworks {
     pub forwarded: Vec<IpNet>,
-    /// Peers that speak the PROXY protocol; others are refused on listeners where this is not empty.
-    #[schemars(with = "Vec<String>")]
     pub proxy_protocol: Vec<IpNet>,
+}
+
+/// Bounds on what clients may send and hold open.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Limits {
+    /// Bytes of all request headers together, else 431. Default: 32k. (new connections)
+    pub header_bytes: Bytes,
+    /// Number of request headers, else 431. Default: 100. (new connections)
+    pub headers: usize,
+    /// Bytes of the request target, else 414. Default: 16k. (new connections)
+    pub target_bytes: Bytes,
+    /// Bytes of a request body, else 413; `0` means no bound. A route may set its own. Default: 0. (live)
+    pub body_bytes: Bytes,
+    /// Connections from one address (one /64 of IPv6). Default: 512. (new connections)
+    pub connections_per_address: usize,
+    /// Connections in all. Default: 50000. (new connections)
+    pub connections: usize,
+    /// Requests on one connection before it is closed gracefully. Default: 10000. (new connections)
+    pub requests_per_connection: u64,
+    /// Requests that one HTTP/2 connection may have under way. Default: 100. (new connections)
+    pub streams_per_connection: u32,
+    /// TLS handshakes under way on one worker. Default: 64. (new connections)
+    pub handshakes_per_worker: usize,
+}
+
+/// How long a client may take over each part of an exchange.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Timeouts {
+    /// From the first byte of a request's head to its last, else 408. Default: 10s. (new connections)
+    #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
+    pub headers: Duration,
+    /// Between two reads of a request body. Default: 30s. (new connections)
+    #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
+    pub body_idle: Duration,
+    /// The slowest request body that is borne after its first 30 seconds, in bytes a second; `0` bears any. Default: 240.
+    /// (new connections)
+    pub body_bytes_per_second: Bytes,
+    /// Between two writes that a client accepts. Default: 30s. (new connections)
+    #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
+    pub write_idle: Duration,
+    /// Between two requests on a connection. Default: 75s. (new connections)
+    #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
+    pub keep_alive: Duration,
+    /// The age at which a connection is closed gracefully. Default: 1h. (new connections)
+    #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
+    pub connection_age: Duration,
+    /// A TLS handshake, and a PROXY header. Default: 10s. (new connections)
+    #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
+    pub handshake: Duration,
+}
+
+/// Defaults for every backend; a route may set its own where its objects have a word for it.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Upstream {
+    /// To connect, TLS included. Default: 5s. (live)
+    #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
+    pub connect_timeout: Duration,
+    /// From the last byte of a request to the last of the answer's head. Default: 60s. (live)
+    #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
+    pub response_head_timeout: Duration,
+    /// Between two reads of an answer; does not count for upgraded, event and gRPC streams. Default: 60s. (live)
+    #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
+    pub read_timeout: Duration,
+    /// Bytes of an answer's head, else 502. Default: 64k. (new connections)
+    pub response_head_bytes: Bytes,
+    /// Idle connections that a worker keeps to one endpoint. Default: 32. (live)
+    pub idle_connections: usize,
+    /// How long an idle connection to an endpoint is kept. Default: 60s. (live)
+    #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
+    pub idle_timeout: Duration,
+    /// Requests under way to one endpoint from the whole process, else 503. Default: 10000. (live)
+    pub requests_per_endpoint: usize,
+}
+
+/// Certificates and protocol versions of listeners that speak TLS.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Tls {
+    /// Shown to clients that ask for a name which no object has a certificate for. Default: `selfSigned`.
+    /// (new connections)
+    pub default_certificate: DefaultCertificate,
+    /// The oldest protocol version that is spoken. Default: `"1.2"`. (new connections)
+    pub min_version: TlsVersion,
+}
+
+/// What a client sees that asks for an unknown name, or for none.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum DefaultCertificate {
+    /// One made at start, that no client trusts: the error is then about the certificate and not a closed connection.
+    #[default]
+    SelfSigned,
+    /// The handshake is refused with `unrecognized_name`.
+    Refuse,
+    /// A Secret of type `kubernetes.io/tls`.
+    SecretRef(SecretName),
+    /// Certificate chain and key in PEM.
+    Pem(PemSource),
+}
+
+/// Names a Secret object.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SecretName {
+    /// The Secret's namespace. (live)
+    pub namespace: Arc<str>,
+    /// The Secret's name. (live)
+    pub name: Arc<str>,
+}
+
+/// A certificate chain and its key, both in PEM.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PemSource {
+    /// The chain, the server's own certificate first. (new connections)
+    pub certificate: ValueSource,
+    /// The private key. (new connections)
+    pub key: ValueSource,
+}
+
+/// Where a value stands that is not written in the settings.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum ValueSource {
+    /// A file; a relative path starts at the settings file's directory.
+    File(PathBuf),
+    /// An environment variable.
+    Env(String),
+}
+
+/// A TLS protocol version.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum TlsVersion {
+    #[default]
+    #[serde(rename = "1.2")]
+    Tls12,
+    #[serde(rename = "1.3")]
+    Tls13,
+}
+
+/// Services of type ExternalName.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ExternalName {
+    /// Networks that a resolved name may lie in although they are refused otherwise: loopback, link-local and the like.
+    /// Default: none. (live)
+    #[schemars(with = "Vec<String>")]
+    pub allow: Vec<IpNet>,
+}
+
+/// One line for each request.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct AccessLog {
+    /// How a line is written, on standard output. Default: `json`. (live)
+    pub format: AccessLogFormat,
+    /// Writes the query string too. It often holds secrets (tokens, reset links). Default: false. (live)
+    pub query: bool,
+}
+
+/// How an access line is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "camelCase")]
+pub enum AccessLogFormat {
+    /// One JSON object.
+    #[default]
+    Json,
+    /// `key=value` pairs after the time.
+    Text,
+    /// No access log.
+    Off,
+}
+
+/// Health, metrics and insight, on an address of its own.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Admin {
+    /// Switches it off where false. Default: true. (restart)
+    pub enabled: bool,
+    /// The address to bind. It has no authentication of its own: keep it private. Default: 127.0.0.1:10254. (restart)
+    #[schemars(with = "String")]
+    pub address: SocketAddr,
+}
+
+impl Settings {
+    /// Whose word is taken on a listener: its own `trust` where it has one, else that of the whole edge.
+    ///
+    /// A name that is no preset names nobody; [`Settings::parse`] refuses such a file.
+    pub fn trust_on(&self, listener: &ListenerKey) -> TrustedNetworks {
+        let own = match listener {
+            ListenerKey::Class { class, .. } => {
+                self.classes.iter().find(|known| known.name == *class).and_then(|known| known.trust.as_ref())
+            }
+            ListenerKey::Gateway { namespace, name, .. } => {
+                self.gateway_binding(namespace, name).and_then(|binding| binding.trust.as_ref())
+            }
+        };
+        let trust = own.unwrap_or(&self.trust);
+        let resolve = |networks: &[presets::Network]| {
+            networks.iter().flat_map(|network| network.resolve(&self.presets).unwrap_or_default()).collect()
+        };
+        TrustedNetworks {
+            forwarded: resolve(&trust.forwarded),
+            proxy_protocol: resolve(&trust.proxy_protocol),
+        }
+    }
+
+    /// The binding of a Gateway: the one that names it, else the one for all.
+    pub fn gateway_binding(&self, namespace: &str, name: &str) -> Option<&GatewayBinding> {
+        let names_it = |binding: &&GatewayBinding| {
+            binding.gateway.split_once('/').is_some_and(|(ns, own)| ns == namespace && own == name)
+        };
+        self.gateways
+            .iter()
+            .find(names_it)
+            .or_else(|| self.gateways.iter().find(|binding| &*binding.gateway == "*"))
+    }
+
+    /// The keys that differ from `running` and take effect only after a restart.
+    pub fn restart_needed(&self, running: &Settings) -> Vec<&'static str> {
+        let mut keys = Vec::new();
+        if self.workers != running.workers {
+            keys.push("workers");
+        }
+        if self.admin != running.admin {
+            keys.push("admin");
+        }
+        keys
+    }
+
+    /// The JSON Schema of the settings file (2020-12), as `vestibule schema` prints it.
+    pub fn schema() -> serde_json::Value {
+        let mut schema = schemars::schema_for!(Settings);
+        schema.insert("title".into(), "vestibule.yaml".into());
+        schema.to_value()
+    }
 }
 
 impl Default for Settings {
@@ -78,14 +385,80 @@ impl Default for Settings {
                 default: true,
                 http: vec![loopback(8080)],
                 https: vec![loopback(8443)],
+                trust: None,
             }],
             gateway_classes: vec!["vestibule".into()],
             gateways: vec![GatewayBinding {
                 gateway: "*".into(),
                 addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
-                ports: Default::default(),
+                ports: BTreeMap::new(),
+                trust: None,
             }],
             trust: Trust::default(),
+            presets: BTreeMap::new(),
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            upstream: Upstream::default(),
+            tls: Tls::default(),
+            external_name: ExternalName::default(),
+            access_log: AccessLog::default(),
+            admin: Admin::default(),
+            contact: None,
+            drain: Duration::from_secs(30),
+            workers: None,
         }
     }
 }
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            header_bytes: Bytes(32 << 10),
+            headers: 100,
+            target_bytes: Bytes(16 << 10),
+            body_bytes: Bytes(0),
+            connections_per_address: 512,
+            connections: 50_000,
+            requests_per_connection: 10_000,
+            streams_per_connection: 100,
+            handshakes_per_worker: 64,
+        }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Timeouts {
+            headers: Duration::from_secs(10),
+            body_idle: Duration::from_secs(30),
+            body_bytes_per_second: Bytes(240),
+            write_idle: Duration::from_secs(30),
+            keep_alive: Duration::from_secs(75),
+            connection_age: Duration::from_secs(3600),
+            handshake: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Default for Upstream {
+    fn default() -> Self {
+        Upstream {
+            connect_timeout: crate::upstream::CONNECT_TIMEOUT,
+            response_head_timeout: crate::upstream::RESPONSE_HEAD_TIMEOUT,
+            read_timeout: crate::upstream::READ_IDLE_TIMEOUT,
+            response_head_bytes: Bytes(crate::upstream::RESPONSE_HEAD_BYTES_MAX as u64),
+            idle_connections: 32,
+            idle_timeout: Duration::from_secs(60),
+            requests_per_endpoint: 10_000,
+        }
+    }
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Admin { enabled: true, address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 10254) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,23 @@
 //! Upstreams: a backend's endpoints, and the way a request reaches one of them.
 
+pub(crate) mod balance;
+pub(crate) mod connect;
+pub(crate) mod exchange;
+pub mod health;
+pub(crate) mod http2;
+pub(crate) mod pool;
+pub(crate) mod resolve;
+pub(crate) mod retry;
 pub mod upgrade;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+
+use crate::tls::upstream::{UpstreamTls, UpstreamTlsCache, UpstreamTlsError};
 
 /// A Service's live state, shared by every worker and kept across configuration changes.
 ///
@@ -16,12 +26,22 @@ use arc_swap::ArcSwap;
 pub struct Backend {
     pub key: BackendKey,
     endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
+    /// Whose turn it is, where endpoints take turns.
+    turn: AtomicUsize,
+    /// Made when the backend was; an error refuses its traffic, which is never sent in plain instead.
+    tls: Result<Option<Arc<UpstreamTls>>, UpstreamTlsError>,
 }
 
 impl Backend {
-    /// A backend without endpoints.
-    pub fn new(key: BackendKey) -> Self {
-        Backend { key, endpoints: ArcSwap::from_pointee(Vec::new()) }
+    /// A backend without endpoints. May read the system's certificate authorities from disk.
+    pub fn new(key: BackendKey, tls: &UpstreamTlsCache) -> Self {
+        let tls = tls.upstream(&key, None);
+        Backend { key, endpoints: ArcSwap::from_pointee(Vec::new()), turn: AtomicUsize::new(0), tls }
+    }
+
+    /// How its connections are secured; `Ok(None)`: not at all.
+    pub fn tls(&self) -> Result<Option<&UpstreamTls>, &UpstreamTlsError> {
+        self.tls.as_ref().map(Option::as_deref)
     }
 
     /// The endpoints as last published.
@@ -123,8 +143,6 @@ pub struct Endpoint {
     pub spec: EndpointSpec,
     pub health: health::Health,
 }
-
-pub mod health;
 
 impl Endpoint {
     fn new(spec: EndpointSpec) -> Self {

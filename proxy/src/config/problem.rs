@@ -42,6 +42,44 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Every kind.
+    pub const ALL: [Kind; 11] = [
+        Kind::Ingress,
+        Kind::IngressClass,
+        Kind::GatewayClass,
+        Kind::Gateway,
+        Kind::HTTPRoute,
+        Kind::ReferenceGrant,
+        Kind::Service,
+        Kind::EndpointSlice,
+        Kind::Secret,
+        Kind::ConfigMap,
+        Kind::Namespace,
+    ];
+
+    /// The kind that a manifest's `apiVersion` and `kind` name, or `None` when it is not one that Vestibule reads.
+    pub fn from_api(api_version: &str, kind: &str) -> Option<Kind> {
+        let known = Kind::ALL.into_iter().find(|known| known.as_str() == kind)?;
+        known.api_versions().contains(&api_version).then_some(known)
+    }
+
+    /// The `apiVersion`s that are read, the one to ask for first.
+    pub fn api_versions(self) -> &'static [&'static str] {
+        match self {
+            Kind::Ingress | Kind::IngressClass => &["networking.k8s.io/v1"],
+            Kind::GatewayClass | Kind::Gateway | Kind::HTTPRoute | Kind::ReferenceGrant => {
+                &["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"]
+            }
+            Kind::EndpointSlice => &["discovery.k8s.io/v1"],
+            Kind::Service | Kind::Secret | Kind::ConfigMap | Kind::Namespace => &["v1"],
+        }
+    }
+
+    /// False for kinds that stand outside namespaces.
+    pub fn is_namespaced(self) -> bool {
+        !matches!(self, Kind::IngressClass | Kind::GatewayClass | Kind::Namespace)
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             Kind::Ingress => "Ingress",

@@ -1,0 +1,243 @@
+//! The answer that carries a refusal: a page, a problem document, a line of text, or a gRPC status.
+
+use askama::Template;
+use bytes::Bytes;
+use http::header::X_CONTENT_TYPE_OPTIONS;
+use http::header::{
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use serde::Serialize;
+
+use super::Reject;
+use crate::message::{Body, Response};
+
+/// What the client understands best.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Html,
+    /// `application/problem+json` (RFC 9457).
+    Json,
+    Plain,
+    /// Trailers-Only: HTTP 200, `grpc-status` and `grpc-message` in the head (gRPC over HTTP/2).
+    Grpc,
+}
+
+/// What a refusal needs to know of the request it answers.
+#[derive(Clone, Copy, Debug)]
+pub struct PageContext<'a> {
+    pub format: Format,
+    pub method: &'a Method,
+    pub request_id: &'a str,
+    /// The operator's contact line: an address, a URL, or plain words.
+    pub contact: Option<&'a str>,
+}
+
+impl Format {
+    /// Chooses by Content-Type (gRPC), then by Accept (RFC 9110 §12.5.1). Plain text where Accept says nothing of use.
+    pub fn of(headers: &HeaderMap) -> Format {
+        if headers.get(CONTENT_TYPE).is_some_and(|value| is_grpc(value.as_bytes())) {
+            return Format::Grpc;
+        }
+        let mut best = (0, Format::Plain);
+        for value in headers.get_all(ACCEPT) {
+            for range in value.as_bytes().split(|byte| *byte == b',') {
+                let (media_type, weight) = split_range(range);
+                let Some(format) = format_of(media_type) else { continue };
+                // The first of equals wins: clients name what they want first.
+                if weight > best.0 {
+                    best = (weight, format);
+                }
+            }
+        }
+        best.1
+    }
+}
+
+impl Reject {
+    /// The answer to send. A HEAD request gets the headers of the answer to GET, Content-Length included, without body.
+    pub fn into_response(&self, context: &PageContext<'_>) -> Response {
+        let mut headers = HeaderMap::with_capacity(8);
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Ok(id) = HeaderValue::from_str(context.request_id) {
+            headers.insert(X_REQUEST_ID, id);
+        }
+        if context.format == Format::Grpc {
+            return self.grpc_response(headers);
+        }
+        if let Some(after) = self.retry_after() {
+            headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs()));
+        }
+        if let Reject::MethodNotAllowed(allow) = self {
+            headers.insert(ALLOW, HeaderValue::from_static(allow));
+        }
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        let (content_type, text) = match context.format {
+            Format::Html => {
+                headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
+                ("text/html; charset=utf-8", self.html(context))
+            }
+            Format::Json => ("application/problem+json", self.json(context)),
+            Format::Plain | Format::Grpc => ("text/plain; charset=utf-8", self.plain(context)),
+        };
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        let body = if *context.method == Method::HEAD {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(text.len()));
+            Body::Empty
+        } else {
+            Body::from(Bytes::from(text))
+        };
+        Response { status: self.status(), headers, body, upgraded: None }
+    }
+
+    fn grpc_response(&self, mut headers: HeaderMap) -> Response {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert(GRPC_STATUS, HeaderValue::from(self.grpc_status() as u16));
+        let (_, words) = self.words();
+        if let Ok(message) = HeaderValue::from_str(&percent_encoded(&format!("{words} ({})", self.reason())))
+        {
+            headers.insert(GRPC_MESSAGE, message);
+        }
+        Response { status: StatusCode::OK, headers, body: Body::Empty, upgraded: None }
+    }
+
+    fn html(&self, context: &PageContext<'_>) -> String {
+        let (title, words) = self.words();
+        let page = Page {
+            status: self.status().as_u16(),
+            title,
+            words,
+            request_id: context.request_id,
+            contact: context.contact,
+            contact_link: context.contact.and_then(link),
+        };
+        page.render().unwrap_or_else(|_| self.plain(context))
+    }
+
+    fn json(&self, context: &PageContext<'_>) -> String {
+        let (title, words) = self.words();
+        let problem = ProblemDocument {
+            r#type: "about:blank",
+            title,
+            status: self.status().as_u16(),
+            detail: words,
+            reason: self.reason(),
+            request_id: context.request_id,
+            contact: context.contact,
+        };
+        serde_json::to_string(&problem).unwrap_or_default() + "\n"
+    }
+
+    fn plain(&self, context: &PageContext<'_>) -> String {
+        let (title, words) = self.words();
+        let mut text = format!(
+            "{} {title}\n{words}\nreason: {}\nrequest id: {}\n",
+            self.status().as_u16(),
+            self.reason(),
+            context.request_id
+        );
+        if let Some(contact) = context.contact {
+            text.push_str("contact: ");
+            text.push_str(contact);
+            text.push('\n');
+        }
+        text
+    }
+}
+
+#[derive(Template)]
+#[template(path = "reject.html")]
+struct Page<'a> {
+    status: u16,
+    title: &'a str,
+    words: &'a str,
+    request_id: &'a str,
+    contact: Option<&'a str>,
+    contact_link: Option<String>,
+}
+
+/// RFC 9457 §3, with two members of our own.
+#[derive(Serialize)]
+struct ProblemDocument<'a> {
+    r#type: &'a str,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    reason: &'a str,
+    request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    contact: Option<&'a str>,
+}
+
+/// `application/grpc`, alone or with a suffix (`+proto`) or parameters. grpc-web is another protocol.
+fn is_grpc(content_type: &[u8]) -> bool {
+    let Some((head, rest)) = content_type.split_at_checked(GRPC_TYPE.len()) else { return false };
+    head.eq_ignore_ascii_case(GRPC_TYPE) && matches!(rest, [] | [b'+' | b';' | b' ', ..])
+}
+
+/// The media type of one range of Accept and its weight in thousandths.
+fn split_range(range: &[u8]) -> (&[u8], u16) {
+    let mut parts = range.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+    let media_type = parts.next().unwrap_or_default();
+    let weight = parts
+        .find_map(|part| part.strip_prefix(b"q=").or(part.strip_prefix(b"Q=")))
+        .map_or(1000, |quality| parse_weight(quality).unwrap_or(0));
+    (media_type, weight)
+}
+
+/// `0.5` is 500 (RFC 9110 §12.4.2).
+fn parse_weight(quality: &[u8]) -> Option<u16> {
+    let text = std::str::from_utf8(quality).ok()?;
+    let weight: f32 = text.parse().ok()?;
+    (0.0..=1.0).contains(&weight).then_some((weight * 1000.0) as u16)
+}
+
+fn format_of(media_type: &[u8]) -> Option<Format> {
+    let is = |name: &[u8]| media_type.eq_ignore_ascii_case(name);
+    if is(b"text/html") || is(b"application/xhtml+xml") {
+        Some(Format::Html)
+    } else if is(b"application/json") || is(b"application/*") || ends_with_json(media_type) {
+        Some(Format::Json)
+    } else if is(b"text/plain") || is(b"text/*") || is(b"*/*") {
+        Some(Format::Plain)
+    } else {
+        None
+    }
+}
+
+fn ends_with_json(media_type: &[u8]) -> bool {
+    let tail = media_type.len().checked_sub(5).and_then(|start| media_type.get(start..));
+    tail.is_some_and(|tail| tail.eq_ignore_ascii_case(b"+json"))
+}
+
+/// A link for a contact line that is a mail address or a web address as a whole; words get none.
+fn link(contact: &str) -> Option<String> {
+    if contact.contains(|character: char| character.is_whitespace() || character.is_control()) {
+        None
+    } else if contact.starts_with("https://") {
+        Some(contact.to_owned())
+    } else if contact.split('@').filter(|part| !part.is_empty()).count() == 2 && !contact.contains(':') {
+        Some(format!("mailto:{contact}"))
+    } else {
+        None
+    }
+}
+
+/// Percent-encoding of `grpc-message`: visible ASCII and space stay, `%` and the rest are encoded (PROTOCOL-HTTP2.md).
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b' '..=b'~' if byte != b'%' => encoded.push(char::from(byte)),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
+const GRPC_TYPE: &[u8] = b"application/grpc";
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The page has one inline style sheet and nothing else to load, run, frame or submit.
+const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";

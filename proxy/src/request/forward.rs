@@ -1,0 +1,328 @@
+//! The request goes to an endpoint of a backend, and again to another where that is safe.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, Method};
+use http::header::{CONTENT_TYPE, HOST};
+use smallvec::SmallVec;
+
+use super::record::Record;
+use super::rewrite::rewrite;
+use super::target::Target;
+use super::{edit, sanitize_response};
+use crate::message::{Body, Interim, Request, Response, UpgradeRequest};
+use crate::reject::Reject;
+use crate::route::{Route, WeightedBackend};
+use crate::upstream::balance::{Choice, NoChoice, choose};
+use crate::upstream::connect::{ConnectError, connect};
+use crate::upstream::exchange::{self, Connection, Failure, Outgoing, Patience};
+use crate::upstream::retry::{ATTEMPTS_DEFAULT, Replay, is_idempotent};
+use crate::upstream::{Backend, BackendProtocol, http2};
+use crate::worker::Worker;
+
+/// Sends `request` to one of `backends` and returns its answer, with the headers of a single hop removed.
+pub(super) async fn forward(
+    worker: &Rc<Worker>,
+    route: &Route,
+    backends: &[WeightedBackend],
+    target: &Target,
+    mut request: Request,
+    record: &mut Record,
+) -> Result<Response, Reject> {
+    let share = pick(backends).ok_or(Reject::BackendInvalid)?;
+    let backend = share.backend.as_ref().map_err(|status| Reject::RouteStatus(*status))?;
+    edit::apply(&route.request_headers, &mut request.headers);
+    edit::apply(&share.request_headers, &mut request.headers);
+    if let Some(host) = &route.rewrite.host {
+        request.headers.insert(HOST, host.clone());
+    }
+    let path = match &route.rewrite.path {
+        Some(rule) => rewrite(rule, &route.origin.path, &target.path_and_query)?,
+        None => target.path_and_query.clone(),
+    };
+    let websocket = request.upgrade == Some(UpgradeRequest::WebSocket);
+    let body = bounded(std::mem::take(&mut request.body), route.limits.body_bytes_max);
+    let tries = Tries {
+        worker,
+        route,
+        backend,
+        outgoing: Outgoing {
+            method: &request.method,
+            target: path.as_bytes(),
+            scheme: target.scheme.as_str(),
+            headers: &request.headers,
+            websocket,
+        },
+        interim: &request.interim,
+    };
+    let answered = match route.timeouts.request.filter(|limit| !limit.is_zero()) {
+        None => tries.run(body, record).await,
+        Some(limit) => {
+            tokio::time::timeout(limit, tries.run(body, record)).await.unwrap_or(Err(Reject::RequestDeadline))
+        }
+    };
+    let mut response = answered?;
+    sanitize_response(&mut response.headers);
+    edit::apply(&share.response_headers, &mut response.headers);
+    if websocket && response.upgraded.is_none() {
+        // The client may have sent the other protocol's bytes already; they must not be read as a request.
+        record.close_connection();
+    }
+    Ok(response)
+}
+
+/// One share by weight. `None`: all weights are zero, or there is no share.
+fn pick(backends: &[WeightedBackend]) -> Option<&WeightedBackend> {
+    if let [only] = backends {
+        return (only.weight > 0).then_some(only);
+    }
+    let total: u64 = backends.iter().map(|share| u64::from(share.weight)).sum();
+    let mut ticket = fastrand::u64(..total.max(1));
+    backends.iter().find(|share| {
+        let weight = u64::from(share.weight);
+        let hit = ticket < weight;
+        ticket = ticket.saturating_sub(weight);
+        hit
+    })
+}
+
+fn bounded(body: Body, bytes_max: Option<u64>) -> Body {
+    match bytes_max {
+        // A length that is known was compared already.
+        Some(limit) if body.exact_length().is_none() => Body::limited(body, limit),
+        Some(_) | None => body,
+    }
+}
+
+/// Everything that stays the same from one try to the next.
+struct Tries<'a> {
+    worker: &'a Rc<Worker>,
+    route: &'a Route,
+    backend: &'a Backend,
+    outgoing: Outgoing<'a>,
+    interim: &'a Interim,
+}
+
+/// How one try ended without an answer.
+pub(super) enum Miss {
+    /// No connection, so no byte of the request was sent.
+    Connect(ConnectError),
+    Exchange(Failure),
+}
+
+impl Tries<'_> {
+    async fn run(&self, body: Body, record: &mut Record) -> Result<Response, Reject> {
+        let retries = self.route.retry.attempts.unwrap_or(ATTEMPTS_DEFAULT);
+        let mut body = Repeatable::new(body, retries);
+        let mut tried: SmallVec<[u64; 4]> = SmallVec::new();
+        loop {
+            let now_ms = self.worker.clock.now_ms();
+            let choice = choose(&self.worker.pools, self.backend, &tried, now_ms).map_err(|none| match none {
+                NoChoice::NoEndpoints => Reject::NoEndpoints,
+                NoChoice::Saturated => Reject::Overloaded,
+            })?;
+            if tried.is_empty() {
+                choice.pool.budget.deposit();
+            }
+            record.endpoint(&choice.endpoint);
+            let outcome = self.attempt(&choice, body.take(), record).await;
+            tried.push(choice.endpoint.id);
+            let wants_repeat = match &outcome {
+                Ok(response) => self.route.retry.codes.contains(&response.status),
+                Err(miss) => {
+                    record.missed(miss);
+                    miss.is_safe_to_repeat(self.outgoing.method)
+                }
+            };
+            let repeats = wants_repeat
+                && tried.len() <= retries as usize
+                && body.rewind()
+                && choice.pool.budget.withdraw(now_ms);
+            if !repeats {
+                return outcome.map_err(Reject::from);
+            }
+            self.worker.metrics.retried();
+            if let Some(pause) = self.route.retry.backoff {
+                tokio::time::sleep(pause.min(BACKOFF_MAX)).await;
+            }
+        }
+    }
+
+    /// One try at one endpoint. Health is judged here: by connections and answers, never by status codes.
+    async fn attempt(&self, choice: &Choice, body: Body, record: &mut Record) -> Result<Response, Miss> {
+        let started = Instant::now();
+        let limit = self.route.timeouts.backend_request.filter(|limit| !limit.is_zero());
+        let exchange = self.exchange(choice, body);
+        let outcome = match limit {
+            None => exchange.await,
+            Some(limit) => {
+                tokio::time::timeout(limit, exchange).await.unwrap_or(Err(Miss::Exchange(Failure::TimedOut)))
+            }
+        };
+        let health = &choice.endpoint.health;
+        match &outcome {
+            Ok(response) => {
+                let latency = started.elapsed();
+                choice.pool.observe(latency);
+                record.upstream_answered(response.status, latency);
+                if health.succeeded() {
+                    tracing::info!(endpoint = ?choice.endpoint.spec.address, "an endpoint answers again");
+                }
+            }
+            Err(miss) if miss.is_the_endpoints_fault() => {
+                if health.failed(self.worker.clock.now_ms()) {
+                    tracing::warn!(endpoint = ?choice.endpoint.spec.address, "an endpoint fails and is left alone: {miss}");
+                    self.worker.metrics.ejected();
+                }
+            }
+            Err(_) => {}
+        }
+        outcome
+    }
+
+    async fn exchange(&self, choice: &Choice, body: Body) -> Result<Response, Miss> {
+        let Tries { worker, outgoing, interim, .. } = self;
+        let in_flight = choice.pool.enter();
+        let patience = self.patience();
+        let now_ms = worker.clock.now_ms();
+        match self.backend.key.protocol {
+            BackendProtocol::Http1 => {
+                let connection = match choice.pool.take(now_ms) {
+                    Some(connection) => connection,
+                    None => Connection::new(self.connect(choice).await?, worker),
+                };
+                exchange::send(worker, &choice.pool, connection, *outgoing, body, interim, patience, in_flight).await
+            }
+            BackendProtocol::Http2 => {
+                let sender = match choice.pool.http2_sender(now_ms) {
+                    Some(sender) => sender,
+                    None => http2::open(worker, &choice.pool, self.connect(choice).await?).await.map_err(Miss::Exchange)?,
+                };
+                http2::send(worker, sender, *outgoing, body, interim, patience, in_flight).await
+            }
+        }
+        .map_err(Miss::Exchange)
+    }
+
+    async fn connect(&self, choice: &Choice) -> Result<crate::transport::Transport, Miss> {
+        let limit = self.route.timeouts.connect.unwrap_or(self.worker.settings().upstream.connect_timeout);
+        self.worker.metrics.connecting();
+        connect(self.worker, self.backend, &choice.endpoint, limit).await.map_err(|error| {
+            self.worker.metrics.connect_failed();
+            Miss::Connect(error)
+        })
+    }
+
+    fn patience(&self) -> Patience {
+        let defaults = &self.worker.settings().upstream;
+        Patience {
+            head: self.route.timeouts.read.unwrap_or(defaults.response_head_timeout),
+            read: self.route.timeouts.read.unwrap_or(defaults.read_timeout),
+        }
+    }
+}
+
+/// A body that is sent once, or as often as needed.
+enum Repeatable {
+    Empty,
+    Once(Body),
+    Often { replay: Replay, body: Body },
+}
+
+impl Repeatable {
+    fn new(body: Body, retries: u32) -> Self {
+        if body.is_empty() {
+            return Repeatable::Empty;
+        }
+        if retries == 0 {
+            return Repeatable::Once(body);
+        }
+        let replay = Replay::new(body);
+        let body = replay.rewind().unwrap_or_default();
+        Repeatable::Often { replay, body }
+    }
+
+    fn take(&mut self) -> Body {
+        match self {
+            Repeatable::Empty => Body::Empty,
+            Repeatable::Once(body) | Repeatable::Often { body, .. } => std::mem::take(body),
+        }
+    }
+
+    /// Makes the body ready to be taken again. False: it cannot be.
+    fn rewind(&mut self) -> bool {
+        match self {
+            Repeatable::Empty => true,
+            Repeatable::Once(_) => false,
+            Repeatable::Often { replay, body } => match replay.rewind() {
+                Some(again) => {
+                    *body = again;
+                    true
+                }
+                None => false,
+            },
+        }
+    }
+}
+
+/// True for answers that are open for as long as they please: events and gRPC streams.
+pub(crate) fn is_open_ended(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|value| {
+        let value = value.as_bytes();
+        [&b"text/event-stream"[..], b"application/grpc"].iter().any(|kind| {
+            value.get(..kind.len()).is_some_and(|start| start.eq_ignore_ascii_case(kind))
+        })
+    })
+}
+
+impl Miss {
+    /// True when sending the request once more cannot make it happen twice.
+    fn is_safe_to_repeat(&self, method: &Method) -> bool {
+        match self {
+            Miss::Connect(ConnectError::Forbidden { .. }) => false,
+            Miss::Connect(_) | Miss::Exchange(Failure::Unprocessed) => true,
+            Miss::Exchange(Failure::Closed { .. } | Failure::Reset(_) | Failure::TimedOut) => is_idempotent(method),
+            Miss::Exchange(Failure::Protocol(_) | Failure::Upload(_)) => false,
+        }
+    }
+
+    fn is_the_endpoints_fault(&self) -> bool {
+        match self {
+            Miss::Connect(ConnectError::Forbidden { .. } | ConnectError::Unresolved { .. }) => false,
+            Miss::Connect(_) => true,
+            // An idle connection may be closed at any time; only a fresh one says something about the endpoint.
+            Miss::Exchange(Failure::Closed { reused }) => !reused,
+            Miss::Exchange(Failure::Reset(_) | Failure::TimedOut | Failure::Protocol(_)) => true,
+            Miss::Exchange(Failure::Unprocessed | Failure::Upload(_)) => false,
+        }
+    }
+}
+
+impl std::fmt::Display for Miss {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Miss::Connect(error) => error.fmt(f),
+            Miss::Exchange(failure) => failure.fmt(f),
+        }
+    }
+}
+
+impl From<Miss> for Reject {
+    fn from(miss: Miss) -> Self {
+        match miss {
+            Miss::Connect(ConnectError::TimedOut(_)) => Reject::ConnectTimeout,
+            Miss::Connect(ConnectError::Tls(_)) => Reject::UpstreamTls,
+            Miss::Connect(ConnectError::Refused { .. } | ConnectError::Unresolved { .. } | ConnectError::Forbidden { .. }) => {
+                Reject::ConnectFailed
+            }
+            Miss::Exchange(Failure::TimedOut) => Reject::UpstreamTimeout,
+            Miss::Exchange(Failure::Protocol(words)) => Reject::UpstreamProtocol(words),
+            Miss::Exchange(Failure::Closed { .. } | Failure::Unprocessed | Failure::Reset(_)) => Reject::UpstreamReset,
+            Miss::Exchange(Failure::Upload(error)) => Reject::from(&error),
+        }
+    }
+}
+
+/// A pause between two tries is never longer, whatever the route says.
+const BACKOFF_MAX: Duration = Duration::from_secs(10);

@@ -1,0 +1,183 @@
+//! What is remembered of one request until its last byte: for the access log, the metrics, and `vestibule why`.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+
+use super::forward::Miss;
+use super::forwarded::{ClientView, RequestId};
+use super::target::{HostName, PathAndQuery, Target};
+use crate::connection::Client;
+use crate::message::{BodyError, Protocol, Request, Response};
+use crate::reject::Reject;
+use crate::route::Route;
+use crate::upstream::Endpoint;
+use crate::worker::Worker;
+
+/// One request from its head to the last byte of its answer. Dropped without having been finished, it says that the client
+/// went away.
+pub(crate) struct Record {
+    worker: Rc<Worker>,
+    client: Rc<Client>,
+    pub(crate) started: Instant,
+    pub(crate) request_id: RequestId,
+    pub(crate) address: std::net::IpAddr,
+    pub(crate) method: Method,
+    pub(crate) protocol: Protocol,
+    pub(crate) host: Option<HostName>,
+    pub(crate) path: Option<PathAndQuery>,
+    pub(crate) user_agent: Option<Bytes>,
+    pub(crate) route: Option<Arc<Route>>,
+    pub(crate) endpoint: Option<Arc<Endpoint>>,
+    pub(crate) upstream: Option<(StatusCode, Duration)>,
+    pub(crate) tries: u32,
+    pub(crate) status: Option<StatusCode>,
+    pub(crate) reject: Option<Reject>,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) end: End,
+    closes_connection: bool,
+}
+
+/// How the exchange with the client ended.
+#[derive(Clone, Debug)]
+pub(crate) enum End {
+    /// The client left before the answer was written whole, or nobody said otherwise.
+    ClientGone,
+    Complete,
+    /// The answer broke off.
+    Broken(BodyError),
+}
+
+impl Record {
+    pub(crate) fn begin(worker: &Rc<Worker>, client: &Rc<Client>, request: &Request) -> Self {
+        let mut record = Record::unreadable(worker, client);
+        record.method = request.method.clone();
+        record.protocol = request.protocol;
+        record.bytes_in = request.body.exact_length().unwrap_or(0);
+        record
+    }
+
+    /// For a request whose head could not be read.
+    pub(crate) fn unreadable(worker: &Rc<Worker>, client: &Rc<Client>) -> Self {
+        Record {
+            worker: Rc::clone(worker),
+            client: Rc::clone(client),
+            started: Instant::now(),
+            request_id: RequestId::random(),
+            address: client.peer.address,
+            method: Method::GET,
+            protocol: Protocol::Http11,
+            host: None,
+            path: None,
+            user_agent: None,
+            route: None,
+            endpoint: None,
+            upstream: None,
+            tries: 0,
+            status: None,
+            reject: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            end: End::ClientGone,
+            closes_connection: false,
+        }
+    }
+
+    pub(crate) fn request_id(&self) -> &RequestId {
+        &self.request_id
+    }
+
+    pub(crate) fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// The client as a trusted proxy names it.
+    pub(super) fn client(&mut self, view: &ClientView) {
+        self.address = view.address;
+        if let Some(request_id) = &view.request_id {
+            self.request_id = request_id.clone();
+        }
+    }
+
+    pub(super) fn target(&mut self, target: &Target) {
+        self.host = Some(target.host.clone());
+        self.path = Some(target.path_and_query.clone());
+    }
+
+    pub(super) fn route(&mut self, route: &Arc<Route>) {
+        self.route = Some(Arc::clone(route));
+    }
+
+    pub(super) fn endpoint(&mut self, endpoint: &Arc<Endpoint>) {
+        self.endpoint = Some(Arc::clone(endpoint));
+        self.tries += 1;
+    }
+
+    pub(super) fn upstream_answered(&mut self, status: StatusCode, latency: Duration) {
+        self.upstream = Some((status, latency));
+    }
+
+    /// A try failed; what a retry hides from the client is not hidden from the operator.
+    pub(super) fn missed(&self, miss: &Miss) {
+        tracing::debug!(
+            request_id = self.request_id.as_str(),
+            endpoint = ?self.endpoint.as_ref().map(|endpoint| &endpoint.spec.address),
+            "a try failed: {miss}"
+        );
+    }
+
+    /// The connection must not be used for another request.
+    pub(super) fn close_connection(&mut self) {
+        self.closes_connection = true;
+    }
+
+    pub(crate) fn closes_connection(&self) -> bool {
+        self.closes_connection
+    }
+
+    pub(super) fn refused(&mut self, reject: &Reject) {
+        self.closes_connection |= reject.closes_connection();
+        self.reject = Some(reject.clone());
+    }
+
+    pub(super) fn answered(&mut self, response: &Response) {
+        self.status = Some(response.status);
+    }
+
+    /// Bytes were handed to the client's connection.
+    pub(crate) fn sent(&mut self, bytes: usize) {
+        self.bytes_out += bytes as u64;
+    }
+
+    /// The exchange was a tunnel, and this is what went through it.
+    pub(crate) fn tunnelled(&mut self, bytes_in: u64, bytes_out: u64) {
+        self.bytes_in += bytes_in;
+        self.bytes_out += bytes_out;
+    }
+
+    /// The answer was written whole.
+    pub(crate) fn finish_complete(mut self) {
+        self.end = End::Complete;
+    }
+
+    /// The answer broke off.
+    pub(crate) fn finish_broken(mut self, error: BodyError) {
+        self.end = End::Broken(error);
+    }
+
+    pub(crate) fn client_connection(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl Drop for Record {
+    /// Every request is counted and logged here, however it ended.
+    fn drop(&mut self) {
+        self.worker.metrics.finished(self);
+        self.worker.access.write(self);
+    }
+}

@@ -1,0 +1,246 @@
+//! Handshakes with clients.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::server::{Accepted, Acceptor};
+use rustls::{AlertDescription, InvalidMessage, PeerIncompatible, ProtocolVersion};
+use rustls_pki_types::UnixTime;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::StartHandshake;
+pub use tokio_rustls::server::TlsStream;
+
+use super::client_auth::{ClientAuth, ClientCertificate};
+use super::{Alpn, ListenerTls};
+
+/// What the handshake of one connection settled.
+#[derive(Clone, Debug)]
+pub struct TlsInfo {
+    /// The name that the client asked for (SNI), lower case.
+    pub server_name: Option<Arc<str>>,
+    pub version: TlsVersion,
+    /// `None`: the client does not know ALPN, or offered nothing; speak HTTP/1.
+    pub alpn: Option<Alpn>,
+    /// The certificate that the client showed, verified or not.
+    pub client_certificate: Option<Arc<ClientCertificate>>,
+    /// True when there is a client certificate and an authority of the policy signed it.
+    pub client_verified: bool,
+    /// The policy that the handshake was done under; see [`ListenerTls::covers`].
+    pub client_auth: Arc<ClientAuth>,
+}
+
+/// The protocol version of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TlsVersion {
+    Tls12,
+    Tls13,
+}
+
+impl TlsVersion {
+    /// The name used in access logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TlsVersion::Tls12 => "TLSv1.2",
+            TlsVersion::Tls13 => "TLSv1.3",
+        }
+    }
+}
+
+/// Why there is no connection. The client was told already, as far as it can be told.
+#[derive(Debug, thiserror::Error)]
+pub enum HandshakeError {
+    #[error("no certificate for the name {}", server_name.as_deref().unwrap_or("(none)"))]
+    UnknownName { server_name: Option<Arc<str>> },
+    #[error("the handshake took too long")]
+    Timeout,
+    #[error("the client does not speak TLS; it was told to use https")]
+    NotTls,
+    #[error("the client showed no certificate")]
+    ClientCertificateRequired,
+    #[error("the client's certificate was refused: {0}")]
+    BadClientCertificate(rustls::Error),
+    #[error("the client's protocol versions are not TLS 1.2 or 1.3")]
+    ProtocolVersion,
+    #[error("the client ended the handshake: {0:?}")]
+    RefusedByClient(AlertDescription),
+    #[error("the connection was lost: {0}")]
+    Io(io::Error),
+    #[error(transparent)]
+    Other(rustls::Error),
+}
+
+impl HandshakeError {
+    /// A stable word for metrics and logs.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            HandshakeError::UnknownName { .. } => "unknown_name",
+            HandshakeError::Timeout => "timeout",
+            HandshakeError::NotTls => "not_tls",
+            HandshakeError::ClientCertificateRequired => "client_certificate_required",
+            HandshakeError::BadClientCertificate(_) => "bad_client_certificate",
+            HandshakeError::ProtocolVersion => "protocol_version",
+            HandshakeError::RefusedByClient(_) => "refused_by_client",
+            HandshakeError::Io(_) => "connection_lost",
+            HandshakeError::Other(_) => "other",
+        }
+    }
+}
+
+/// Does the handshake of one connection, until `deadline` at the latest.
+///
+/// On failure the client is told why (an alert, or an HTTP answer where it spoke plain HTTP) and the connection is closed.
+/// The future is large while the handshake runs: box it where many tasks hold it.
+pub async fn accept<IO>(
+    mut io: IO,
+    tls: &ListenerTls,
+    deadline: Instant,
+) -> Result<(TlsStream<IO>, TlsInfo), HandshakeError>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let accepted =
+        timeout_at(deadline, read_client_hello(&mut io)).await.map_err(|_| HandshakeError::Timeout)??;
+    let server_name = accepted.client_hello().server_name().map(Arc::<str>::from);
+    if tls.certificate(server_name.as_deref()).is_none() {
+        // RFC 6066 §3: a fatal alert, so that clients do not go on with a certificate that is not meant for them.
+        let _ = timeout_at(deadline, close_with(&mut io, &UNRECOGNIZED_NAME_ALERT)).await;
+        return Err(HandshakeError::UnknownName { server_name });
+    }
+    let policy = tls.policy(server_name.as_deref());
+    let handshake = StartHandshake::from_parts(accepted, io).into_stream(policy.config.clone());
+    let stream =
+        timeout_at(deadline, handshake).await.map_err(|_| HandshakeError::Timeout)?.map_err(classify_io)?;
+    let info = describe(&stream, server_name, &policy.client_auth);
+    Ok((stream, info))
+}
+
+/// Reads until the ClientHello is whole. rustls bounds its size (64 kB).
+async fn read_client_hello<IO>(io: &mut IO) -> Result<Accepted, HandshakeError>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut acceptor = Acceptor::default();
+    let mut buffer = Vec::with_capacity(READ_BYTES);
+    let mut first = true;
+    loop {
+        buffer.clear();
+        let length = io.read_buf(&mut buffer).await.map_err(HandshakeError::Io)?;
+        if length == 0 {
+            return Err(HandshakeError::Io(io::ErrorKind::UnexpectedEof.into()));
+        }
+        if std::mem::take(&mut first) && buffer[0] != HANDSHAKE_RECORD {
+            answer_plain_http(io).await;
+            return Err(HandshakeError::NotTls);
+        }
+        let mut unread = &buffer[..];
+        while !unread.is_empty() {
+            acceptor.read_tls(&mut unread).map_err(HandshakeError::Io)?;
+        }
+        match acceptor.accept() {
+            Ok(Some(accepted)) => return Ok(accepted),
+            Ok(None) => {}
+            Err((error, mut alert)) => {
+                let mut bytes = Vec::new();
+                // Writing to a Vec cannot fail.
+                let _ = alert.write_all(&mut bytes);
+                close_with(io, &bytes).await;
+                return Err(classify(error));
+            }
+        }
+    }
+}
+
+/// Says what is wrong to a browser or a script that was sent to the TLS port with `http://`. Whatever else speaks first
+/// with anything but a TLS record gets the same: it is readable to people at least.
+async fn answer_plain_http<IO>(io: &mut IO)
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    close_with(io, PLAIN_HTTP_ANSWER).await;
+    // To close with bytes unread would reset the connection, and the client might never see the answer.
+    let mut rest = Vec::with_capacity(READ_BYTES);
+    for _ in 0..DRAIN_READS_MAX {
+        rest.clear();
+        match tokio::time::timeout(DRAIN_WAIT, io.read_buf(&mut rest)).await {
+            Ok(Ok(length)) if length > 0 => {}
+            Ok(Ok(_)) | Ok(Err(_)) | Err(_) => return,
+        }
+    }
+}
+
+/// The client may be gone already, and then there is no one to tell.
+async fn close_with<IO>(io: &mut IO, bytes: &[u8])
+where
+    IO: AsyncWrite + Unpin,
+{
+    if io.write_all(bytes).await.is_ok() {
+        let _ = io.shutdown().await;
+    }
+}
+
+fn describe<IO>(
+    stream: &TlsStream<IO>,
+    server_name: Option<Arc<str>>,
+    client_auth: &Arc<ClientAuth>,
+) -> TlsInfo {
+    let connection = stream.get_ref().1;
+    let chain = connection.peer_certificates().unwrap_or_default();
+    TlsInfo {
+        server_name,
+        version: match connection.protocol_version() {
+            Some(ProtocolVersion::TLSv1_2) => TlsVersion::Tls12,
+            // The configuration allows these two.
+            _ => TlsVersion::Tls13,
+        },
+        alpn: connection.alpn_protocol().and_then(Alpn::parse),
+        client_certificate: chain.first().map(|leaf| Arc::new(ClientCertificate::new(leaf))),
+        client_verified: client_auth.verified(chain, UnixTime::now()),
+        client_auth: client_auth.clone(),
+    }
+}
+
+fn classify_io(error: io::Error) -> HandshakeError {
+    match error.downcast::<rustls::Error>() {
+        Ok(error) => classify(error),
+        Err(error) => HandshakeError::Io(error),
+    }
+}
+
+fn classify(error: rustls::Error) -> HandshakeError {
+    use PeerIncompatible::{
+        ServerDoesNotSupportTls12Or13, SupportedVersionsExtensionRequired, Tls12NotOffered,
+        Tls12NotOfferedOrEnabled,
+    };
+    match error {
+        rustls::Error::NoCertificatesPresented => HandshakeError::ClientCertificateRequired,
+        rustls::Error::InvalidCertificate(_) => HandshakeError::BadClientCertificate(error),
+        rustls::Error::PeerIncompatible(
+            ServerDoesNotSupportTls12Or13
+            | SupportedVersionsExtensionRequired
+            | Tls12NotOffered
+            | Tls12NotOfferedOrEnabled,
+        )
+        | rustls::Error::InvalidMessage(InvalidMessage::UnknownProtocolVersion) => {
+            HandshakeError::ProtocolVersion
+        }
+        rustls::Error::AlertReceived(alert) => HandshakeError::RefusedByClient(alert),
+        other => HandshakeError::Other(other),
+    }
+}
+
+/// The content type of a handshake record, and with it the first byte of every TLS connection (RFC 8446 §5.1).
+const HANDSHAKE_RECORD: u8 = 22;
+/// Alert record, protocol version as every server writes it, length 2, fatal, unrecognized_name (RFC 8446 §6).
+const UNRECOGNIZED_NAME_ALERT: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+const PLAIN_HTTP_ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
+    Content-Length: 72\r\nConnection: close\r\n\r\n\
+    This port speaks HTTPS, and the request was plain HTTP: write https://.\n";
+/// A ClientHello with a post-quantum key share has about 1,800 bytes.
+const READ_BYTES: usize = 4096;
+const DRAIN_READS_MAX: usize = 16;
+const DRAIN_WAIT: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,331 @@
+//! Client certificates: which are asked for, and what is told of the one that came.
+
+use std::fmt;
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme};
+use rustls_pki_types::{CertificateDer, UnixTime};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+use super::certificates::{CertificateError, PEM_BYTES_MAX, parse_chain};
+
+/// How strictly client certificates are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ClientAuthMode {
+    /// Not at all.
+    None,
+    /// A client may show one; one that does not verify ends the handshake.
+    Request,
+    /// A client must show one that verifies (Gateway API `AllowValidOnly`).
+    Require,
+    /// A client may show any or none; whether it verified is told in `TlsInfo::client_verified` (Gateway API
+    /// `AllowInsecureFallback`, ingress-nginx `optional_no_ca`).
+    InsecureFallback,
+}
+
+/// A client-certificate policy: a mode and the authorities that may sign. Made once per bundle and shared.
+pub struct ClientAuth {
+    mode: ClientAuthMode,
+    verifier: Arc<dyn ClientCertVerifier>,
+    /// The strict verifier behind `InsecureFallback`.
+    strict: Option<Arc<dyn ClientCertVerifier>>,
+    digest: [u8; 32],
+}
+
+/// Why a CA bundle cannot be used. Fail closed: the hosts that it guards must refuse.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClientAuthError {
+    #[error("the CA bundle is larger than {PEM_BYTES_MAX} bytes")]
+    TooLarge,
+    #[error("the CA bundle is not PEM: {0}")]
+    NotPem(Arc<str>),
+    #[error(
+        "the CA bundle holds no certificate: it must be PEM, with at least one `BEGIN CERTIFICATE` block"
+    )]
+    NoCertificate,
+    #[error("certificate {position} of the CA bundle cannot be used as an authority: {reason}")]
+    BadAuthority { position: usize, reason: Arc<str> },
+}
+
+impl ClientAuth {
+    /// Asks for nothing.
+    pub fn none() -> ClientAuth {
+        ClientAuth {
+            mode: ClientAuthMode::None,
+            verifier: WebPkiClientVerifier::no_client_auth(),
+            strict: None,
+            digest: digest_of(ClientAuthMode::None, &[]),
+        }
+    }
+
+    /// Asks as `mode` says for certificates signed by one of the authorities in `bundle` (PEM, one or more).
+    pub fn from_pem(mode: ClientAuthMode, bundle: &[u8]) -> Result<ClientAuth, ClientAuthError> {
+        if bundle.len() > PEM_BYTES_MAX {
+            return Err(ClientAuthError::TooLarge);
+        }
+        let authorities = parse_chain(bundle).map_err(|error| match error {
+            CertificateError::ChainNotPem(reason) => ClientAuthError::NotPem(reason),
+            _ => ClientAuthError::NoCertificate,
+        })?;
+        let mut roots = RootCertStore::empty();
+        for (index, authority) in authorities.iter().enumerate() {
+            roots.add(authority.clone()).map_err(|error| ClientAuthError::BadAuthority {
+                position: index + 1,
+                reason: error.to_string().into(),
+            })?;
+        }
+        Ok(ClientAuth::new(mode, roots, &authorities))
+    }
+
+    fn new(
+        mode: ClientAuthMode,
+        roots: RootCertStore,
+        authorities: &[CertificateDer<'static>],
+    ) -> ClientAuth {
+        if mode == ClientAuthMode::None {
+            return ClientAuth::none();
+        }
+        let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), super::provider().clone());
+        let builder = match mode {
+            ClientAuthMode::Require => builder,
+            ClientAuthMode::None | ClientAuthMode::Request | ClientAuthMode::InsecureFallback => {
+                builder.allow_unauthenticated()
+            }
+        };
+        let verifier =
+            builder.build().expect("there is an authority, and no revocation list that could be broken");
+        let digest = digest_of(mode, authorities);
+        match mode {
+            ClientAuthMode::InsecureFallback => ClientAuth {
+                mode,
+                verifier: Arc::new(AcceptsAny(verifier.clone())),
+                strict: Some(verifier),
+                digest,
+            },
+            ClientAuthMode::None | ClientAuthMode::Request | ClientAuthMode::Require => {
+                ClientAuth { mode, verifier, strict: None, digest }
+            }
+        }
+    }
+
+    pub fn mode(&self) -> ClientAuthMode {
+        self.mode
+    }
+
+    /// SHA-256 over mode and authorities; equal digests mean the same policy.
+    pub fn digest(&self) -> &[u8; 32] {
+        &self.digest
+    }
+
+    pub(super) fn verifier(&self) -> Arc<dyn ClientCertVerifier> {
+        self.verifier.clone()
+    }
+
+    /// Whether the chain of a finished handshake was signed by an authority of this policy.
+    pub(super) fn verified(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> bool {
+        match (&self.strict, chain) {
+            (_, []) => false,
+            (Some(strict), [leaf, intermediates @ ..]) => {
+                strict.verify_client_cert(leaf, intermediates, now).is_ok()
+            }
+            // The handshake would have failed.
+            (None, _) => self.mode != ClientAuthMode::None,
+        }
+    }
+}
+
+impl fmt::Debug for ClientAuth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientAuth").field("mode", &self.mode).finish_non_exhaustive()
+    }
+}
+
+/// The leaf certificate that a client showed, and proved to hold the key of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    der: CertificateDer<'static>,
+}
+
+impl ClientCertificate {
+    pub(super) fn new(leaf: &CertificateDer<'_>) -> ClientCertificate {
+        ClientCertificate { der: leaf.clone().into_owned() }
+    }
+
+    pub fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// SHA-256 of the DER form.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(&self.der);
+        super::finish(context)
+    }
+
+    /// The subject as RFC 4514 writes it (`CN=ada,O=Example`, the most specific part first). `None` when the certificate
+    /// cannot be read, which only an unverified one can be.
+    pub fn subject(&self) -> Option<String> {
+        self.parse().map(|certificate| distinguished_name(certificate.subject()))
+    }
+
+    /// The issuer, in the same form.
+    pub fn issuer(&self) -> Option<String> {
+        self.parse().map(|certificate| distinguished_name(certificate.issuer()))
+    }
+
+    /// The serial number in upper-case hexadecimal.
+    pub fn serial(&self) -> Option<String> {
+        self.parse().map(|certificate| hex(certificate.raw_serial()))
+    }
+
+    /// The names in `subjectAltName`, in its order.
+    pub fn names(&self) -> Vec<ClientName> {
+        let Some(certificate) = self.parse() else { return Vec::new() };
+        let Ok(Some(extension)) = certificate.subject_alternative_name() else { return Vec::new() };
+        let names = extension.value.general_names.iter();
+        names
+            .filter_map(|name| match name {
+                GeneralName::DNSName(name) => Some(ClientName::Dns((*name).into())),
+                GeneralName::RFC822Name(name) => Some(ClientName::Email((*name).into())),
+                GeneralName::URI(name) => Some(ClientName::Uri((*name).into())),
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn parse(&self) -> Option<X509Certificate<'_>> {
+        X509Certificate::from_der(&self.der).ok().map(|(_, certificate)| certificate)
+    }
+}
+
+/// One of the names by which a client certificate says who it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientName {
+    Dns(Arc<str>),
+    Email(Arc<str>),
+    /// SPIFFE identities are of this kind.
+    Uri(Arc<str>),
+}
+
+/// Lets every certificate pass whose key the client holds.
+#[derive(Debug)]
+struct AcceptsAny(Arc<dyn ClientCertVerifier>);
+
+impl ClientCertVerifier for AcceptsAny {
+    fn offer_client_auth(&self) -> bool {
+        true
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.0.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}
+
+fn digest_of(mode: ClientAuthMode, authorities: &[CertificateDer<'_>]) -> [u8; 32] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(&[match mode {
+        ClientAuthMode::None => 0,
+        ClientAuthMode::Request => 1,
+        ClientAuthMode::Require => 2,
+        ClientAuthMode::InsecureFallback => 3,
+    }]);
+    authorities.iter().for_each(|authority| super::update_with_bytes(&mut context, authority));
+    super::finish(context)
+}
+
+fn distinguished_name(name: &x509_parser::x509::X509Name<'_>) -> String {
+    let mut parts = name.iter_rdn().collect::<Vec<_>>();
+    parts.reverse();
+    let mut text = String::new();
+    for part in parts {
+        for (index, attribute) in part.iter().enumerate() {
+            if !text.is_empty() {
+                text.push(if index == 0 { ',' } else { '+' });
+            }
+            let kind = attribute.attr_type();
+            match x509_parser::objects::oid2abbrev(kind, x509_parser::objects::oid_registry()) {
+                Ok(abbreviation) => text.push_str(abbreviation),
+                Err(_) => text.push_str(&kind.to_id_string()),
+            }
+            text.push('=');
+            match attribute.as_str() {
+                Ok(value) => escape(value, &mut text),
+                Err(_) => {
+                    text.push('#');
+                    text.push_str(&hex(attribute.as_slice()));
+                }
+            }
+        }
+    }
+    text
+}
+
+/// RFC 4514 §2.4. Control characters are written in hexadecimal too, so that the text fits on a header line.
+fn escape(value: &str, text: &mut String) {
+    let last = value.len().saturating_sub(1);
+    for (index, character) in value.char_indices() {
+        match character {
+            '"' | '+' | ',' | ';' | '<' | '>' | '\\' => text.extend(['\\', character]),
+            '#' if index == 0 => text.push_str("\\#"),
+            ' ' if index == 0 || index == last => text.push_str("\\ "),
+            control if control.is_control() => {
+                for byte in control.encode_utf8(&mut [0; 4]).bytes() {
+                    text.push('\\');
+                    text.push_str(&hex(&[byte]));
+                }
+            }
+            other => text.push(other),
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02X}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests;

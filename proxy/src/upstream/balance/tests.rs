@@ -1,0 +1,124 @@
+use std::collections::HashMap;
+
+use super::*;
+use crate::upstream::{BackendKey, BackendProtocol, EndpointAddress, EndpointSpec};
+
+fn backend(balance: Balance, local: &[bool]) -> Backend {
+    let key = BackendKey {
+        namespace: "shop".into(),
+        service: "web".into(),
+        port: 80,
+        protocol: BackendProtocol::Http1,
+        tls: None,
+        balance,
+    };
+    let backend = Backend::new(key, &Default::default());
+    let specs: Vec<EndpointSpec> = local
+        .iter()
+        .enumerate()
+        .map(|(index, &local)| EndpointSpec {
+            address: EndpointAddress::Socket(([10, 0, 0, index as u8], 80).into()),
+            local,
+        })
+        .collect();
+    backend.publish(&specs);
+    backend
+}
+
+fn eject(endpoint: &Endpoint) {
+    (0..5).for_each(|_| {
+        endpoint.health.failed(0);
+    });
+}
+
+fn shares(pools: &Pools, backend: &Backend, tried: &[u64], now_ms: u64) -> HashMap<u64, usize> {
+    let mut shares = HashMap::new();
+    for _ in 0..1_000 {
+        let choice = choose(pools, backend, tried, now_ms).expect("an endpoint");
+        *shares.entry(choice.endpoint.id).or_default() += 1;
+    }
+    shares
+}
+
+#[test]
+fn a_backend_without_endpoints_says_so() {
+    let pools = Pools::default();
+    let backend = backend(Balance::PowerOfTwo, &[]);
+    assert_eq!(choose(&pools, &backend, &[], 0).err(), Some(NoChoice::NoEndpoints));
+}
+
+#[test]
+fn equal_endpoints_share_alike() {
+    for balance in [Balance::PowerOfTwo, Balance::RoundRobin] {
+        let pools = Pools::default();
+        let backend = backend(balance, &[false; 4]);
+        let shares = shares(&pools, &backend, &[], 0);
+        assert_eq!(shares.len(), 4);
+        assert!(shares.values().all(|share| (180..=320).contains(share)), "{balance:?}: {shares:?}");
+    }
+}
+
+#[test]
+fn the_slower_of_two_gets_less_and_the_busier_too() {
+    let pools = Pools::default();
+    let backend = backend(Balance::PowerOfTwo, &[false; 3]);
+    let endpoints = backend.endpoints();
+    for (endpoint, latency_ms) in endpoints.iter().zip([1, 1, 10]) {
+        pools.of(endpoint).observe(std::time::Duration::from_millis(latency_ms));
+    }
+    assert!(!shares(&pools, &backend, &[], 0).contains_key(&endpoints[2].id));
+    let _busy: Vec<_> = (0..20).map(|_| [pools.of(&endpoints[0]).enter(), pools.of(&endpoints[1]).enter()]).collect();
+    assert!(shares(&pools, &backend, &[], 0)[&endpoints[2].id] > 500);
+}
+
+#[test]
+fn near_endpoints_come_first_until_they_fail() {
+    let pools = Pools::default();
+    let backend = backend(Balance::PowerOfTwo, &[true, false, false]);
+    let endpoints = backend.endpoints();
+    let near = endpoints[0].id;
+    assert_eq!(shares(&pools, &backend, &[], 0).keys().collect::<Vec<_>>(), [&near]);
+    eject(&endpoints[0]);
+    assert!(!shares(&pools, &backend, &[], 0).contains_key(&near));
+}
+
+#[test]
+fn an_ejected_endpoint_gets_one_probe_when_its_time_is_over() {
+    let pools = Pools::default();
+    let backend = backend(Balance::PowerOfTwo, &[false; 3]);
+    let endpoints = backend.endpoints();
+    eject(&endpoints[1]);
+    assert!(!shares(&pools, &backend, &[], 4_999).contains_key(&endpoints[1].id));
+    assert_eq!(shares(&pools, &backend, &[], 5_000)[&endpoints[1].id], 1);
+}
+
+#[test]
+fn when_most_are_ejected_all_are_tried() {
+    let pools = Pools::default();
+    let backend = backend(Balance::PowerOfTwo, &[false; 3]);
+    let endpoints = backend.endpoints();
+    endpoints.iter().take(2).for_each(|endpoint| eject(endpoint));
+    assert_eq!(shares(&pools, &backend, &[], 0).len(), 3);
+}
+
+#[test]
+fn a_retry_goes_elsewhere_if_there_is_an_elsewhere() {
+    let pools = Pools::default();
+    let backend = backend(Balance::PowerOfTwo, &[false; 2]);
+    let ids: Vec<u64> = backend.endpoints().iter().map(|endpoint| endpoint.id).collect();
+    assert_eq!(shares(&pools, &backend, &ids[..1], 0).keys().collect::<Vec<_>>(), [&ids[1]]);
+    assert_eq!(shares(&pools, &backend, &ids, 0).len(), 2);
+}
+
+#[test]
+fn a_full_endpoint_is_passed_over_and_full_everywhere_is_saturation() {
+    let pools = Pools::default();
+    let backend = backend(Balance::PowerOfTwo, &[false; 2]);
+    let endpoints = backend.endpoints();
+    let first: Vec<_> = (0..IN_FLIGHT_MAX).map(|_| pools.of(&endpoints[0]).enter()).collect();
+    assert_eq!(shares(&pools, &backend, &[], 0).keys().collect::<Vec<_>>(), [&endpoints[1].id]);
+    let second: Vec<_> = (0..IN_FLIGHT_MAX).map(|_| pools.of(&endpoints[1]).enter()).collect();
+    assert_eq!(choose(&pools, &backend, &[], 0).err(), Some(NoChoice::Saturated));
+    drop((first, second));
+    assert!(choose(&pools, &backend, &[], 0).is_ok());
+}

@@ -1,0 +1,183 @@
+//! One worker: a single-threaded runtime on its own thread, with its own sockets, pools and view of the configuration.
+//!
+//! Nothing on the path of a request is written by two workers. The control thread speaks to a worker through its mailbox.
+
+pub(crate) mod clock;
+pub(crate) mod sockets;
+
+use std::cell::{Cell, Ref, RefCell};
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc as std_mpsc;
+use std::time::{Instant, SystemTime};
+
+use tokio::runtime::{LocalOptions, LocalRuntime};
+use tokio::sync::mpsc;
+
+use crate::access::AccessLog;
+use crate::admin::metrics::{Metrics, WorkerMetrics};
+use crate::http1::head::{DATE_BYTES, DateCache};
+use crate::reject::refusals::Refusals;
+use crate::settings::Settings;
+use crate::snapshot::{Current, Slot, Snapshot};
+use crate::upstream::pool::Pools;
+use crate::upstream::resolve::Resolver;
+
+use clock::{Clock, TICK};
+use sockets::Sockets;
+
+/// Messages that may wait for a worker; the control thread waits when there are more.
+pub(crate) const MAILBOX_LEN_MAX: usize = 64;
+
+/// What all workers share. Nothing in it is written on the path of an ordinary request.
+pub(crate) struct Shared {
+    pub(crate) resolver: Resolver,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) refusals: Refusals,
+    pub(crate) addresses: sockets::ClientAddresses,
+    /// Clocks of all workers, and with them endpoint health, count from here.
+    pub(crate) started: Instant,
+}
+
+/// A message to a worker.
+pub(crate) enum Mail {
+    Publish(Arc<Snapshot>),
+    Open { slot: Slot, address: SocketAddr, listener: std::net::TcpListener },
+    Close { slot: Slot, address: SocketAddr },
+    /// Answer what comes, keep nothing open for longer than needed, and end when nothing is open any more.
+    Drain,
+}
+
+/// The state of one worker.
+pub(crate) struct Worker {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) clock: Clock,
+    pub(crate) pools: Pools,
+    pub(crate) metrics: Arc<WorkerMetrics>,
+    pub(crate) access: AccessLog,
+    current: RefCell<Rc<Current>>,
+    graveyard: std_mpsc::Sender<Arc<Snapshot>>,
+    date: RefCell<DateCache>,
+    draining: Cell<bool>,
+    pub(crate) connections: Cell<usize>,
+    pub(crate) handshakes: Cell<usize>,
+}
+
+/// The settings of the snapshot that was current when this was asked for.
+pub(crate) struct CurrentSettings(Rc<Current>);
+
+impl Deref for CurrentSettings {
+    type Target = Settings;
+
+    fn deref(&self) -> &Settings {
+        &self.0.settings
+    }
+}
+
+impl Worker {
+    /// The configuration as of now. A request takes it once and keeps to it.
+    pub(crate) fn current(&self) -> Rc<Current> {
+        Rc::clone(&self.current.borrow())
+    }
+
+    pub(crate) fn settings(&self) -> CurrentSettings {
+        CurrentSettings(self.current())
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// The value of `Date`, made anew once a tick.
+    pub(crate) fn date(&self) -> Ref<'_, [u8; DATE_BYTES]> {
+        Ref::map(self.date.borrow(), DateCache::current)
+    }
+
+    fn publish(&self, snapshot: Arc<Snapshot>) {
+        let current = Rc::new(Current::new(snapshot, self.graveyard.clone()));
+        let old = self.current.replace(current);
+        drop(old);
+    }
+
+    fn tick(&self) {
+        self.clock.tick(Instant::now());
+        self.date.borrow_mut().text(SystemTime::now());
+    }
+}
+
+/// What a worker is started with.
+pub(crate) struct Start {
+    pub(crate) index: usize,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) access: AccessLog,
+    pub(crate) mailbox: mpsc::Receiver<Mail>,
+    pub(crate) graveyard: std_mpsc::Sender<Arc<Snapshot>>,
+}
+
+/// Starts a worker on a thread of its own. The thread ends when the mailbox is closed, or when a drain is complete.
+pub(crate) fn start(start: Start) -> std::io::Result<std::thread::JoinHandle<()>> {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+    // Built once here only to report what the system refuses; a runtime cannot move to its thread.
+    drop(runtime()?);
+    std::thread::Builder::new().name(format!("worker-{}", start.index)).spawn(move || match runtime() {
+        Ok(runtime) => serve(&runtime, start),
+        Err(error) => tracing::error!(%error, "a worker could not start"),
+    })
+}
+
+fn serve(runtime: &LocalRuntime, start: Start) {
+    let Start { index, shared, snapshot, access, mut mailbox, graveyard } = start;
+    let worker = Rc::new(Worker {
+        clock: Clock::new(shared.started),
+        pools: Pools::default(),
+        metrics: shared.metrics.worker(index),
+        access,
+        current: RefCell::new(Rc::new(Current::new(snapshot, graveyard.clone()))),
+        graveyard,
+        date: RefCell::new(DateCache::default()),
+        draining: Cell::new(false),
+        connections: Cell::new(0),
+        handshakes: Cell::new(0),
+        shared,
+    });
+    worker.tick();
+    runtime.block_on(async {
+        tokio::task::spawn_local(keep_time(Rc::clone(&worker)));
+        let mut sockets = Sockets::new(Rc::clone(&worker));
+        while let Some(mail) = mailbox.recv().await {
+            match mail {
+                Mail::Publish(snapshot) => worker.publish(snapshot),
+                Mail::Open { slot, address, listener } => sockets.open(slot, address, listener),
+                Mail::Close { slot, address } => sockets.close(slot, address),
+                Mail::Drain => {
+                    worker.draining.set(true);
+                    worker.clock.wake_idle();
+                    break;
+                }
+            }
+        }
+        // The mailbox is drained too: a configuration change no longer matters.
+        let mut idle = tokio::time::interval(TICK / 4);
+        while worker.is_draining() && worker.connections.get() > 0 {
+            idle.tick().await;
+        }
+    });
+    worker.access.flush();
+}
+
+/// Moves the clock, and does what has to be done now and then.
+async fn keep_time(worker: Rc<Worker>) {
+    let mut interval = tokio::time::interval(TICK);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    for tick in 1_u64.. {
+        interval.tick().await;
+        worker.tick();
+        worker.access.flush();
+        if tick.is_multiple_of(10) {
+            worker.pools.sweep(worker.clock.now_ms());
+        }
+    }
+}

@@ -169,7 +169,9 @@ impl Site {
         tls: SocketAddr,
         hosts: usize,
     ) -> Result<(), Failure> {
-        write(&directory.join("vestibule.yaml"), &self.fill(VESTIBULE_SETTINGS, plain, tls, directory))?;
+        let admin = free_address()?.to_string();
+        let settings = self.fill(VESTIBULE_SETTINGS, plain, tls, directory).replace("@ADMIN@", &admin);
+        write(&directory.join("vestibule.yaml"), &settings)?;
         let manifests = directory.join("manifests");
         fs::create_dir(&manifests).doing(|| format!("create {}", manifests.display()))?;
         let base = self

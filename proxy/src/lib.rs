@@ -4,6 +4,8 @@ pub mod access;
 pub mod admin;
 pub mod config;
 pub(crate) mod connection;
+pub mod directory;
+pub mod edge;
 pub mod http1;
 pub(crate) mod http2;
 pub mod listen;

@@ -322,7 +322,7 @@ impl From<HeadError> for Reject {
             | Head::ContentLengthDuplicate
             | Head::TransferEncodingInvalid
             | Head::TransferEncodingHttp10
-            | Head::ContentLengthAndTransferEncoding
+            | Head::LengthConflict
             | Head::InterimBody => Reject::BadFraming(error.reason()),
             Head::MethodTooLong | Head::TransferCodingUnknown => Reject::MethodUnsupported,
             Head::TargetTooLong => Reject::BadTarget(TargetError::TooLong),

@@ -46,6 +46,11 @@ impl Slots {
             self.0.len() - 1
         })
     }
+
+    /// The listener that has this slot.
+    pub(crate) fn key(&self, slot: Slot) -> &ListenerKey {
+        &self.0[slot]
+    }
 }
 
 impl Snapshot {

@@ -10,6 +10,7 @@ pub(crate) mod resolve;
 pub(crate) mod retry;
 pub mod upgrade;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -80,6 +81,13 @@ pub struct BackendKey {
     pub protocol: BackendProtocol,
     pub tls: Option<Arc<BackendTls>>,
     pub balance: Balance,
+}
+
+impl fmt::Display for BackendKey {
+    /// `shop/web:80`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}:{}", self.namespace, self.service, self.port)
+    }
 }
 
 /// What an endpoint is spoken to in.

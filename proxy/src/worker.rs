@@ -16,7 +16,7 @@ use std::time::{Instant, SystemTime};
 use tokio::runtime::{LocalOptions, LocalRuntime};
 use tokio::sync::mpsc;
 
-use crate::access::AccessLog;
+use crate::access::{AccessLog, Sink};
 use crate::admin::metrics::{Metrics, WorkerMetrics};
 use crate::http1::head::{DATE_BYTES, DateCache};
 use crate::reject::refusals::Refusals;
@@ -35,7 +35,6 @@ pub(crate) const MAILBOX_LEN_MAX: usize = 64;
 pub(crate) struct Shared {
     pub(crate) resolver: Resolver,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) refusals: Refusals,
     pub(crate) addresses: sockets::ClientAddresses,
     /// Clocks of all workers, and with them endpoint health, count from here.
     pub(crate) started: Instant,
@@ -56,7 +55,9 @@ pub(crate) struct Worker {
     pub(crate) clock: Clock,
     pub(crate) pools: Pools,
     pub(crate) metrics: Arc<WorkerMetrics>,
-    pub(crate) access: AccessLog,
+    pub(crate) access: RefCell<AccessLog>,
+    /// This worker's own, so that its lock is never waited for.
+    pub(crate) refusals: Arc<Refusals>,
     current: RefCell<Rc<Current>>,
     graveyard: std_mpsc::Sender<Arc<Snapshot>>,
     date: RefCell<DateCache>,
@@ -96,6 +97,7 @@ impl Worker {
     }
 
     fn publish(&self, snapshot: Arc<Snapshot>) {
+        self.access.borrow_mut().configure(&snapshot.settings.access_log);
         let current = Rc::new(Current::new(snapshot, self.graveyard.clone()));
         let old = self.current.replace(current);
         drop(old);
@@ -112,7 +114,8 @@ pub(crate) struct Start {
     pub(crate) index: usize,
     pub(crate) shared: Arc<Shared>,
     pub(crate) snapshot: Arc<Snapshot>,
-    pub(crate) access: AccessLog,
+    pub(crate) access: Sink,
+    pub(crate) refusals: Arc<Refusals>,
     pub(crate) mailbox: mpsc::Receiver<Mail>,
     pub(crate) graveyard: std_mpsc::Sender<Arc<Snapshot>>,
 }
@@ -129,12 +132,13 @@ pub(crate) fn start(start: Start) -> std::io::Result<std::thread::JoinHandle<()>
 }
 
 fn serve(runtime: &LocalRuntime, start: Start) {
-    let Start { index, shared, snapshot, access, mut mailbox, graveyard } = start;
+    let Start { index, shared, snapshot, access, refusals, mut mailbox, graveyard } = start;
     let worker = Rc::new(Worker {
         clock: Clock::new(shared.started),
         pools: Pools::default(),
         metrics: shared.metrics.worker(index),
-        access,
+        access: RefCell::new(access.access_log(&snapshot.settings.access_log)),
+        refusals,
         current: RefCell::new(Rc::new(Current::new(snapshot, graveyard.clone()))),
         graveyard,
         date: RefCell::new(DateCache::default()),
@@ -165,7 +169,7 @@ fn serve(runtime: &LocalRuntime, start: Start) {
             idle.tick().await;
         }
     });
-    worker.access.flush();
+    worker.access.borrow_mut().flush();
 }
 
 /// Moves the clock, and does what has to be done now and then.
@@ -175,7 +179,7 @@ async fn keep_time(worker: Rc<Worker>) {
     for tick in 1_u64.. {
         interval.tick().await;
         worker.tick();
-        worker.access.flush();
+        worker.access.borrow_mut().flush();
         if tick.is_multiple_of(10) {
             worker.pools.sweep(worker.clock.now_ms());
         }

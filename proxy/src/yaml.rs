@@ -18,9 +18,33 @@ pub struct YamlError {
 
 /// Reads one document. Duplicate keys are errors; aliases are bounded by the parser's own budget.
 pub(crate) fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, YamlError> {
-    // The rendered snippet would make the message many lines long.
-    let options = serde_saphyr::options! { with_snippet: false };
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| YamlError::from(&error))
+    serde_saphyr::from_str_with_options(text, options()).map_err(|error| YamlError::from(&error))
+}
+
+/// Reads one document through a deserializer that the caller drives.
+pub(crate) fn with_deserializer<T>(
+    text: &str,
+    read: impl for<'e> FnOnce(serde_saphyr::Deserializer<'_, 'e>) -> Result<T, serde_saphyr::Error>,
+) -> Result<T, YamlError> {
+    let mut options = options();
+    // As kubectl has it: a number or `true` is text only in quotes.
+    options.no_schema = true;
+    serde_saphyr::with_deserializer_from_str_with_options(text, options, read)
+        .map_err(|error| YamlError::from(&error))
+}
+
+/// Bounds that a file of the largest size stays within, so that the size of a file is what limits it; aliases keep the
+/// parser's own bounds, because they multiply.
+fn options() -> serde_saphyr::Options {
+    serde_saphyr::options! {
+        // The rendered snippet would make the message many lines long.
+        with_snippet: false,
+        emit_comments: false,
+        budget: serde_saphyr::budget! {
+            max_events: EVENTS_MAX,
+            max_nodes: EVENTS_MAX,
+        },
+    }
 }
 
 impl From<&serde_saphyr::Error> for YamlError {
@@ -233,6 +257,7 @@ fn edit_distance(one: &str, other: &str) -> usize {
     row[other.len()]
 }
 
+const EVENTS_MAX: usize = 32 << 20;
 const EXPECTED_SHOWN_MAX: usize = 6;
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use crate::request::record::Record;
 #[derive(Default)]
 pub struct Metrics {}
 #[derive(Default)]
-pub(crate) struct WorkerMetrics {}
+pub struct WorkerMetrics {}
 impl Metrics { pub(crate) fn worker(&self, _i: usize) -> Arc<WorkerMetrics> { Arc::default() } }
 impl WorkerMetrics {
     pub(crate) fn finished(&self, _: &Record) {}

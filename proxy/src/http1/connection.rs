@@ -3,7 +3,7 @@
 //! Between two requests the connection is parked: it holds its socket and a few words, no buffer and no request state.
 //! Everything a request needs lives in one boxed future from its first byte to the last byte of the answer.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -102,7 +102,7 @@ async fn serve_busy(worker: &Rc<Worker>, client: &Rc<Client>, link: &Rc<Link>, s
         let (method, protocol) = (head.method.clone(), head.protocol);
         let wants_more = head.keep_alive && *served < worker.settings().limits.requests_per_connection;
         let request = link.begin(head);
-        let Some((mut response, mut record)) = link.exchange(client, request).await else { return Next::Close };
+        let Some((mut response, record)) = link.exchange(client, request).await else { return Next::Close };
         if let Some(upgraded) = response.upgraded.take() {
             link.outbox().bytes.clear();
             let framing = ResponseFraming::plan(protocol, &method, response.status, None, Disposition::Upgrade);

@@ -32,6 +32,7 @@ pub(super) async fn forward(
 ) -> Result<Response, Reject> {
     let share = pick(backends).ok_or(Reject::BackendInvalid)?;
     let backend = share.backend.as_ref().map_err(|status| Reject::RouteStatus(*status))?;
+    record.backend(backend);
     edit::apply(&route.request_headers, &mut request.headers);
     edit::apply(&share.request_headers, &mut request.headers);
     if let Some(host) = &route.rewrite.host {

@@ -1,20 +1,24 @@
 //! What is remembered of one request until its last byte: for the access log, the metrics, and `vestibule why`.
 
+use std::fmt::Display;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http::{Method, StatusCode};
+use http::header::{REFERER, USER_AGENT};
+use http::{HeaderValue, Method, StatusCode};
+use jiff::Timestamp;
 
 use super::forward::Miss;
 use super::forwarded::{ClientView, RequestId};
-use super::target::{HostName, PathAndQuery, Target};
+use super::target::{HostName, PathAndQuery, Scheme, Target};
+use crate::access::Entry;
 use crate::connection::Client;
 use crate::message::{BodyError, Protocol, Request, Response};
 use crate::reject::Reject;
+use crate::reject::refusals::Refused;
 use crate::route::Route;
-use crate::upstream::Endpoint;
+use crate::upstream::{Backend, Endpoint, EndpointAddress};
 use crate::worker::Worker;
 
 /// One request from its head to the last byte of its answer. Dropped without having been finished, it says that the client
@@ -29,7 +33,9 @@ pub(crate) struct Record {
     pub(crate) protocol: Protocol,
     pub(crate) host: Option<HostName>,
     pub(crate) path: Option<PathAndQuery>,
-    pub(crate) user_agent: Option<Bytes>,
+    scheme: Scheme,
+    /// The headers that the access log tells of, kept only while it is on.
+    logged: Option<Logged>,
     pub(crate) route: Option<Arc<Route>>,
     pub(crate) endpoint: Option<Arc<Endpoint>>,
     pub(crate) upstream: Option<(StatusCode, Duration)>,
@@ -58,6 +64,13 @@ impl Record {
         record.method = request.method.clone();
         record.protocol = request.protocol;
         record.bytes_in = request.body.exact_length().unwrap_or(0);
+        if !worker.access.borrow().is_off() {
+            record.logged = Some(Logged {
+                user_agent: request.headers.get(USER_AGENT).cloned(),
+                referer: request.headers.get(REFERER).cloned(),
+                backend: None,
+            });
+        }
         record
     }
 
@@ -73,7 +86,8 @@ impl Record {
             protocol: Protocol::Http11,
             host: None,
             path: None,
-            user_agent: None,
+            scheme: client.peer.scheme,
+            logged: None,
             route: None,
             endpoint: None,
             upstream: None,
@@ -98,6 +112,7 @@ impl Record {
     /// The client as a trusted proxy names it.
     pub(super) fn client(&mut self, view: &ClientView) {
         self.address = view.address;
+        self.scheme = view.scheme;
         if let Some(request_id) = &view.request_id {
             self.request_id = request_id.clone();
         }
@@ -110,6 +125,12 @@ impl Record {
 
     pub(super) fn route(&mut self, route: &Arc<Route>) {
         self.route = Some(Arc::clone(route));
+    }
+
+    pub(super) fn backend(&mut self, backend: &Arc<Backend>) {
+        if let Some(logged) = &mut self.logged {
+            logged.backend = Some(Arc::clone(backend));
+        }
     }
 
     pub(super) fn endpoint(&mut self, endpoint: &Arc<Endpoint>) {
@@ -141,6 +162,18 @@ impl Record {
 
     pub(super) fn refused(&mut self, reject: &Reject) {
         self.closes_connection |= reject.closes_connection();
+        self.worker.refusals.record(
+            Timestamp::now(),
+            reject,
+            Refused {
+                request_id: self.request_id.as_str(),
+                client: self.address,
+                method: self.method.as_str(),
+                host: self.host.as_ref().map_or("", HostName::as_str),
+                path: self.path.as_ref().map_or(b"", PathAndQuery::path),
+                route: self.route.as_ref().map(|route| &route.origin.object as &dyn Display),
+            },
+        );
         self.reject = Some(reject.clone());
     }
 
@@ -169,15 +202,64 @@ impl Record {
         self.end = End::Broken(error);
     }
 
-    pub(crate) fn client_connection(&self) -> &Client {
-        &self.client
+    fn log(&self) {
+        let Some(logged) = &self.logged else { return };
+        let endpoint = self.endpoint.as_ref().and_then(|endpoint| match endpoint.spec.address {
+            EndpointAddress::Socket(address) => Some(address),
+            EndpointAddress::Name(..) => None,
+        });
+        self.worker.access.borrow_mut().log(&Entry {
+            time: Timestamp::now(),
+            request_id: self.request_id.as_str(),
+            client: self.address,
+            method: self.method.as_str(),
+            scheme: self.scheme.as_str(),
+            host: self.host.as_ref().map_or(b"", HostName::as_bytes),
+            path: self.path.as_ref().map_or(b"", PathAndQuery::path),
+            query: self.path.as_ref().and_then(PathAndQuery::query),
+            protocol: self.protocol,
+            status: self.status.map_or(CLIENT_GONE, |status| status.as_u16()),
+            reason: self.reason(),
+            route: self.route.as_ref().map(|route| &route.origin.object as &dyn Display),
+            backend: logged.backend.as_ref().map(|backend| &backend.key as &dyn Display),
+            endpoint,
+            upstream_status: self.upstream.map(|(status, _)| status.as_u16()),
+            upstream: self.upstream.map(|(_, latency)| latency),
+            retries: self.tries.saturating_sub(1),
+            duration: self.started.elapsed(),
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+            user_agent: logged.user_agent.as_ref().map(HeaderValue::as_bytes),
+            referer: logged.referer.as_ref().map(HeaderValue::as_bytes),
+            tls_version: self.client.tls.as_ref().map(|tls| tls.version.as_str()),
+        });
     }
+
+    /// Why the answer is not what an upstream said, or not all of it.
+    pub(crate) fn reason(&self) -> Option<&'static str> {
+        match (&self.reject, &self.end) {
+            (Some(reject), _) => Some(reject.reason()),
+            (None, End::Complete) => None,
+            (None, End::ClientGone | End::Broken(BodyError::Receiver)) => Some("client_gone"),
+            (None, End::Broken(BodyError::Stalled)) => Some("answer_stalled"),
+            (None, End::Broken(BodyError::Sender(_) | BodyError::TooLarge { .. })) => Some("answer_broken_off"),
+        }
+    }
+}
+
+struct Logged {
+    user_agent: Option<HeaderValue>,
+    referer: Option<HeaderValue>,
+    backend: Option<Arc<Backend>>,
 }
 
 impl Drop for Record {
     /// Every request is counted and logged here, however it ended.
     fn drop(&mut self) {
         self.worker.metrics.finished(self);
-        self.worker.access.write(self);
+        self.log();
     }
 }
+
+/// Logged as the status where the client left before there was one, as nginx does.
+const CLIENT_GONE: u16 = 499;

@@ -1,5 +1,6 @@
 //! The compiled table: per listener, because one host may mean different things on different listeners.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -22,6 +23,17 @@ pub enum ListenerKey {
     Class { class: Arc<str>, tls: bool },
     /// One port of one Gateway.
     Gateway { namespace: Arc<str>, name: Arc<str>, port: u16 },
+}
+
+impl fmt::Display for ListenerKey {
+    /// `class vestibule (https)`, or `Gateway shop/public:443`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ListenerKey::Class { class, tls: false } => write!(f, "class {class} (http)"),
+            ListenerKey::Class { class, tls: true } => write!(f, "class {class} (https)"),
+            ListenerKey::Gateway { namespace, name, port } => write!(f, "Gateway {namespace}/{name}:{port}"),
+        }
+    }
 }
 
 /// One set of sockets with its routes.

@@ -1,0 +1,175 @@
+//! The running edge: its workers, their sockets, and the way a new configuration reaches them.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::mpsc as std_mpsc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use crate::access::Sink;
+use crate::admin::metrics::Metrics;
+use crate::reject::refusals::Refusals;
+use crate::listen::{BindError, Inherited, bind};
+use crate::route::table::{ListenerKey, Table};
+use crate::settings::Settings;
+use crate::snapshot::{Slots, Snapshot};
+use crate::upstream::resolve::Resolver;
+use crate::worker::sockets::Socket;
+use crate::worker::{MAILBOX_LEN_MAX, Mail, Shared, Start, start};
+
+/// A set of workers that serve the last published table.
+pub struct Edge {
+    workers: Vec<WorkerHandle>,
+    worker_count: NonZeroUsize,
+    slots: Slots,
+    /// Every bound socket, with the address it has in truth (port 0 becomes a number).
+    bound: HashMap<Socket, SocketAddr>,
+    inherited: Inherited,
+    version: u64,
+}
+
+struct WorkerHandle {
+    mailbox: mpsc::Sender<Mail>,
+    refusals: Arc<Refusals>,
+    thread: JoinHandle<()>,
+}
+
+/// What an edge is started with and cannot change while it runs.
+pub struct EdgeOptions {
+    pub workers: NonZeroUsize,
+    /// Sockets handed over by the parent process.
+    pub inherited: Inherited,
+    /// The control runtime, where name resolution and the like run.
+    pub control: Handle,
+    pub metrics: Arc<Metrics>,
+    pub access: Sink,
+}
+
+/// How a drain ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// Every connection ended by itself.
+    Completely,
+    /// Time was over; what was left is cut when the process ends.
+    Partly,
+}
+
+impl Edge {
+    /// Starts the workers, with an empty table and no socket.
+    pub fn start(options: EdgeOptions, settings: Arc<Settings>) -> std::io::Result<Edge> {
+        let shared = Arc::new(Shared {
+            resolver: Resolver::new(options.control, settings.external_name.allow.clone()),
+            metrics: options.metrics,
+            addresses: Default::default(),
+            started: Instant::now(),
+        });
+        let mut slots = Slots::default();
+        let empty = Arc::new(Snapshot::new(0, Arc::default(), settings, &mut slots));
+        let graveyard = start_graveyard()?;
+        let workers = (0..options.workers.get())
+            .map(|index| {
+                let (mailbox, receiver) = mpsc::channel(MAILBOX_LEN_MAX);
+                let refusals = Arc::<Refusals>::default();
+                let thread = start(Start {
+                    index,
+                    shared: Arc::clone(&shared),
+                    snapshot: Arc::clone(&empty),
+                    access: options.access.clone(),
+                    refusals: Arc::clone(&refusals),
+                    mailbox: receiver,
+                    graveyard: graveyard.clone(),
+                })?;
+                Ok(WorkerHandle { mailbox, refusals, thread })
+            })
+            .collect::<std::io::Result<_>>()?;
+        Ok(Edge {
+            workers,
+            worker_count: options.workers,
+            slots,
+            bound: HashMap::new(),
+            inherited: options.inherited,
+            version: 0,
+        })
+    }
+
+    /// Makes `table` the one that new requests use, and opens and closes sockets to match. Requests under way keep theirs.
+    ///
+    /// Addresses that cannot be bound are returned; everything else is served all the same, and they are tried again with
+    /// the next table. Returns when every worker has the message, which is before the first request that sees it.
+    pub async fn publish(&mut self, table: Arc<Table>, settings: Arc<Settings>) -> (Arc<Snapshot>, Vec<BindError>) {
+        self.version += 1;
+        let snapshot = Arc::new(Snapshot::new(self.version, table, settings, &mut self.slots));
+        for worker in &self.workers {
+            // A worker whose mailbox is closed has ended, which only a drain makes it do.
+            let _ = worker.mailbox.send(Mail::Publish(Arc::clone(&snapshot))).await;
+        }
+        let wanted: Vec<Socket> = snapshot.addresses().map(|(slot, address)| Socket { slot, address }).collect();
+        self.close_all_but(&wanted).await;
+        let mut failures = Vec::new();
+        for socket in wanted {
+            if !self.bound.contains_key(&socket)
+                && let Err(error) = self.open(socket).await
+            {
+                failures.push(error);
+            }
+        }
+        (snapshot, failures)
+    }
+
+    /// The addresses that are bound in truth, by listener.
+    pub fn addresses(&self) -> Vec<(ListenerKey, SocketAddr)> {
+        self.bound.iter().map(|(socket, actual)| (self.slots.key(socket.slot).clone(), *actual)).collect()
+    }
+
+    /// The last refusals of each worker.
+    pub fn refusals(&self) -> Vec<Arc<Refusals>> {
+        self.workers.iter().map(|worker| Arc::clone(&worker.refusals)).collect()
+    }
+
+    /// Asks every connection to end after its current request, and waits for that, `limit` at the most. New connections are
+    /// taken until the last worker has ended, so that nothing is refused while others still learn that this edge goes.
+    pub async fn drain(self, limit: Duration) -> Drained {
+        for worker in &self.workers {
+            let _ = worker.mailbox.send(Mail::Drain).await;
+        }
+        let threads: Vec<JoinHandle<()>> = self.workers.into_iter().map(|worker| worker.thread).collect();
+        let joined = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join())));
+        match tokio::time::timeout(limit, joined).await {
+            Ok(_) => Drained::Completely,
+            Err(_) => Drained::Partly,
+        }
+    }
+
+    async fn open(&mut self, socket: Socket) -> Result<(), BindError> {
+        let sockets = bind(socket.address, self.worker_count, &mut self.inherited)?;
+        for (worker, listener) in self.workers.iter().zip(sockets.sockets) {
+            let Socket { slot, address } = socket;
+            let _ = worker.mailbox.send(Mail::Open { slot, address, listener }).await;
+        }
+        tracing::info!(listener = %self.slots.key(socket.slot), address = %sockets.address, "listening");
+        self.bound.insert(socket, sockets.address);
+        Ok(())
+    }
+
+    async fn close_all_but(&mut self, wanted: &[Socket]) {
+        let gone: Vec<Socket> = self.bound.keys().filter(|socket| !wanted.contains(socket)).copied().collect();
+        for socket in gone {
+            self.bound.remove(&socket);
+            for worker in &self.workers {
+                let _ = worker.mailbox.send(Mail::Close { slot: socket.slot, address: socket.address }).await;
+            }
+        }
+    }
+}
+
+/// A thread that frees old snapshots, so that no request waits for it.
+fn start_graveyard() -> std::io::Result<std_mpsc::Sender<Arc<Snapshot>>> {
+    let (sender, receiver) = std_mpsc::channel();
+    std::thread::Builder::new().name("graveyard".into()).spawn(move || receiver.into_iter().for_each(drop))?;
+    Ok(sender)
+}

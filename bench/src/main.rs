@@ -139,8 +139,8 @@ impl Part {
 fn run(options: &Options) -> Result<(), Failure> {
     prepare()?;
     let plan = plan(options);
-    let release = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release/vestibule");
-    let vestibule = options.vestibule.clone().unwrap_or(release);
+    // Both binaries are built into the same directory.
+    let vestibule = options.vestibule.clone().unwrap_or(child::own_path()?.with_file_name("vestibule"));
     let site = Site::open(vestibule, options.baseline.clone())?;
     let mut report = Report {
         started: now(),
@@ -277,8 +277,10 @@ fn json_path(options: &Options, started: u64) -> Result<PathBuf, Failure> {
     if let Some(path) = &options.json {
         return Ok(path.clone());
     }
-    let directory = Path::new("target/bench");
-    std::fs::create_dir_all(directory).doing(|| format!("create {}", directory.display()))?;
+    let own = child::own_path()?;
+    let target = own.parent().and_then(Path::parent).unwrap_or(Path::new("."));
+    let directory = target.join("bench");
+    std::fs::create_dir_all(&directory).doing(|| format!("create {}", directory.display()))?;
     Ok(directory.join(format!("{started}.json")))
 }
 

@@ -77,10 +77,10 @@ async fn respond(
     // From here on there is one target: matched, judged and forwarded.
     let target = Target::of(&request, view.scheme, EncodedSlash::Refuse)?;
     record.target(&target);
-    let host = host_of(&target)?;
-    check_direction(client, served, host.as_ref())?;
+    let host = target.host.as_ref();
+    check_direction(client, served, host)?;
     let lookup = Lookup {
-        host: host.as_ref(),
+        host,
         path: target.path(),
         method: &request.method,
         headers: &request.headers,
@@ -109,6 +109,7 @@ async fn respond(
     let cors = route.cors.as_deref().map(|cors| (cors, cors::decide(cors, &request.headers)));
     let mut response = match &route.action {
         Action::Redirect(rule) => redirect::redirect(rule, &route.origin.path, &target, view.port)?,
+        Action::Location { location, status } => redirect::to_fixed(location, *status),
         Action::Status(status) => return Err(Reject::RouteStatus(*status)),
         Action::Forward(backends) => {
             let host_value = target.host_value(request.headers.get(HOST));
@@ -135,20 +136,11 @@ async fn respond(
     Ok(response)
 }
 
-/// The host to look up. A name that no table could hold has no route.
-fn host_of(target: &Target) -> Result<Option<Host>, Reject> {
-    if target.host.is_empty() {
-        return Ok(None);
-    }
-    Host::parse(target.host.as_ref()).map(Some).map_err(|_| Reject::HostNotFound)
-}
-
 /// A connection serves only hosts that its handshake was right for (RFC 9110 §7.4, GEP-3567).
 fn check_direction(client: &Client, served: &crate::snapshot::Served, host: Option<&Host>) -> Result<(), Reject> {
     let (Some(info), Some(tls)) = (&client.tls, &served.listener.tls) else { return Ok(()) };
-    let name = info.server_name.as_deref().and_then(|name| Host::parse(name).ok());
-    let covered = host.is_none_or(|host| tls.covers(info, host.as_str()));
-    if covered && !served.listener.is_misdirected(name.as_ref(), host) { Ok(()) } else { Err(Reject::Misdirected) }
+    let misdirected = served.listener.is_misdirected(info.server_name.as_ref(), host);
+    if tls.covers(info, host) && !misdirected { Ok(()) } else { Err(Reject::Misdirected) }
 }
 
 /// Answers that need no backend and no permission: go to https; what a preflight may know.

@@ -22,17 +22,18 @@ use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-use crate::route::host::{HostPattern, WildcardLabels};
+use crate::route::host::{Host, HostMap, HostPattern, WildcardLabels};
 use crate::route::table::ListenerKey;
 
 use self::accept::TlsInfo;
 use self::certificates::Certificate;
 use self::client_auth::{ClientAuth, ClientAuthMode};
-use self::names::{CertificateNames, HostMap};
+use self::names::CertificateNames;
 use self::tickets::{TicketKeys, TicketSecret};
 
-/// What one TLS listener shows and asks for, as data. [`ListenerTls::new`] makes it live.
-#[derive(Clone, Debug)]
+/// What one TLS listener shows and asks for, as data. [`ListenerTls::new`] makes it live; where an equal one is live
+/// already, keeping that is much cheaper than making it anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerTlsSpec {
     /// Tickets are bound to it, so that one listener's sessions mean nothing to another.
     pub key: ListenerKey,
@@ -47,7 +48,7 @@ pub struct ListenerTlsSpec {
 }
 
 /// A certificate, and the hosts that configuration gave it to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateUse {
     pub certificate: Arc<Certificate>,
     pub hosts: Hosts,
@@ -66,7 +67,7 @@ pub enum Hosts {
 }
 
 /// Which client certificates one host asks for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientAuthRule {
     /// `None`, like [`HostPattern::Any`]: every host of the listener.
     pub host: Option<HostPattern>,
@@ -131,22 +132,24 @@ impl ListenerTls {
     /// True when a request for `host` may use a connection that was made with `info`: the host asks for the same client
     /// certificates as the name that the handshake was for.
     ///
-    /// Must be asked for every request on a TLS connection, whatever its protocol; where it is false the answer is 421
-    /// (RFC 9110 §15.5.20), or else a client could connect for a host that asks for nothing and send another's name in
-    /// Host. It also refuses connections that were made before the policy changed. `host` is lower case, without port.
-    pub fn covers(&self, info: &TlsInfo, host: &str) -> bool {
-        let client_auth = &self.policy(Some(host)).client_auth;
-        Arc::ptr_eq(client_auth, &info.client_auth) || client_auth.digest() == info.client_auth.digest()
+    /// Must be asked for every request on a TLS connection, whatever its protocol, also when the request names no host;
+    /// where it is false the answer is 421 (RFC 9110 §15.5.20), or else a client could connect for a host that asks for
+    /// nothing and send another's name in Host. It also refuses connections that were made before the policy changed.
+    pub fn covers(&self, info: &TlsInfo, host: Option<&Host>) -> bool {
+        let client_auth = &self.policy(host).client_auth;
+        Arc::ptr_eq(client_auth, &info.client_auth) || client_auth == &info.client_auth
     }
 
-    /// The certificate shown to a client that can use any signature scheme; for `explain` and `check`.
-    pub fn certificate(&self, server_name: Option<&str>) -> Option<&Arc<Certificate>> {
+    /// The certificate shown to a client that asks for this host, or for none, and can use any signature scheme. `None`: its
+    /// handshake is refused.
+    pub fn certificate(&self, server_name: Option<&Host>) -> Option<&Arc<Certificate>> {
         self.names.candidates(server_name).first()
     }
 
-    fn policy(&self, host: Option<&str>) -> &Policy {
-        let index = host.and_then(|host| self.policy_by_host.find(host)).copied().unwrap_or(0);
-        &self.policies[index as usize]
+    fn policy(&self, host: Option<&Host>) -> &Policy {
+        // Most listeners have one policy for all.
+        let index = if self.policies.len() == 1 { None } else { self.policy_by_host.best(host) };
+        &self.policies[index.copied().unwrap_or(0) as usize]
     }
 }
 
@@ -181,7 +184,8 @@ struct CertificateResolver(Arc<CertificateNames>);
 
 impl ResolvesServerCert for CertificateResolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let candidates = self.0.candidates(hello.server_name());
+        let host = hello.server_name().and_then(parse_server_name);
+        let candidates = self.0.candidates(host.as_ref());
         // Two certificates for one name are how RSA is kept for old clients beside ECDSA. When none fits, the first is
         // returned all the same, so that the handshake fails with the reason that is true.
         let fits = |certificate: &&Arc<Certificate>| {
@@ -220,25 +224,27 @@ fn server_config(
     config
 }
 
+/// What a client asks for by SNI. A text that is no host name counts as none.
+fn parse_server_name(name: &str) -> Option<Host> {
+    Host::parse(name).ok()
+}
+
 /// The different policies, the one for hosts without a rule first, and which of them each host has.
 fn policies(rules: &[ClientAuthRule]) -> (Vec<Arc<ClientAuth>>, HostMap<u32>) {
     let for_any = |rule: &&ClientAuthRule| matches!(rule.host, None | Some(HostPattern::Any));
     let fallback = rules.iter().find(for_any).map(|rule| rule.policy.clone());
     let mut policies = vec![fallback.unwrap_or_else(|| Arc::new(ClientAuth::none()))];
-    let mut by_host = HostMap::default();
-    for rule in rules {
-        let host = match &rule.host {
-            None | Some(HostPattern::Any) => continue,
-            Some(host) => host,
-        };
-        let index =
-            policies.iter().position(|policy| policy.digest() == rule.policy.digest()).unwrap_or_else(|| {
-                policies.push(rule.policy.clone());
-                policies.len() - 1
-            });
-        // Of two rules for one host the first holds.
-        by_host.value_or_insert_with(host, || index as u32);
-    }
+    let by_host = rules.iter().filter_map(|rule| {
+        let host = rule.host.clone().filter(|host| *host != HostPattern::Any)?;
+        let known = policies.iter().position(|policy| *policy == rule.policy);
+        let index = known.unwrap_or_else(|| {
+            policies.push(rule.policy.clone());
+            policies.len() - 1
+        });
+        Some((host, index as u32))
+    });
+    // Of two rules for one host the first holds.
+    let by_host = by_host.collect();
     (policies, by_host)
 }
 

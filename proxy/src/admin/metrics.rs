@@ -1,23 +1,513 @@
-//! stub
-use std::sync::Arc;
+//! Counters of what the edge does, and their Prometheus text.
+//!
+//! Each counter has one writer, its worker, so counting is a load and a store and never a locked instruction; the sums are
+//! made when somebody asks. The number of time series is bounded: per route object (at most [`ROUTES_LABELLED_MAX`], the
+//! rest and what matches no route share one label each) and by closed lists; nothing that a client chooses becomes a label.
+
+mod encode;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+
+use crate::config::problem::{ObjectRef, Problem, Severity};
+use crate::message::Protocol;
 use crate::request::record::Record;
-#[derive(Default)]
-pub struct Metrics {}
-#[derive(Default)]
-pub struct WorkerMetrics {}
-impl Metrics { pub(crate) fn worker(&self, _i: usize) -> Arc<WorkerMetrics> { Arc::default() } }
-impl WorkerMetrics {
-    pub(crate) fn finished(&self, _: &Record) {}
-    pub(crate) fn accept_failed(&self) {}
-    pub(crate) fn connection_refused(&self) {}
-    pub(crate) fn connection_opened(&self) {}
-    pub(crate) fn connection_closed(&self) {}
-    pub(crate) fn handshake_done(&self, _: &crate::tls::accept::TlsInfo) {}
-    pub(crate) fn handshake_failed(&self, _: &crate::tls::accept::HandshakeError) {}
-    pub(crate) fn handshake_shed(&self) {}
-    pub(crate) fn untrusted_forwarding(&self, _: std::net::IpAddr) {}
-    pub(crate) fn retried(&self) {}
-    pub(crate) fn ejected(&self) {}
-    pub(crate) fn connecting(&self) {}
-    pub(crate) fn connect_failed(&self) {}
+use crate::tls::accept::{HandshakeError, TlsInfo};
+
+/// All metrics of the process.
+#[derive(Debug)]
+pub struct Metrics {
+    workers: Vec<Arc<WorkerMetrics>>,
+    shared: Arc<Shared>,
+    /// Lines of the access log that were never written.
+    access_log_dropped: Arc<AtomicU64>,
+    started: Timestamp,
 }
+
+/// What workers and the control thread share. Nothing in it is written on the path of an ordinary request.
+#[derive(Debug)]
+struct Shared {
+    routes: Mutex<BTreeMap<ObjectRef, Arc<RouteMetrics>>>,
+    /// For requests that no route took, whatever host they named.
+    unmatched: Arc<RouteMetrics>,
+    /// For routes beyond the bound.
+    others: Arc<RouteMetrics>,
+    configuration: Mutex<Configuration>,
+    /// Networks of peers whose forwarding headers were not believed.
+    untrusted: Mutex<BTreeSet<IpNet>>,
+    workers: usize,
+}
+
+/// A number that only grows and has one writer.
+#[derive(Debug, Default)]
+struct Counter(AtomicU64);
+
+/// What one worker counts. Only that worker may call the methods that count.
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct WorkerMetrics {
+    index: usize,
+    shared: Arc<Shared>,
+    connections_opened: Counter,
+    connections_closed: Counter,
+    connections_refused: Counter,
+    accepts_failed: Counter,
+    tls_handshakes: Counter,
+    tls_handshakes_shed: Counter,
+    tls_handshakes_failed: [Counter; HANDSHAKE_REASONS.len()],
+    bytes_in: Counter,
+    bytes_out: Counter,
+    requests: Counter,
+    upstream_connects: Counter,
+    upstream_connects_failed: Counter,
+    ejections: Counter,
+    retries: Counter,
+    /// Requests that ended otherwise than the upstream meant.
+    reasons: PerReason,
+}
+
+/// One counter for each of [`REASONS`].
+#[derive(Debug)]
+struct PerReason([Counter; REASONS.len()]);
+
+/// What is counted for one object with routes. It is kept across configuration changes.
+#[derive(Debug)]
+pub struct RouteMetrics {
+    label: Label,
+    /// By worker; made when the worker first has something to count.
+    slots: Box<[OnceLock<Box<RouteSlot>>]>,
+}
+
+/// A route's way to its counters: looked up by name once, with its first request.
+#[derive(Debug, Default)]
+pub struct RouteHandle(OnceLock<Arc<RouteMetrics>>);
+
+/// What a family of routes is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Label {
+    Object(ObjectRef),
+    Unmatched,
+    Others,
+}
+
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct RouteSlot {
+    requests: [[Counter; STATUS_CLASSES.len()]; PROTOCOLS.len()],
+    /// Requests by duration; one more than the bounds, for what is longer.
+    durations: [Counter; DURATION_BOUNDS_MS.len() + 1],
+    microseconds: Counter,
+}
+
+/// What is live now.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Configuration {
+    /// Counts from 1 with each snapshot that went live; 0: none yet.
+    pub version: u64,
+    pub applied: Option<Timestamp>,
+    pub listeners: usize,
+    pub routes: usize,
+    /// Refused, degraded, warning.
+    pub problems: [usize; 3],
+    /// When the first certificate in use ends.
+    pub certificates_expire: Option<Timestamp>,
+}
+
+/// Sums over all workers, for `status`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Totals {
+    pub connections_opened: u64,
+    pub connections_open: u64,
+    pub connections_refused: u64,
+    pub tls_handshakes: u64,
+    pub tls_handshakes_failed: u64,
+    pub requests: u64,
+    pub rejects: u64,
+    pub upstream_connects: u64,
+    pub upstream_connects_failed: u64,
+    pub ejections: u64,
+    pub retries: u64,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+}
+
+impl Counter {
+    fn increment(&self) {
+        self.add(1);
+    }
+
+    /// Not atomic as a whole: there is one writer, and readers may see the value before or after.
+    fn add(&self, amount: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
+    }
+
+    fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Default for PerReason {
+    fn default() -> Self {
+        PerReason(std::array::from_fn(|_| Counter::default()))
+    }
+}
+
+impl Metrics {
+    /// `access_log_dropped` is [`crate::access::Sink::dropped`].
+    pub fn new(workers: usize, access_log_dropped: Arc<AtomicU64>, now: Timestamp) -> Metrics {
+        let shared = Arc::new(Shared {
+            routes: Mutex::default(),
+            unmatched: Arc::new(RouteMetrics::new(Label::Unmatched, workers)),
+            others: Arc::new(RouteMetrics::new(Label::Others, workers)),
+            configuration: Mutex::default(),
+            untrusted: Mutex::default(),
+            workers,
+        });
+        let worker = |index| Arc::new(WorkerMetrics::new(index, shared.clone()));
+        Metrics { workers: (0..workers).map(worker).collect(), shared, access_log_dropped, started: now }
+    }
+
+    /// The counters of one worker, from 0; it must be one of those that this was made for.
+    pub(crate) fn worker(&self, index: usize) -> Arc<WorkerMetrics> {
+        self.workers[index].clone()
+    }
+
+    /// How many workers there are.
+    pub fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
+    pub fn started(&self) -> Timestamp {
+        self.started
+    }
+
+    /// Forgets the objects that are no longer there, so that they make room for others.
+    pub fn retain_routes(&self, objects: &BTreeSet<ObjectRef>) {
+        lock(&self.shared.routes).retain(|object, _| objects.contains(object));
+    }
+
+    /// Says what is live now.
+    pub fn set_configuration(&self, configuration: Configuration) {
+        *lock(&self.shared.configuration) = configuration;
+    }
+
+    pub fn configuration(&self) -> Configuration {
+        lock(&self.shared.configuration).clone()
+    }
+
+    /// The problem that proxies are in front whose words nobody told us to believe; one that names every network.
+    pub fn untrusted_forwarding(&self) -> Option<Problem> {
+        let networks = lock(&self.shared.untrusted);
+        if networks.is_empty() {
+            return None;
+        }
+        let names: Vec<String> = networks.iter().map(IpNet::to_string).collect();
+        Some(Problem {
+            severity: Severity::Warning,
+            object: None,
+            field: "trust.forwarded".into(),
+            reason: "UntrustedForwarding",
+            message: format!(
+                "peers in {} send forwarding headers, which are dropped; where these are your load balancers, add their \
+                 networks to trust.forwarded in the settings",
+                names.join(", ")
+            )
+            .into(),
+            place: None,
+        })
+    }
+
+    /// Sums over all workers.
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        for worker in &self.workers {
+            // Closed is read first: what opens between the two readings must not make the difference negative.
+            let closed = worker.connections_closed.value();
+            totals.connections_open += worker.connections_opened.value().saturating_sub(closed);
+            totals.connections_opened += worker.connections_opened.value();
+            totals.connections_refused += worker.connections_refused.value();
+            totals.tls_handshakes += worker.tls_handshakes.value();
+            totals.tls_handshakes_failed += worker.tls_handshakes_failed.iter().map(Counter::value).sum::<u64>();
+            totals.requests += worker.requests.value();
+            let rejects = &worker.reasons.0[..REASONS.len() - REASONS_UNFINISHED.len()];
+            totals.rejects += rejects.iter().map(Counter::value).sum::<u64>();
+            totals.upstream_connects += worker.upstream_connects.value();
+            totals.upstream_connects_failed += worker.upstream_connects_failed.value();
+            totals.ejections += worker.ejections.value();
+            totals.retries += worker.retries.value();
+            totals.bytes_in += worker.bytes_in.value();
+            totals.bytes_out += worker.bytes_out.value();
+        }
+        totals
+    }
+
+    /// The Prometheus text (OpenMetrics 1.0), for [`CONTENT_TYPE`].
+    pub fn encode(self: &Arc<Self>, now: Timestamp) -> Result<String, std::fmt::Error> {
+        encode::encode(self, now)
+    }
+
+    fn all_routes(&self) -> Vec<Arc<RouteMetrics>> {
+        let routes = lock(&self.shared.routes);
+        routes.values().chain([&self.shared.unmatched, &self.shared.others]).cloned().collect()
+    }
+}
+
+impl Shared {
+    /// The counters of an object with routes: the same ones as before when it was known.
+    fn route(&self, object: &ObjectRef) -> Arc<RouteMetrics> {
+        let mut routes = lock(&self.routes);
+        if let Some(known) = routes.get(object) {
+            return known.clone();
+        }
+        if routes.len() >= ROUTES_LABELLED_MAX {
+            return self.others.clone();
+        }
+        let made = Arc::new(RouteMetrics::new(Label::Object(object.clone()), self.workers));
+        routes.insert(object.clone(), made.clone());
+        made
+    }
+}
+
+impl WorkerMetrics {
+    fn new(index: usize, shared: Arc<Shared>) -> Self {
+        WorkerMetrics {
+            index,
+            shared,
+            connections_opened: Counter::default(),
+            connections_closed: Counter::default(),
+            connections_refused: Counter::default(),
+            accepts_failed: Counter::default(),
+            tls_handshakes: Counter::default(),
+            tls_handshakes_shed: Counter::default(),
+            tls_handshakes_failed: Default::default(),
+            bytes_in: Counter::default(),
+            bytes_out: Counter::default(),
+            requests: Counter::default(),
+            upstream_connects: Counter::default(),
+            upstream_connects_failed: Counter::default(),
+            ejections: Counter::default(),
+            retries: Counter::default(),
+            reasons: PerReason::default(),
+        }
+    }
+
+    /// A request ended, in whatever way.
+    pub(crate) fn finished(&self, record: &Record) {
+        let route = match &record.route {
+            Some(route) => route.metrics.0.get_or_init(|| self.shared.route(&route.origin.object)),
+            None => &self.shared.unmatched,
+        };
+        let status = record.status.map_or(STATUS_NONE, |status| status.as_u16());
+        route.record(self.index, record.protocol, status, record.started.elapsed());
+        self.requests.increment();
+        self.bytes_in.add(record.bytes_in);
+        self.bytes_out.add(record.bytes_out);
+        if let Some(reason) = record.reason() {
+            self.ended_for(reason);
+        }
+    }
+
+    fn ended_for(&self, reason: &str) {
+        let other = REASONS.len() - REASONS_UNFINISHED.len() - 1;
+        let index = REASONS.iter().position(|known| *known == reason).unwrap_or(other);
+        self.reasons.0[index].increment();
+    }
+
+    pub(crate) fn connection_opened(&self) {
+        self.connections_opened.increment();
+    }
+
+    pub(crate) fn connection_closed(&self) {
+        self.connections_closed.increment();
+    }
+
+    /// A connection was closed at once, because of a bound.
+    pub(crate) fn connection_refused(&self) {
+        self.connections_refused.increment();
+    }
+
+    /// The system gave no connection, for want of descriptors or memory.
+    pub(crate) fn accept_failed(&self) {
+        self.accepts_failed.increment();
+    }
+
+    pub(crate) fn handshake_done(&self, _: &TlsInfo) {
+        self.tls_handshakes.increment();
+    }
+
+    pub(crate) fn handshake_failed(&self, error: &HandshakeError) {
+        let reason = error.reason();
+        let index = HANDSHAKE_REASONS.iter().position(|known| *known == reason);
+        self.tls_handshakes_failed[index.unwrap_or(HANDSHAKE_REASONS.len() - 1)].increment();
+    }
+
+    /// A connection was closed before its handshake, because too many were under way.
+    pub(crate) fn handshake_shed(&self) {
+        self.tls_handshakes_shed.increment();
+    }
+
+    /// A peer that is not trusted sent forwarding headers. Called once for a connection, so that the lock is no matter.
+    pub(crate) fn untrusted_forwarding(&self, address: IpAddr) {
+        let address = address.to_canonical();
+        let length = if address.is_ipv4() { 24 } else { 64 };
+        let Ok(network) = IpNet::new(address, length) else { return };
+        let network = network.trunc();
+        let mut networks = lock(&self.shared.untrusted);
+        if networks.len() < NETWORKS_LEN_MAX && networks.insert(network) {
+            tracing::warn!(
+                %network,
+                "forwarding headers are dropped; where this is your load balancer, add its network to trust.forwarded"
+            );
+        }
+    }
+
+    /// A request is tried once more.
+    pub(crate) fn retried(&self) {
+        self.retries.increment();
+    }
+
+    /// An endpoint is left alone for a while, after failures.
+    pub(crate) fn ejected(&self) {
+        self.ejections.increment();
+    }
+
+    /// A connection to an endpoint is begun.
+    pub(crate) fn connecting(&self) {
+        self.upstream_connects.increment();
+    }
+
+    pub(crate) fn connect_failed(&self) {
+        self.upstream_connects_failed.increment();
+    }
+}
+
+impl RouteMetrics {
+    fn new(label: Label, workers: usize) -> Self {
+        RouteMetrics { label, slots: (0..workers).map(|_| OnceLock::new()).collect() }
+    }
+
+    /// Counts one request that ended. `worker` is the caller's own number: nobody else may use it.
+    fn record(&self, worker: usize, protocol: Protocol, status: u16, duration: Duration) {
+        let Some(slot) = self.slots.get(worker) else { return };
+        let slot = slot.get_or_init(Box::default);
+        let protocol = match protocol {
+            Protocol::Http10 => 0,
+            Protocol::Http11 => 1,
+            Protocol::Http2 => 2,
+        };
+        let class = usize::from(status / 100).clamp(1, STATUS_CLASSES.len()) - 1;
+        slot.requests[protocol][class].increment();
+        let milliseconds = duration.as_secs_f64() * 1000.0;
+        let bucket = DURATION_BOUNDS_MS.iter().position(|bound| milliseconds <= *bound);
+        slot.durations[bucket.unwrap_or(DURATION_BOUNDS_MS.len())].increment();
+        slot.microseconds.add(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    /// The requests of this object since the process started.
+    #[cfg(test)]
+    fn requests(&self) -> u64 {
+        let slots = self.slots.iter().filter_map(OnceLock::get);
+        slots.flat_map(|slot| &slot.durations).map(Counter::value).sum()
+    }
+}
+
+impl Configuration {
+    /// Counts problems by severity.
+    pub fn count_problems(severities: impl Iterator<Item = Severity>) -> [usize; 3] {
+        let mut counts = [0; 3];
+        for severity in severities {
+            match severity {
+                Severity::Refused => counts[0] += 1,
+                Severity::Degraded => counts[1] += 1,
+                Severity::Warning => counts[2] += 1,
+            }
+        }
+        counts
+    }
+}
+
+/// What [`Metrics::encode`] is.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// Objects with series of their own.
+pub const ROUTES_LABELLED_MAX: usize = 5000;
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Networks that [`Metrics::untrusted_forwarding`] names.
+pub const NETWORKS_LEN_MAX: usize = 16;
+
+/// Counted as the status where the client left before there was one.
+const STATUS_NONE: u16 = 499;
+const PROTOCOLS: [&str; 3] = ["HTTP/1.0", "HTTP/1.1", "HTTP/2.0"];
+const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+const DURATION_BOUNDS_MS: [f64; 14] =
+    [1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1_000.0, 2_500.0, 5_000.0, 10_000.0, 60_000.0];
+
+/// The reasons of [`crate::reject::Reject::reason`]; `other` stands for one that is not among them, of which a test knows
+/// none. Then those of answers that were not finished.
+const REASONS: [&str; 37] = [
+    "bad_head",
+    "bad_framing",
+    "head_too_large",
+    "head_timeout",
+    "version_unsupported",
+    "expectation_failed",
+    "method_unsupported",
+    "method_not_allowed",
+    "bad_target",
+    "target_too_long",
+    "misdirected",
+    "host_not_found",
+    "route_not_found",
+    "refused",
+    "route_status",
+    "backend_invalid",
+    "address_denied",
+    "body_too_large",
+    "body_timeout",
+    "body_aborted",
+    "too_many_connections",
+    "no_endpoints",
+    "connect_failed",
+    "connect_timeout",
+    "upstream_tls",
+    "upstream_protocol",
+    "upstream_reset",
+    "upstream_timeout",
+    "request_deadline",
+    "upgrade_failed",
+    "overloaded",
+    "draining",
+    "internal",
+    "other",
+    REASONS_UNFINISHED[0],
+    REASONS_UNFINISHED[1],
+    REASONS_UNFINISHED[2],
+];
+
+/// Why an answer that had begun did not end as the upstream meant.
+const REASONS_UNFINISHED: [&str; 3] = ["client_gone", "answer_stalled", "answer_broken_off"];
+
+/// The reasons of [`HandshakeError::reason`].
+const HANDSHAKE_REASONS: [&str; 9] = [
+    "unknown_name",
+    "timeout",
+    "not_tls",
+    "client_certificate_required",
+    "bad_client_certificate",
+    "protocol_version",
+    "refused_by_client",
+    "connection_lost",
+    "other",
+];
+
+#[cfg(test)]
+mod tests;

@@ -12,14 +12,16 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::StartHandshake;
 pub use tokio_rustls::server::TlsStream;
 
+use crate::route::host::Host;
+
 use super::client_auth::{ClientAuth, ClientCertificate};
 use super::{Alpn, ListenerTls};
 
 /// What the handshake of one connection settled.
 #[derive(Clone, Debug)]
 pub struct TlsInfo {
-    /// The name that the client asked for (SNI), lower case.
-    pub server_name: Option<Arc<str>>,
+    /// The host that the client asked for (SNI).
+    pub server_name: Option<Host>,
     pub version: TlsVersion,
     /// `None`: the client does not know ALPN, or offered nothing; speak HTTP/1.
     pub alpn: Option<Alpn>,
@@ -102,13 +104,15 @@ where
 {
     let accepted =
         timeout_at(deadline, read_client_hello(&mut io)).await.map_err(|_| HandshakeError::Timeout)??;
-    let server_name = accepted.client_hello().server_name().map(Arc::<str>::from);
-    if tls.certificate(server_name.as_deref()).is_none() {
+    let hello = accepted.client_hello();
+    let server_name = hello.server_name().and_then(super::parse_server_name);
+    if tls.certificate(server_name.as_ref()).is_none() {
+        let server_name = hello.server_name().map(Arc::from);
         // RFC 6066 §3: a fatal alert, so that clients do not go on with a certificate that is not meant for them.
         let _ = timeout_at(deadline, close_with(&mut io, &UNRECOGNIZED_NAME_ALERT)).await;
         return Err(HandshakeError::UnknownName { server_name });
     }
-    let policy = tls.policy(server_name.as_deref());
+    let policy = tls.policy(server_name.as_ref());
     let handshake = StartHandshake::from_parts(accepted, io).into_stream(policy.config.clone());
     let stream =
         timeout_at(deadline, handshake).await.map_err(|_| HandshakeError::Timeout)?.map_err(classify_io)?;
@@ -136,7 +140,10 @@ where
         }
         let mut unread = &buffer[..];
         while !unread.is_empty() {
-            acceptor.read_tls(&mut unread).map_err(HandshakeError::Io)?;
+            // Reading from memory fails for one reason only: rustls keeps no more of a message that does not end.
+            acceptor.read_tls(&mut unread).map_err(|_| {
+                HandshakeError::Other(rustls::Error::InvalidMessage(InvalidMessage::HandshakePayloadTooLarge))
+            })?;
         }
         match acceptor.accept() {
             Ok(Some(accepted)) => return Ok(accepted),
@@ -159,15 +166,18 @@ where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
     close_with(io, PLAIN_HTTP_ANSWER).await;
-    // To close with bytes unread would reset the connection, and the client might never see the answer.
-    let mut rest = Vec::with_capacity(READ_BYTES);
-    for _ in 0..DRAIN_READS_MAX {
-        rest.clear();
-        match tokio::time::timeout(DRAIN_WAIT, io.read_buf(&mut rest)).await {
-            Ok(Ok(length)) if length > 0 => {}
-            Ok(Ok(_)) | Ok(Err(_)) | Err(_) => return,
+    // To close with bytes unread would reset the connection, and the client might never see the answer. Both bounds keep a
+    // client that goes on sending from holding its place among the handshakes.
+    let drain = async {
+        let mut rest = Vec::with_capacity(READ_BYTES);
+        for _ in 0..DRAIN_READS_MAX {
+            rest.clear();
+            if !matches!(io.read_buf(&mut rest).await, Ok(length) if length > 0) {
+                return;
+            }
         }
-    }
+    };
+    let _ = tokio::time::timeout(DRAIN_WAIT, drain).await;
 }
 
 /// The client may be gone already, and then there is no one to tell.
@@ -180,11 +190,7 @@ where
     }
 }
 
-fn describe<IO>(
-    stream: &TlsStream<IO>,
-    server_name: Option<Arc<str>>,
-    client_auth: &Arc<ClientAuth>,
-) -> TlsInfo {
+fn describe<IO>(stream: &TlsStream<IO>, server_name: Option<Host>, client_auth: &Arc<ClientAuth>) -> TlsInfo {
     let connection = stream.get_ref().1;
     let chain = connection.peer_certificates().unwrap_or_default();
     TlsInfo {
@@ -210,14 +216,16 @@ fn classify_io(error: io::Error) -> HandshakeError {
 
 fn classify(error: rustls::Error) -> HandshakeError {
     use PeerIncompatible::{
-        ServerDoesNotSupportTls12Or13, SupportedVersionsExtensionRequired, Tls12NotOffered,
-        Tls12NotOfferedOrEnabled,
+        ServerDoesNotSupportTls12Or13, SignatureAlgorithmsExtensionRequired,
+        SupportedVersionsExtensionRequired, Tls12NotOffered, Tls12NotOfferedOrEnabled,
     };
     match error {
         rustls::Error::NoCertificatesPresented => HandshakeError::ClientCertificateRequired,
         rustls::Error::InvalidCertificate(_) => HandshakeError::BadClientCertificate(error),
         rustls::Error::PeerIncompatible(
             ServerDoesNotSupportTls12Or13
+            // TLS 1.2 brought this extension; clients that leave it out are older.
+            | SignatureAlgorithmsExtensionRequired
             | SupportedVersionsExtensionRequired
             | Tls12NotOffered
             | Tls12NotOfferedOrEnabled,

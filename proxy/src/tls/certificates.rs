@@ -13,7 +13,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::route::host::{HostPattern, WildcardLabels};
+use crate::route::host::{Host, HostPattern, WildcardLabels};
 
 /// A certificate chain with its key, checked to belong together. `Debug` shows no byte of the key.
 pub struct Certificate {
@@ -151,13 +151,9 @@ impl Certificate {
         &self.digest
     }
 
-    /// True when a client that checks would accept it for this host name (which is lower case), its dates apart.
-    pub fn carries(&self, host: &str) -> bool {
-        self.names.iter().any(|name| match name {
-            HostPattern::Any => true,
-            HostPattern::Exact(name) => **name == *host,
-            HostPattern::Wildcard { suffix, labels } => super::names::covers(suffix, *labels, host),
-        })
+    /// True when a client that checks would accept it for this host, its dates apart.
+    pub fn carries(&self, host: &Host) -> bool {
+        self.names.iter().any(|name| name.matches(host))
     }
 
     pub(crate) fn certified_key(&self) -> &Arc<CertifiedKey> {

@@ -13,6 +13,7 @@ pub mod message;
 pub mod reject;
 pub mod request;
 pub mod route;
+pub mod serve;
 pub mod settings;
 pub mod snapshot;
 pub mod tls;

@@ -44,6 +44,8 @@ pub struct Route {
     pub request_headers: HeaderEdits,
     pub response_headers: HeaderEdits,
     pub rewrite: Rewrite,
+    /// Where its requests are counted.
+    pub metrics: crate::admin::metrics::RouteHandle,
     /// Who gets a copy of the request; their answers are thrown away.
     pub mirrors: Vec<Mirror>,
 }

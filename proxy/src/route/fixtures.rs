@@ -32,6 +32,7 @@ pub(crate) fn route(name: &str, path: &PathPattern) -> Arc<Route> {
         request_headers: HeaderEdits::default(),
         response_headers: HeaderEdits::default(),
         rewrite: Rewrite::default(),
+        metrics: Default::default(),
         mirrors: Vec::new(),
     })
 }

@@ -1,0 +1,90 @@
+use super::*;
+use crate::route::fixtures;
+use crate::route::host::{HostPattern, WildcardLabels};
+use crate::route::path::HostRoutes;
+use crate::route::table::{HostFallback, HostTable, Section};
+use crate::route::{AddressRules, Refusal};
+
+fn question(url: &str) -> Question {
+    Question::parse(url, "GET", &[], None).unwrap()
+}
+
+/// One plain listener with one host and one route under `/cart`.
+fn table(change: impl FnOnce(&mut Route)) -> Table {
+    let mut rule = fixtures::rule("shop", fixtures::prefix("/cart"));
+    change(Arc::get_mut(&mut rule.route).unwrap());
+    let host = HostPattern::parse("shop.example", WildcardLabels::One).unwrap();
+    let hosts = HostTable::new([(host, Arc::new(HostRoutes::new(vec![rule])))], HostFallback::Never, None);
+    let section = Section { name: "".into(), host: HostPattern::Any, hosts };
+    let key = ListenerKey::Class { class: "vestibule".into(), tls: false };
+    let listener = Listener::new(key, vec!["127.0.0.1:8080".parse().unwrap()], None, vec![section]);
+    Table { listeners: vec![Arc::new(listener)] }
+}
+
+fn answer_of(table: &Table, question: &Question) -> String {
+    let report = explain(table, question);
+    assert_eq!(report.refused, None);
+    assert_eq!(report.listeners.len(), 1);
+    report.listeners[0].answer.clone()
+}
+
+#[test]
+fn urls_headers_and_addresses_are_read() {
+    let question =
+        Question::parse("HTTPS://Shop.example:8443/a?b#c", "POST", &["X-A: b".into()], Some("::1")).unwrap();
+    assert_eq!(question.scheme, Scheme::Https);
+    assert_eq!((question.port, &*question.target), (Some(8443), &b"/a?b"[..]));
+    assert_eq!(question.headers["x-a"], "b");
+    assert_eq!(Question::parse("shop.example?x", "GET", &[], None).unwrap().target, "/?x");
+    for url in ["", "ftp://a/", "http://", "http://a b/", "https:///x"] {
+        assert!(Question::parse(url, "GET", &[], None).is_err(), "{url}");
+    }
+    assert!(Question::parse("a", "G T", &[], None).is_err());
+    assert!(Question::parse("a", "GET", &["nonsense".into()], None).is_err());
+    assert!(Question::parse("a", "GET", &[], Some("me")).is_err());
+}
+
+#[test]
+fn the_steps_lead_to_the_answer() {
+    let table = table(|_| {});
+    assert_eq!(answer_of(&table, &question("http://shop.example/cart/1")), "200 route_status");
+    assert_eq!(answer_of(&table, &question("http://shop.example/other")), "404 route_not_found");
+    assert_eq!(answer_of(&table, &question("http://other.example/cart")), "404 host_not_found");
+    let report = explain(&table, &question("http://SHOP.example/x/../cart"));
+    assert_eq!(report.request, "GET http://shop.example/cart");
+    assert_eq!(report.listeners[0].route.as_deref(), Some("HTTPRoute default/shop rule 0"));
+}
+
+#[test]
+fn what_is_ambiguous_is_refused_before_any_listener() {
+    let report = explain(&table(|_| {}), &question("http://shop.example/a%2fb"));
+    assert!(report.listeners.is_empty());
+    assert!(report.refused.unwrap().text.contains("400"));
+    let report = explain(&table(|_| {}), &question("https://shop.example/"));
+    assert_eq!(report.refused.unwrap().text, "no listener speaks https");
+}
+
+#[test]
+fn refusal_redirect_and_access_end_the_request() {
+    let refused = table(|route| route.refusal = Some(Refusal { message: "the key is wrong".into() }));
+    assert_eq!(answer_of(&refused, &question("http://shop.example/cart")), "503 refused");
+    let redirected = table(|route| {
+        route.https_redirect =
+            Some(crate::route::HttpsRedirect { status: http::StatusCode::PERMANENT_REDIRECT, port: None });
+    });
+    let answer = answer_of(&redirected, &question("http://shop.example/cart?x"));
+    assert_eq!(answer, "308 to https://shop.example/cart?x");
+    let private = table(|route| {
+        route.access = AddressRules { allow: vec!["10.0.0.0/8".parse().unwrap()], deny: Vec::new() };
+    });
+    let from = |client| Question::parse("http://shop.example/cart", "GET", &[], Some(client)).unwrap();
+    assert_eq!(answer_of(&private, &from("192.0.2.1")), "403 address_denied");
+    assert_eq!(answer_of(&private, &from("10.1.1.1")), "200 route_status");
+}
+
+#[test]
+fn a_port_chooses_among_listeners_and_an_unknown_one_does_not() {
+    let table = table(|_| {});
+    assert_eq!(answer_of(&table, &question("http://shop.example:8080/cart")), "200 route_status");
+    assert_eq!(answer_of(&table, &question("http://shop.example:80/cart")), "200 route_status");
+}

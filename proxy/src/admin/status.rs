@@ -1,0 +1,122 @@
+//! An overview of a running process, for `vestibule status`.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::State;
+use super::metrics::Totals;
+use crate::config::problem::{Place, Problem, Severity};
+use crate::route::table::Table;
+
+/// What `/status` says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    pub version: String,
+    pub now: Timestamp,
+    pub started: Timestamp,
+    pub ready: bool,
+    pub workers: usize,
+    /// Counts the configurations that went live.
+    pub config_version: u64,
+    pub config_applied: Option<Timestamp>,
+    pub routes: usize,
+    pub listeners: Vec<ListenerStatus>,
+    /// Refused, degraded, warning.
+    pub problems: [usize; 3],
+    /// The worst, at most [`PROBLEMS_SHOWN_MAX`].
+    pub worst: Vec<ProblemStatus>,
+    pub certificates_expire: Option<Timestamp>,
+    pub totals: Totals,
+}
+
+/// One listener.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerStatus {
+    pub name: String,
+    pub addresses: Vec<String>,
+    pub tls: bool,
+}
+
+/// A problem in words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProblemStatus {
+    /// `refused`, `degraded` or `warning`.
+    pub severity: String,
+    /// `Ingress shop/web`.
+    pub object: Option<String>,
+    pub field: String,
+    pub reason: String,
+    pub message: String,
+    /// `web.yaml:12`.
+    pub place: Option<String>,
+}
+
+impl Status {
+    pub fn of(state: &State, now: Timestamp) -> Status {
+        let live = state.live();
+        let mut problems = state.problems();
+        let counts = super::metrics::Configuration::count_problems(problems.iter().map(|problem| problem.severity));
+        problems.sort();
+        let table = live.as_ref().map(|live| live.table.clone()).unwrap_or_default();
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            now,
+            started: state.metrics.started(),
+            ready: live.is_some(),
+            workers: state.metrics.workers(),
+            config_version: live.as_ref().map_or(0, |live| live.version),
+            config_applied: live.as_ref().map(|live| live.applied),
+            routes: count_routes(&table),
+            listeners: table
+                .listeners
+                .iter()
+                .map(|listener| ListenerStatus {
+                    name: listener.key.to_string(),
+                    addresses: listener.addresses.iter().map(ToString::to_string).collect(),
+                    tls: listener.tls.is_some(),
+                })
+                .collect(),
+            problems: counts,
+            worst: problems.iter().take(PROBLEMS_SHOWN_MAX).map(ProblemStatus::from).collect(),
+            certificates_expire: live.and_then(|live| live.certificates_expire),
+            totals: state.metrics.totals(),
+        }
+    }
+}
+
+impl From<&Problem> for ProblemStatus {
+    fn from(problem: &Problem) -> Self {
+        ProblemStatus {
+            severity: match problem.severity {
+                Severity::Refused => "refused",
+                Severity::Degraded => "degraded",
+                Severity::Warning => "warning",
+            }
+            .to_owned(),
+            object: problem.object.as_ref().map(ToString::to_string),
+            field: problem.field.to_string(),
+            reason: problem.reason.to_owned(),
+            message: problem.message.to_string(),
+            place: problem.place.as_ref().map(Place::to_string),
+        }
+    }
+}
+
+/// How many routes a table has. A route that several hosts share counts once on each listener.
+pub(crate) fn count_routes(table: &Table) -> usize {
+    let mut count = 0;
+    for listener in &table.listeners {
+        let mut seen = BTreeSet::new();
+        for section in listener.sections() {
+            for (_, routes) in section.hosts.hosts().iter() {
+                seen.extend(routes.list().iter().map(|(_, candidate)| std::sync::Arc::as_ptr(&candidate.route)));
+            }
+        }
+        count += seen.len();
+    }
+    count
+}
+
+pub const PROBLEMS_SHOWN_MAX: usize = 8;

@@ -163,7 +163,8 @@ impl<'a> Scope<'a> {
     /// Takes over the refusal that another object's misplaced key brings with it.
     pub(crate) fn inherit(&mut self, own: &mut Option<Refusal>, other: Option<Refusal>, from: &ObjectRef) {
         let Some(other) = other else { return };
-        let message: Arc<str> = format!("on {from}: {}", other.message).into();
+        let message: Arc<str> =
+            if *from == self.source { other.message } else { format!("on {from}: {}", other.message).into() };
         self.problem(Severity::Refused, "", "MisplacedAnnotation", message.clone());
         own.get_or_insert(Refusal { message });
     }

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
+use smallvec::SmallVec;
 
 use super::objects::Objects;
 use super::objects::core::{
@@ -44,7 +45,7 @@ pub(crate) enum Through {
 pub(crate) struct Backends {
     locality: Locality,
     tls: UpstreamTlsCache,
-    services: HashMap<(Arc<str>, Arc<str>), Vec<Live>, RandomState>,
+    services: HashMap<(Arc<str>, Arc<str>), SmallVec<[Live; 1]>, RandomState>,
 }
 
 #[derive(Debug)]
@@ -96,7 +97,7 @@ impl Backends {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.services.values().map(Vec::len).sum()
+        self.services.values().map(SmallVec::len).sum()
     }
 }
 

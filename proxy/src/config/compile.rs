@@ -4,6 +4,7 @@
 //! puts the hosts on listeners. What was lowered and merged is kept, and a change touches only what it concerns: the
 //! journal of [`Objects`] says what changed, and each lowered object knows what it looked at.
 
+mod dependents;
 mod describe;
 mod listeners;
 mod places;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
+use self::dependents::Dependents;
 use self::listeners::Listeners;
 use self::places::Places;
 use super::backend::{Backends, Locality};
@@ -381,33 +383,6 @@ impl Work {
                 Kind::Gateway => self.gateways.insert(dependent.clone()),
                 _ => self.sources.insert(dependent.clone()),
             };
-        }
-    }
-}
-
-/// Who looked at an object, so that they are lowered again when it changes.
-#[derive(Debug, Default)]
-struct Dependents(HashMap<ObjectRef, BTreeSet<ObjectRef>, RandomState>);
-
-impl Dependents {
-    fn of(&self, changed: &ObjectRef) -> impl Iterator<Item = &ObjectRef> {
-        self.0.get(changed).into_iter().flatten()
-    }
-
-    fn add(&mut self, source: &ObjectRef, depends: &[ObjectRef]) {
-        for target in depends {
-            self.0.entry(target.clone()).or_default().insert(source.clone());
-        }
-    }
-
-    fn remove(&mut self, source: &ObjectRef, depends: &[ObjectRef]) {
-        for target in depends {
-            if let Some(sources) = self.0.get_mut(target) {
-                sources.remove(source);
-                if sources.is_empty() {
-                    self.0.remove(target);
-                }
-            }
         }
     }
 }

@@ -196,7 +196,7 @@ fn hosts(object: &HttpRoute, scope: &mut Scope<'_>) -> Vec<HostPattern> {
 }
 
 /// The same rules, with a refusal that the Gateway brings along.
-fn refused(rules: &[(Rule, Arc<Parts>)], refusal: Option<&Refusal>) -> Vec<Rule> {
+fn refused(rules: &[(Rule, Arc<Parts>)], refusal: Option<&Refusal>) -> Box<[Rule]> {
     let Some(refusal) = refusal else { return rules.iter().map(|(rule, _)| rule.clone()).collect() };
     rules
         .iter()

@@ -150,7 +150,7 @@ impl Lowering<'_, '_> {
             rules.extend(self.path(index, entry + 1, path, secure));
         }
         self.twins(index, &host, secure);
-        self.share(host, Content::Rules(rules));
+        self.share(host, Content::Rules(rules.into()));
     }
 
     fn path(&mut self, rule: usize, entry: usize, path: &IngressPath, secure: bool) -> Option<Rule> {
@@ -342,8 +342,8 @@ impl Lowering<'_, '_> {
             status: StatusCode::PERMANENT_REDIRECT,
         });
         let route = self.route(origin, action, None, secure);
-        let rules = vec![self.matched(rule, 0, pattern, route)];
-        self.share(HostPattern::Exact(twin), Content::Twin(rules));
+        let rules = [self.matched(rule, 0, pattern, route)];
+        self.share(HostPattern::Exact(twin), Content::Twin(rules.into()));
     }
 
     fn default_backend(&mut self, has_tls: &dyn Fn(&HostPattern) -> bool) {

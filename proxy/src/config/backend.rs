@@ -45,8 +45,12 @@ pub(crate) enum Through {
 pub(crate) struct Backends {
     locality: Locality,
     tls: UpstreamTlsCache,
-    services: HashMap<(Arc<str>, Arc<str>), SmallVec<[Live; 1]>, RandomState>,
+    /// By namespace and name.
+    services: HashMap<(Arc<str>, Arc<str>), LiveBackends, RandomState>,
 }
+
+/// The backends of one Service: nearly always one.
+type LiveBackends = SmallVec<[Live; 1]>;
 
 #[derive(Debug)]
 struct Live {

@@ -263,7 +263,8 @@ impl Objects {
 
     fn apply_slice(&mut self, reference: &ObjectRef, slice: Arc<EndpointSlice>) -> Change {
         let before = self.forget_slice(reference);
-        let after = slice.service().map(|service| (slice.metadata.namespace.clone(), Arc::<str>::from(service)));
+        let after =
+            slice.service().map(|service| (slice.metadata.namespace.clone(), Arc::<str>::from(service)));
         if let Some((namespace, service)) = &after {
             let services = self.slices_by_service.entry(namespace.clone()).or_default();
             let slices = services.entry(service.clone()).or_default();

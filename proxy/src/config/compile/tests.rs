@@ -210,7 +210,7 @@ fn resident_kilobytes() -> u64 {
 #[test]
 #[ignore = "a measurement"]
 fn one_change_among_ten_thousand_hosts() {
-    println!("before: {} kB resident", resident_kilobytes());
+    eprintln!("before: {} kB resident", resident_kilobytes());
     let (mut objects, settings) = (Objects::new(), Settings::default());
     for index in 0..10_000 {
         let name = format!("app-{index}");
@@ -219,20 +219,20 @@ fn one_change_among_ten_thousand_hosts() {
         apply(&mut objects, Kind::EndpointSlice, slice(&name, &name, "10.0.0.1"));
     }
     let mut compiler = compiler();
-    println!("objects: {} kB resident", resident_kilobytes());
+    eprintln!("objects: {} kB resident", resident_kilobytes());
     let start = Instant::now();
     let mut compiled = compiler.compile(&objects, &settings);
-    println!("everything: {:?}, {} kB resident", start.elapsed(), resident_kilobytes());
+    eprintln!("everything: {:?}, {} kB resident", start.elapsed(), resident_kilobytes());
     for round in 0..5 {
         apply(&mut objects, Kind::Ingress, ingress("app-7", &format!("round-{round}.example.com"), "app-8"));
         let start = Instant::now();
         compiled = compiler.compile(&objects, &settings);
-        println!("one Ingress: {:?}", start.elapsed());
+        eprintln!("one Ingress: {:?}", start.elapsed());
         let address = format!("10.0.1.{round}");
         apply(&mut objects, Kind::EndpointSlice, slice("app-9", "app-9", &address));
         let start = Instant::now();
         assert_eq!(compiler.refresh_endpoints(&objects), Refresh::Published);
-        println!("one EndpointSlice: {:?}", start.elapsed());
+        eprintln!("one EndpointSlice: {:?}", start.elapsed());
     }
     assert!(compiled.problems.is_empty());
 }

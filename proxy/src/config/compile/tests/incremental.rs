@@ -43,7 +43,14 @@ fn pick(words: &'static [&'static str]) -> impl Strategy<Value = &'static str> {
 }
 
 fn hosts() -> impl Strategy<Value = &'static str> {
-    pick(&["a.example.com", "www.a.example.com", "b.example.com", "*.example.com", "*.b.example.com", "bad host"])
+    pick(&[
+        "a.example.com",
+        "www.a.example.com",
+        "b.example.com",
+        "*.example.com",
+        "*.b.example.com",
+        "bad host",
+    ])
 }
 
 fn ingress_value() -> impl Strategy<Value = Value> {
@@ -56,7 +63,8 @@ fn ingress_value() -> impl Strategy<Value = Value> {
         "vestibule.dev/app-root=/x",
         "vestibule.dev/use-regex=true",
     ]);
-    let rules = prop::collection::vec((hosts(), pick(&["/", "/x", "/x(", "/y/"]), pick(&["n0", "n1", "n2"])), 0..3);
+    let rules =
+        prop::collection::vec((hosts(), pick(&["/", "/x", "/x(", "/y/"]), pick(&["n0", "n1", "n2"])), 0..3);
     (rules, annotation, any::<bool>(), any::<bool>(), created()).prop_map(
         |(rules, annotation, tls, default, created)| {
             let mut metadata = json!({"creationTimestamp": created});
@@ -128,7 +136,7 @@ fn service_value() -> impl Strategy<Value = Value> {
 
 fn slice_value() -> impl Strategy<Value = Value> {
     (pick(&["n0", "n1", "n2"]), 1..4_u8).prop_map(|(service, last)| {
-        let mut value = super::slice("", service, &format!("10.1.0.{last}"));
+        let mut value = slice("", service, &format!("10.1.0.{last}"));
         value["metadata"] = json!({"labels": {"kubernetes.io/service-name": service}});
         value
     })
@@ -197,13 +205,14 @@ fn common_ground() -> Objects {
 /// All that a compilation came to, endpoints included.
 fn show(compiled: &Compiled) -> String {
     let mut text = describe(&compiled.table);
-    let mut endpoints = std::collections::BTreeSet::new();
+    let mut endpoints = BTreeSet::new();
     for section in compiled.table.listeners.iter().flat_map(|listener| listener.sections()) {
         for (_, host) in section.hosts.hosts().iter() {
             for (_, candidate) in host.list() {
                 let Action::Forward(shares) = &candidate.route.action else { continue };
                 let backends = shares.iter().filter_map(|share| share.backend.as_ref().ok());
-                endpoints.extend(backends.map(|backend| format!("{:?} {:?}", backend.key, addresses(backend))));
+                endpoints
+                    .extend(backends.map(|backend| format!("{:?} {:?}", backend.key, addresses(backend))));
             }
         }
     }
@@ -215,7 +224,7 @@ fn show(compiled: &Compiled) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
     #[test]
     fn change_by_change_comes_to_the_same_as_from_nothing(

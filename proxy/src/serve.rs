@@ -142,7 +142,11 @@ struct Control<'o> {
 }
 
 impl<'o> Control<'o> {
-    async fn start(options: &'o ServeOptions, settings: Settings, inherited: Inherited) -> Result<Self, ServeError> {
+    async fn start(
+        options: &'o ServeOptions,
+        settings: Settings,
+        inherited: Inherited,
+    ) -> Result<Self, ServeError> {
         let watch = Watch::start(&options.manifests, options.settings.as_deref())?;
         let directory = Directory::open(&options.manifests)?;
         let workers = settings.workers.unwrap_or_else(available_workers);
@@ -202,7 +206,8 @@ impl<'o> Control<'o> {
             self.reload_settings();
         }
         self.directory.refresh(changes);
-        if changes.settings || self.compiler.refresh_endpoints(self.directory.objects()) == Refresh::NotEnough {
+        if changes.settings || self.compiler.refresh_endpoints(self.directory.objects()) == Refresh::NotEnough
+        {
             for error in self.compile().await {
                 tracing::error!("{error}");
             }
@@ -234,7 +239,8 @@ impl<'o> Control<'o> {
     /// Compiles the objects and makes the result live. Returns the addresses that could not be bound.
     async fn compile(&mut self) -> Vec<BindError> {
         let compiled = self.compiler.compile(self.directory.objects(), &self.settings);
-        let (snapshot, failures) = self.edge.publish(Arc::new(compiled.table), Arc::clone(&self.settings)).await;
+        let (snapshot, failures) =
+            self.edge.publish(Arc::new(compiled.table), Arc::clone(&self.settings)).await;
         let mut problems = self.directory.problems();
         problems.extend(compiled.problems);
         problems.extend(self.own_problems.iter().cloned());

@@ -3,5 +3,19 @@
 //! `compile` is total. One broken object never stops the others: it becomes a [`problem::Problem`], and what guards access
 //! and cannot be enforced becomes a route that refuses.
 
+pub mod annotations;
+pub mod backend;
+mod certs;
+pub mod compile;
+mod cors;
+pub mod gateway;
+mod httproute;
+pub mod ingress;
+mod lower;
 pub mod objects;
 pub mod problem;
+pub mod status;
+mod values;
+
+#[cfg(test)]
+mod golden;

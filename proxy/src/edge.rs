@@ -173,3 +173,6 @@ fn start_graveyard() -> std::io::Result<std_mpsc::Sender<Arc<Snapshot>>> {
     std::thread::Builder::new().name("graveyard".into()).spawn(move || receiver.into_iter().for_each(drop))?;
     Ok(sender)
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,3 +8,6 @@
 pub mod body;
 pub(crate) mod connection;
 pub mod head;
+
+#[cfg(test)]
+mod tests;

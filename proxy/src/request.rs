@@ -77,10 +77,10 @@ async fn respond(
     // From here on there is one target: matched, judged and forwarded.
     let target = Target::of(&request, view.scheme, EncodedSlash::Refuse)?;
     record.target(&target);
-    let host = host_of(&target)?;
-    check_direction(client, served, host.as_ref())?;
+    let host = target.host.as_ref();
+    check_direction(client, served, host)?;
     let lookup = Lookup {
-        host: host.as_ref(),
+        host,
         path: target.path(),
         method: &request.method,
         headers: &request.headers,
@@ -133,14 +133,6 @@ async fn respond(
         response.headers.insert(http::header::STRICT_TRANSPORT_SECURITY, hsts.clone());
     }
     Ok(response)
-}
-
-/// The host to look up. A name that no table could hold has no route.
-fn host_of(target: &Target) -> Result<Option<Host>, Reject> {
-    if target.host.is_empty() {
-        return Ok(None);
-    }
-    Host::parse(target.host.as_ref()).map(Some).map_err(|_| Reject::HostNotFound)
 }
 
 /// A connection serves only hosts that its handshake was right for (RFC 9110 §7.4, GEP-3567).

@@ -46,6 +46,8 @@ pub struct Route {
     pub rewrite: Rewrite,
     /// Where its requests are counted.
     pub metrics: crate::admin::metrics::RouteHandle,
+    /// Who gets a copy of the request; their answers are thrown away.
+    pub mirrors: Vec<Mirror>,
 }
 
 /// Where a route was written.
@@ -94,6 +96,11 @@ pub struct Refusal {
 pub enum Action {
     Forward(Vec<WeightedBackend>),
     Redirect(Redirect),
+    /// Sends every request to this address, whatever its own path and query.
+    Location {
+        location: HeaderValue,
+        status: StatusCode,
+    },
     /// Answers this status always: a backend reference that cannot be used (500), or no backend at all.
     Status(StatusCode),
 }
@@ -107,6 +114,15 @@ pub struct WeightedBackend {
     pub backend: Result<Arc<Backend>, StatusCode>,
     pub request_headers: HeaderEdits,
     pub response_headers: HeaderEdits,
+}
+
+/// One HTTPRoute `RequestMirror`: of `denominator` requests, `numerator` are copied.
+#[derive(Clone, Debug)]
+pub struct Mirror {
+    pub backend: Arc<Backend>,
+    pub numerator: u32,
+    /// Never 0, and never less than the numerator.
+    pub denominator: u32,
 }
 
 /// HTTPRoute `RequestRedirect`, or the redirect annotations of an Ingress.

@@ -124,6 +124,8 @@ pub struct Trust {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrustedNetworks {
     pub forwarded: Vec<IpNet>,
+    /// Those of `forwarded` that the preset `cloudflare` names: their `CF-Connecting-IP` is believed, too.
+    pub cloudflare: Vec<IpNet>,
     pub proxy_protocol: Vec<IpNet>,
 }
 
@@ -339,8 +341,12 @@ impl Settings {
         let resolve = |networks: &[presets::Network]| {
             networks.iter().flat_map(|network| network.resolve(&self.presets).unwrap_or_default()).collect()
         };
+        let is_cloudflare =
+            |network: &&presets::Network| **network == presets::Network::Preset("cloudflare".into());
+        let cloudflare: Vec<_> = trust.forwarded.iter().filter(is_cloudflare).cloned().collect();
         TrustedNetworks {
             forwarded: resolve(&trust.forwarded),
+            cloudflare: resolve(&cloudflare),
             proxy_protocol: resolve(&trust.proxy_protocol),
         }
     }

@@ -65,7 +65,7 @@ impl Snapshot {
             let trust = settings.trust_on(&listener.key);
             served[slot] = Some(Served {
                 listener: Arc::clone(listener),
-                trusted: TrustedProxies::new(trust.forwarded, &[]),
+                trusted: TrustedProxies::new(trust.forwarded, trust.cloudflare),
                 proxy_protocol: trust.proxy_protocol,
             });
         }

@@ -31,8 +31,9 @@ use self::client_auth::{ClientAuth, ClientAuthMode};
 use self::names::CertificateNames;
 use self::tickets::{TicketKeys, TicketSecret};
 
-/// What one TLS listener shows and asks for, as data. [`ListenerTls::new`] makes it live.
-#[derive(Clone, Debug)]
+/// What one TLS listener shows and asks for, as data. [`ListenerTls::new`] makes it live; where an equal one is live
+/// already, keeping that is much cheaper than making it anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerTlsSpec {
     /// Tickets are bound to it, so that one listener's sessions mean nothing to another.
     pub key: ListenerKey,
@@ -47,7 +48,7 @@ pub struct ListenerTlsSpec {
 }
 
 /// A certificate, and the hosts that configuration gave it to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateUse {
     pub certificate: Arc<Certificate>,
     pub hosts: Hosts,
@@ -66,7 +67,7 @@ pub enum Hosts {
 }
 
 /// Which client certificates one host asks for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientAuthRule {
     /// `None`, like [`HostPattern::Any`]: every host of the listener.
     pub host: Option<HostPattern>,
@@ -136,7 +137,7 @@ impl ListenerTls {
     /// nothing and send another's name in Host. It also refuses connections that were made before the policy changed.
     pub fn covers(&self, info: &TlsInfo, host: Option<&Host>) -> bool {
         let client_auth = &self.policy(host).client_auth;
-        Arc::ptr_eq(client_auth, &info.client_auth) || client_auth.digest() == info.client_auth.digest()
+        Arc::ptr_eq(client_auth, &info.client_auth) || client_auth == &info.client_auth
     }
 
     /// The certificate shown to a client that asks for this host, or for none, and can use any signature scheme. `None`: its
@@ -235,7 +236,7 @@ fn policies(rules: &[ClientAuthRule]) -> (Vec<Arc<ClientAuth>>, HostMap<u32>) {
     let mut policies = vec![fallback.unwrap_or_else(|| Arc::new(ClientAuth::none()))];
     let by_host = rules.iter().filter_map(|rule| {
         let host = rule.host.clone().filter(|host| *host != HostPattern::Any)?;
-        let known = policies.iter().position(|policy| policy.digest() == rule.policy.digest());
+        let known = policies.iter().position(|policy| *policy == rule.policy);
         let index = known.unwrap_or_else(|| {
             policies.push(rule.policy.clone());
             policies.len() - 1

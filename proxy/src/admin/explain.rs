@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use crate::request::access;
 use crate::request::redirect;
 use crate::request::target::{EncodedSlash, Scheme, Target};
-use crate::route::host::Host;
 use crate::route::matches::Lookup;
 use crate::route::table::{Found, Listener, ListenerKey, Table};
 use crate::route::{Action, Route};
@@ -149,9 +148,6 @@ pub fn explain(table: &Table, question: &Question) -> Report {
         Ok(target) => target,
         Err(error) => return refuse(format!("{error}: {}", crate::reject::Reject::BadTarget(error).status())),
     };
-    let Ok(host) = Host::parse(target.host.as_str()) else {
-        return refuse("the host is no host name: 404 host_not_found".into());
-    };
     let listeners = listeners_for(table, question);
     let refused = listeners.is_empty().then(|| Verdict {
         step: "listener".into(),
@@ -162,7 +158,7 @@ pub fn explain(table: &Table, question: &Question) -> Report {
         },
     });
     let lookup = Lookup {
-        host: Some(&host),
+        host: target.host.as_ref(),
         path: target.path(),
         method: &question.method,
         headers: &question.headers,
@@ -267,6 +263,11 @@ fn follow(route: &Route, target: &Target, question: &Question, verdicts: &mut Ve
         Action::Status(status) => {
             say("backend", false, format!("the route answers {status} always"));
             format!("{} route_status", status.as_u16())
+        }
+        Action::Location { location, status } => {
+            let location = location.as_bytes().escape_ascii();
+            say("redirect", false, format!("the route sends to {location}"));
+            format!("{} to {location}", status.as_u16())
         }
         Action::Redirect(rule) => {
             let port = question.port.unwrap_or(target.scheme.default_port());

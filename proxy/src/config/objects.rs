@@ -124,7 +124,7 @@ pub struct Objects {
     pub secrets: Store<Secret>,
     pub config_maps: Store<ConfigMap>,
     pub namespaces: Store<Namespace>,
-    slices_by_service: BTreeMap<(Arc<str>, Arc<str>), BTreeMap<Arc<str>, Arc<EndpointSlice>>>,
+    slices_by_service: BTreeMap<(Arc<str>, Arc<str>), Slices>,
     journal: Journal,
 }
 
@@ -156,6 +156,9 @@ impl Objects {
     /// Adds the object or puts it in the place of the one of the same kind and name.
     pub fn apply(&mut self, object: Object) -> Change {
         let reference = object.reference();
+        if let Object::EndpointSlice(slice) = object {
+            return self.apply_slice(&reference, slice);
+        }
         let change = match object {
             Object::Ingress(object) => self.ingresses.apply(object),
             Object::IngressClass(object) => self.ingress_classes.apply(object),
@@ -164,11 +167,7 @@ impl Objects {
             Object::HttpRoute(object) => self.http_routes.apply(object),
             Object::ReferenceGrant(object) => self.reference_grants.apply(object),
             Object::Service(object) => self.services.apply(object),
-            Object::EndpointSlice(object) => {
-                self.forget_slice(&reference);
-                self.remember_slice(object.clone());
-                self.endpoint_slices.apply(object)
-            }
+            Object::EndpointSlice(object) => self.endpoint_slices.apply(object),
             Object::Secret(object) => self.secrets.apply(object),
             Object::ConfigMap(object) => self.config_maps.apply(object),
             Object::Namespace(object) => self.namespaces.apply(object),
@@ -191,8 +190,9 @@ impl Objects {
             Kind::ReferenceGrant => self.reference_grants.remove(namespace, name),
             Kind::Service => self.services.remove(namespace, name),
             Kind::EndpointSlice => {
-                self.forget_slice(reference);
-                self.endpoint_slices.remove(namespace, name)
+                let service = self.forget_slice(reference);
+                self.journal_endpoints(service);
+                return self.endpoint_slices.remove(namespace, name);
             }
             Kind::Secret => self.secrets.remove(namespace, name),
             Kind::ConfigMap => self.config_maps.remove(namespace, name),
@@ -254,29 +254,51 @@ impl Objects {
 
     /// What was applied or removed since the mark, perhaps more than once, or `None` when that is no longer known: the
     /// mark is of another container, or too much happened since.
+    ///
+    /// For EndpointSlices the name is that of the Service whose endpoints changed, not that of the slice.
     pub fn changes_since(&self, cursor: Cursor) -> Option<impl Iterator<Item = &ObjectRef>> {
         self.journal.since(cursor)
     }
 
-    fn remember_slice(&mut self, slice: Arc<EndpointSlice>) {
-        if let Some(service) = slice.service() {
-            let key = (slice.metadata.namespace.clone(), service.into());
-            self.slices_by_service.entry(key).or_default().insert(slice.metadata.name.clone(), slice);
+    fn apply_slice(&mut self, reference: &ObjectRef, slice: Arc<EndpointSlice>) -> Change {
+        let before = self.forget_slice(reference);
+        let after = slice.service().map(|service| (slice.metadata.namespace.clone(), service.into()));
+        if let Some(service) = &after {
+            let slices = self.slices_by_service.entry(service.clone()).or_default();
+            slices.insert(slice.metadata.name.clone(), slice.clone());
         }
+        let change = self.endpoint_slices.apply(slice);
+        if change != Change::None {
+            if before != after {
+                self.journal_endpoints(before);
+            }
+            self.journal_endpoints(after);
+        }
+        change
     }
 
-    fn forget_slice(&mut self, reference: &ObjectRef) {
-        let Some(slice) = self.endpoint_slices.find(&reference.namespace, &reference.name) else { return };
-        let Some(service) = slice.service() else { return };
-        let key: (Arc<str>, Arc<str>) = (reference.namespace.clone(), service.into());
+    /// Takes the slice off its Service, which is returned.
+    fn forget_slice(&mut self, reference: &ObjectRef) -> Option<(Arc<str>, Arc<str>)> {
+        let slice = self.endpoint_slices.find(&reference.namespace, &reference.name)?;
+        let key: (Arc<str>, Arc<str>) = (reference.namespace.clone(), slice.service()?.into());
         if let Some(slices) = self.slices_by_service.get_mut(&key) {
             slices.remove(&reference.name);
             if slices.is_empty() {
                 self.slices_by_service.remove(&key);
             }
         }
+        Some(key)
+    }
+
+    fn journal_endpoints(&mut self, service: Option<(Arc<str>, Arc<str>)>) {
+        if let Some((namespace, name)) = service {
+            self.journal.push(ObjectRef { kind: Kind::EndpointSlice, namespace, name });
+        }
     }
 }
+
+/// The EndpointSlices of one Service, by name.
+type Slices = BTreeMap<Arc<str>, Arc<EndpointSlice>>;
 
 /// The objects of one kind, by namespace and name.
 #[derive(Debug)]

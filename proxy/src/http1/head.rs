@@ -6,7 +6,7 @@
 
 use std::mem::MaybeUninit;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use crate::message::{Protocol, UpgradeRequest};
@@ -210,7 +210,7 @@ pub fn parse_request(
     let first_line_max = METHOD_BYTES_MAX + limits.target_bytes_max + "  HTTP/1.1\r\n".len();
     let section = Section::Request { first_line_max };
     let Some(found) = scan.find(buffer, section, limits)? else { return Ok(None) };
-    let _skipped = buffer.split_to(found.start);
+    buffer.advance(found.start);
     let head = buffer.split_to(found.end - found.start).freeze();
 
     let mut slots = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; HEAD_FIELDS_CAP];

@@ -66,6 +66,34 @@ async fn an_inherited_socket_is_used_by_all_workers() {
     assert_accepts(bound).await;
 }
 
+/// Runs itself in a child process, as a parent that hands over its socket would run the edge.
+#[test]
+fn sockets_come_from_the_environment() {
+    if let Ok(address) = std::env::var(CHILD_ADDRESS) {
+        let address = address.parse().unwrap();
+        let mut inherited = Inherited::from_environment().unwrap();
+        assert_eq!(inherited.unused().collect::<Vec<_>>(), [address]);
+        assert_eq!(bind(address, workers(2), &mut inherited).unwrap().address, address);
+        assert!(std::env::var_os("LISTEN_FDS").is_none(), "a child of this process must not take them too");
+        return;
+    }
+    let parent = TcpListener::bind(loopback(0)).unwrap();
+    SockRef::from(&parent).set_cloexec(false).unwrap();
+    let descriptor = std::os::fd::AsRawFd::as_raw_fd(&parent);
+    let child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "listen::tests::sockets_come_from_the_environment"])
+        .env(CHILD_ADDRESS, parent.local_addr().unwrap().to_string())
+        .env("LISTEN_FDS", "1")
+        .env("LISTEN_FDS_FIRST_FD", descriptor.to_string())
+        .env_remove("LISTEN_PID")
+        .output()
+        .unwrap();
+    let output = String::from_utf8_lossy(&child.stdout);
+    assert!(child.status.success() && output.contains("1 passed"), "{output}");
+}
+
+const CHILD_ADDRESS: &str = "TEST_INHERITED_ADDRESS";
+
 #[test]
 fn an_inherited_dual_stack_socket_serves_both_families() {
     let socket = Socket::new(Domain::IPV6, Type::STREAM, None).unwrap();

@@ -5,7 +5,6 @@
 //! is a trusted proxy that speaks for somebody else. [`set_forwarded`] writes the result, after `sanitize`.
 
 mod parse;
-mod presets;
 mod request_id;
 
 #[cfg(test)]
@@ -20,7 +19,6 @@ use ipnet::IpNet;
 
 use super::target::Scheme;
 
-pub use presets::Preset;
 pub use request_id::{REQUEST_ID_BYTES_MAX, RequestId};
 
 /// The proxies in front of this edge whose word is taken.
@@ -89,15 +87,9 @@ struct Chain {
 }
 
 impl TrustedProxies {
-    /// Trusts the given ranges, and those that a preset stands for.
-    pub fn new(ranges: Vec<IpNet>, presets: &[Preset]) -> Self {
-        let mut trusted = TrustedProxies { ranges, cloudflare: Vec::new() };
-        for preset in presets {
-            match preset {
-                Preset::Cloudflare => trusted.cloudflare = preset.ranges(),
-            }
-        }
-        trusted
+    /// Trusts the peers in `ranges`, and those in `cloudflare` as far as Cloudflare can be.
+    pub fn new(ranges: Vec<IpNet>, cloudflare: Vec<IpNet>) -> Self {
+        TrustedProxies { ranges, cloudflare }
     }
 
     /// How far `address` is trusted; an IPv4-mapped IPv6 address is its IPv4 address.
@@ -162,11 +154,11 @@ impl ClientView {
     fn behind(peer: &Peer, headers: &HeaderMap, trusted: &TrustedProxies) -> ClientView {
         let said = parse::Said::by(headers);
         let mut hops = said.hops(trusted);
-        if peer.trust == PeerTrust::Cloudflare {
-            if let Some(address) = parse::single_address(headers, &CF_CONNECTING_IP) {
-                // Cloudflare's own word goes before what the client may have put into X-Forwarded-For.
-                hops = vec![address];
-            }
+        if peer.trust == PeerTrust::Cloudflare
+            && let Some(address) = parse::single_address(headers, &CF_CONNECTING_IP)
+        {
+            // Cloudflare's own word goes before what the client may have put into X-Forwarded-For.
+            hops = vec![address];
         }
         let scheme = said.scheme.unwrap_or(peer.scheme);
         // A proxy that names another scheme but no port means the usual port of that scheme.
@@ -226,10 +218,10 @@ pub fn set_forwarded(
         headers.insert(X_SCHEME, scheme.clone());
     }
     headers.insert(X_FORWARDED_PROTO, scheme);
-    if rules.standard {
-        if let Some(value) = standard_value(client, host) {
-            headers.insert(FORWARDED, value);
-        }
+    if rules.standard
+        && let Some(value) = standard_value(client, host)
+    {
+        headers.insert(FORWARDED, value);
     }
     set_trace(headers, request_id, rules);
 }

@@ -11,7 +11,8 @@ use jiff::Timestamp;
 
 use super::forward::Miss;
 use super::forwarded::{ClientView, RequestId};
-use super::target::{HostName, PathAndQuery, Scheme, Target};
+use super::target::{PathAndQuery, Scheme, Target};
+use crate::route::host::Host;
 use crate::access::Entry;
 use crate::connection::Client;
 use crate::message::{BodyError, Protocol, Request, Response};
@@ -31,7 +32,7 @@ pub(crate) struct Record {
     pub(crate) address: std::net::IpAddr,
     pub(crate) method: Method,
     pub(crate) protocol: Protocol,
-    pub(crate) host: Option<HostName>,
+    pub(crate) host: Option<Host>,
     pub(crate) path: Option<PathAndQuery>,
     scheme: Scheme,
     /// The headers that the access log tells of, kept only while it is on.
@@ -119,7 +120,7 @@ impl Record {
     }
 
     pub(super) fn target(&mut self, target: &Target) {
-        self.host = Some(target.host.clone());
+        self.host.clone_from(&target.host);
         self.path = Some(target.path_and_query.clone());
     }
 
@@ -169,7 +170,7 @@ impl Record {
                 request_id: self.request_id.as_str(),
                 client: self.address,
                 method: self.method.as_str(),
-                host: self.host.as_ref().map_or("", HostName::as_str),
+                host: self.host.as_ref().map_or("", Host::as_str),
                 path: self.path.as_ref().map_or(b"", PathAndQuery::path),
                 route: self.route.as_ref().map(|route| &route.origin.object as &dyn Display),
             },
@@ -214,7 +215,7 @@ impl Record {
             client: self.address,
             method: self.method.as_str(),
             scheme: self.scheme.as_str(),
-            host: self.host.as_ref().map_or(b"", HostName::as_bytes),
+            host: self.host.as_ref().map_or(b"", Host::as_bytes),
             path: self.path.as_ref().map_or(b"", PathAndQuery::path),
             query: self.path.as_ref().and_then(PathAndQuery::query),
             protocol: self.protocol,

@@ -22,6 +22,10 @@ pub fn rewrite(
     pattern: &PathPattern,
     current: &PathAndQuery,
 ) -> Result<PathAndQuery, Reject> {
+    if current.path() == b"*" {
+        // `OPTIONS *` asks the server as a whole; there is no path to change.
+        return Ok(current.clone());
+    }
     let replaced = match rewrite {
         PathRewrite::Full(path) => Bytes::copy_from_slice(path.as_bytes()),
         PathRewrite::Prefix(prefix) => replace_prefix(prefix, pattern, current.path()),

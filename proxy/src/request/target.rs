@@ -20,7 +20,7 @@
 //!
 //! The query is checked for bytes that no URI has, and otherwise kept as it came.
 
-mod host;
+mod authority;
 mod path;
 
 #[cfg(test)]
@@ -31,9 +31,11 @@ use http::header::HOST;
 use http::{HeaderMap, HeaderValue, Method};
 
 use crate::message::{Protocol, Request};
+use crate::route::host::Host;
 
-pub use host::HostName;
+pub(crate) use authority::parse_authority;
 pub use path::PathAndQuery;
+pub use path::written_path;
 pub(crate) use path::{DotSegments, normalise};
 
 /// Longest request target in bytes, before and after normalisation: 414 above.
@@ -44,8 +46,8 @@ pub const TARGET_BYTES_MAX: usize = 16 << 10;
 pub struct Target {
     /// As the listener or a trusted proxy saw it; an absolute-form target cannot change it.
     pub scheme: Scheme,
-    /// Lower case, without port and trailing dot. Empty only for HTTP/1.0 without Host.
-    pub host: HostName,
+    /// `None` only for HTTP/1.0 without Host.
+    pub host: Option<Host>,
     /// The port as the client wrote it; `None` when it wrote none.
     pub port: Option<u16>,
     /// The normalised path with the query as it came; `*` for `OPTIONS *`.
@@ -96,8 +98,8 @@ pub enum TargetError {
     AboveRoot,
     #[error("a path segment is hidden behind `;`")]
     HiddenSegment,
-    #[error("the rewritten path contains a dot segment")]
-    RewriteEscapes,
+    #[error("the path contains a dot segment where none may be")]
+    DotSegment,
     #[error("the request has no Host")]
     HostMissing,
     #[error("the request has more than one Host")]
@@ -138,7 +140,7 @@ impl Target {
             && request.target.first() == Some(&b'/')
         {
             let path_and_query = PathAndQuery::parse(&request.target, encoded_slash)?;
-            return Ok(Target { scheme, host: HostName::default(), port: None, path_and_query });
+            return Ok(Target { scheme, host: None, port: None, path_and_query });
         }
         let host = host.map(HeaderValue::as_bytes);
         Target::parse(
@@ -180,12 +182,12 @@ impl Target {
         // RFC 9112 §3.2 wants Host on HTTP/1.1 even beside an absolute target; only `:authority` replaces it.
         let host = match (authority, host) {
             (None, None) => return Err(TargetError::HostMissing),
-            (Some(first), None) | (None, Some(first)) => HostName::parse_authority(first)?,
+            (Some(first), None) | (None, Some(first)) => parse_authority(first)?,
             (Some(first), Some(second)) => agreeing(first, second, scheme)?,
         };
         let (host, port) = match in_target {
             Some(written) => {
-                let written = HostName::parse_authority(&written)?;
+                let written = parse_authority(&written)?;
                 if same_authority(&written, &host, scheme) {
                     host
                 } else {
@@ -194,7 +196,7 @@ impl Target {
             }
             None => host,
         };
-        Ok(Target { scheme, host, port, path_and_query })
+        Ok(Target { scheme, host: Some(host), port, path_and_query })
     }
 
     /// The normalised path: begins with `/`, without empty and dot segments; or `*`.
@@ -212,6 +214,11 @@ impl Target {
         self.path() == b"*"
     }
 
+    /// The host as text; empty where there is none.
+    pub fn host_str(&self) -> &str {
+        self.host.as_ref().map(Host::as_str).unwrap_or_default()
+    }
+
     /// The port the client meant: the one it wrote, else the scheme's.
     pub fn effective_port(&self) -> u16 {
         self.port.unwrap_or(self.scheme.default_port())
@@ -221,14 +228,14 @@ impl Target {
     ///
     /// `original` is used again, without a copy, when it is in this form already.
     pub fn host_value(&self, original: Option<&HeaderValue>) -> HeaderValue {
-        let host = self.host.as_bytes();
+        let host = self.host_str().as_bytes();
         match (original, self.port) {
             (Some(original), None) if original.as_bytes() == host => original.clone(),
             (Some(original), Some(port)) if is_host_with_port(original.as_bytes(), host, port) => {
                 original.clone()
             }
             (_, None) => header_value(host),
-            (_, Some(port)) => header_value(format!("{}:{port}", self.host.as_str()).as_bytes()),
+            (_, Some(port)) => header_value(format!("{}:{port}", self.host_str()).as_bytes()),
         }
     }
 }
@@ -262,16 +269,16 @@ fn split_absolute(method: &Method, raw: &Bytes) -> Result<(Option<Bytes>, Bytes)
     Ok((Some(authority), path))
 }
 
-fn agreeing(authority: &[u8], host: &[u8], scheme: Scheme) -> Result<(HostName, Option<u16>), TargetError> {
-    let first = HostName::parse_authority(authority)?;
-    if authority != host && !same_authority(&first, &HostName::parse_authority(host)?, scheme) {
+fn agreeing(authority: &[u8], host: &[u8], scheme: Scheme) -> Result<(Host, Option<u16>), TargetError> {
+    let first = parse_authority(authority)?;
+    if authority != host && !same_authority(&first, &parse_authority(host)?, scheme) {
         return Err(TargetError::HostDiffers);
     }
     Ok(first)
 }
 
 /// Two authorities agree when host and port mean the same: `a:443` is `a` on https.
-fn same_authority(a: &(HostName, Option<u16>), b: &(HostName, Option<u16>), scheme: Scheme) -> bool {
+fn same_authority(a: &(Host, Option<u16>), b: &(Host, Option<u16>), scheme: Scheme) -> bool {
     a.0 == b.0 && a.1.unwrap_or(scheme.default_port()) == b.1.unwrap_or(scheme.default_port())
 }
 

@@ -33,6 +33,7 @@ pub(crate) fn route(name: &str, path: &PathPattern) -> Arc<Route> {
         response_headers: HeaderEdits::default(),
         rewrite: Rewrite::default(),
         metrics: Default::default(),
+        mirrors: Vec::new(),
     })
 }
 

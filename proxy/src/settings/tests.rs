@@ -69,6 +69,8 @@ workers: 4
     assert!(own.forwarded.contains(&"173.245.48.0/20".parse().unwrap()));
     assert!(own.forwarded.contains(&"10.1.2.3/32".parse().unwrap()));
     assert!(own.proxy_protocol.is_empty());
+    assert!(own.cloudflare.contains(&"173.245.48.0/20".parse().unwrap()));
+    assert!(!own.cloudflare.contains(&"10.1.2.3/32".parse().unwrap()));
     let global = settings.trust_on(&ListenerKey::Class { class: "private".into(), tls: false });
     assert_eq!(global.proxy_protocol, ["192.168.7.0/24".parse().unwrap()]);
 }

@@ -166,15 +166,18 @@ where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
     close_with(io, PLAIN_HTTP_ANSWER).await;
-    // To close with bytes unread would reset the connection, and the client might never see the answer.
-    let mut rest = Vec::with_capacity(READ_BYTES);
-    for _ in 0..DRAIN_READS_MAX {
-        rest.clear();
-        match tokio::time::timeout(DRAIN_WAIT, io.read_buf(&mut rest)).await {
-            Ok(Ok(length)) if length > 0 => {}
-            Ok(Ok(_)) | Ok(Err(_)) | Err(_) => return,
+    // To close with bytes unread would reset the connection, and the client might never see the answer. Both bounds keep a
+    // client that goes on sending from holding its place among the handshakes.
+    let drain = async {
+        let mut rest = Vec::with_capacity(READ_BYTES);
+        for _ in 0..DRAIN_READS_MAX {
+            rest.clear();
+            if !matches!(io.read_buf(&mut rest).await, Ok(length) if length > 0) {
+                return;
+            }
         }
-    }
+    };
+    let _ = tokio::time::timeout(DRAIN_WAIT, drain).await;
 }
 
 /// The client may be gone already, and then there is no one to tell.

@@ -138,6 +138,14 @@ impl ClientAuth {
     }
 }
 
+impl PartialEq for ClientAuth {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+}
+
+impl Eq for ClientAuth {}
+
 impl fmt::Debug for ClientAuth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientAuth").field("mode", &self.mode).finish_non_exhaustive()

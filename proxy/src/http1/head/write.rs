@@ -51,7 +51,11 @@ impl ResponseFraming {
         wish: Disposition,
     ) -> Self {
         let bodiless = status.is_informational() || status == StatusCode::NO_CONTENT;
-        let mut disposition = wish;
+        let mut disposition = match wish {
+            // Only a 101 switches. A client that hears anything else may already have sent what is no HTTP.
+            Disposition::Upgrade if status != StatusCode::SWITCHING_PROTOCOLS => Disposition::Close,
+            Disposition::KeepAlive | Disposition::Close | Disposition::Upgrade => wish,
+        };
         let (length, field) = if bodiless {
             (BodyLength::None, LengthField::Omitted)
         } else if *method == Method::HEAD || status == StatusCode::NOT_MODIFIED {

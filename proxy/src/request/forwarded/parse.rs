@@ -9,7 +9,7 @@ use super::{
     FORWARDED_HOPS_MAX, TrustedProxies, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PORT,
     X_FORWARDED_PROTO, X_REAL_IP,
 };
-use crate::request::target::{HostName, Scheme};
+use crate::request::target::{Scheme, parse_authority};
 
 /// The statements of one request's headers; what does not parse was not said.
 pub(super) struct Said {
@@ -160,7 +160,7 @@ fn parse_port(value: &[u8]) -> Option<u16> {
 
 /// A valid host with an optional port, as it was written.
 fn parse_host(value: &[u8]) -> Option<HeaderValue> {
-    HostName::parse_authority(value).ok()?;
+    parse_authority(value).ok()?;
     HeaderValue::from_bytes(value).ok()
 }
 

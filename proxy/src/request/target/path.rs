@@ -49,10 +49,22 @@ impl PathAndQuery {
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.whole).unwrap_or_default()
     }
+}
 
-    pub(crate) fn path_bytes(&self) -> Bytes {
-        self.whole.slice(..self.path_length)
+/// The normal form of a path that people write in a manifest, so that it can equal the path of a request.
+///
+/// It has no query: `?` and `#` stand for themselves, as do spaces and characters beyond ASCII. What no request can have
+/// is refused, and so are dot segments, which no normalised path holds.
+pub fn written_path(text: &str) -> Result<String, TargetError> {
+    let mut raw = Vec::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b' ' | b'?' | b'#' | 0x80.. => push_encoded(byte, &mut raw),
+            _ => raw.push(byte),
+        }
     }
+    let normal = normalise(&raw.into(), DotSegments::Refuse, EncodedSlash::Keep)?;
+    Ok(normal.as_str().to_owned())
 }
 
 /// Normalises `/path?query`; see the table at the top of `target`.
@@ -126,7 +138,7 @@ fn rebuild(
             // An empty segment inside is a doubled slash; at the end it is the trailing slash, kept once.
             b"" if !last => out.truncate(start),
             b"" => {}
-            b"." | b".." if dots == DotSegments::Refuse => return Err(TargetError::RewriteEscapes),
+            b"." | b".." if dots == DotSegments::Refuse => return Err(TargetError::DotSegment),
             b"." => out.truncate(if last { start + 1 } else { start }),
             b".." => {
                 let parent = memchr::memrchr(b'/', &out[..start]).ok_or(TargetError::AboveRoot)?;
@@ -202,11 +214,12 @@ fn is_overlong(lead: u8, rest: &[u8]) -> bool {
         [b'%', digits @ ..] => decode(digits).ok(),
         _ => None,
     };
-    match (lead, next) {
-        (0xC0 | 0xC1, Some(0x80..=0xBF)) | (0xE0, Some(0x80..=0x9F)) | (0xF0, Some(0x80..=0x8F)) => true,
-        (0xF8..=0xFF, Some(0x80..=0xBF)) => true,
-        _ => false,
-    }
+    matches!(
+        (lead, next),
+        (0xC0 | 0xC1 | 0xF8..=0xFF, Some(0x80..=0xBF))
+            | (0xE0, Some(0x80..=0x9F))
+            | (0xF0, Some(0x80..=0x8F))
+    )
 }
 
 fn decode(digits: &[u8]) -> Result<u8, TargetError> {

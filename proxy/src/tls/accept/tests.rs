@@ -52,6 +52,16 @@ async fn plain_http_is_answered_in_plain_http() {
 }
 
 #[tokio::test]
+async fn a_plain_client_that_waits_without_closing_is_left() {
+    let (mut client, server) = tokio::io::duplex(READ_BYTES);
+    client.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    let start = Instant::now();
+    let error = accept(server, &listener(&[], vec![]), soon()).await.unwrap_err();
+    assert!(matches!(error, HandshakeError::NotTls));
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
 async fn a_client_that_never_stops_talking_plain_http_is_left() {
     let (mut client, server) = tokio::io::duplex(READ_BYTES);
     let talker = tokio::spawn(async move {

@@ -195,6 +195,18 @@ fn the_plan_says_what_becomes_of_the_connection() {
 }
 
 #[test]
+fn only_a_101_becomes_a_websocket() {
+    for status in [200, 204, 304, 400, 426, 503] {
+        let status = StatusCode::from_u16(status).unwrap();
+        let framing =
+            ResponseFraming::plan(Protocol::Http11, &Method::GET, status, Some(0), Disposition::Upgrade);
+        assert_eq!(framing.disposition, Disposition::Close, "{status}");
+        let written = written_response(status.as_u16(), &map(&[]), &framing);
+        assert!(written.contains("connection: close\r\n") && !written.contains("upgrade"), "{written}");
+    }
+}
+
+#[test]
 fn an_answer_to_head_tells_no_length_that_is_not_known() {
     let length_of = |headers: &HeaderMap, length| {
         let written = written_response(200, headers, &plan(Protocol::Http11, Method::HEAD, 200, length));

@@ -1,0 +1,302 @@
+//! Annotations: the keys that people write on an Ingress or HTTPRoute, as one table, and what they mean together.
+//!
+//! A key that guards access is never dropped in silence: where it cannot be enforced, [`Reading::refusal`] says why, and
+//! every route of the object refuses.
+
+pub mod foreign;
+pub mod keys;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, StatusCode};
+use ipnet::IpNet;
+
+use self::keys::{KEYS, Key, Setter};
+use super::objects::metadata::StringMap;
+use super::problem::{Kind, Severity};
+use super::values::items;
+use crate::route::host::HostPattern;
+use crate::route::{Cors, OriginPattern, Refusal};
+use crate::upstream::Balance;
+
+/// What the annotations of one object ask for. `None` and empty where it says nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Annotations {
+    pub ssl_redirect: Option<bool>,
+    pub force_ssl_redirect: Option<bool>,
+    pub hsts: Option<HeaderValue>,
+    pub permanent_redirect: Option<HeaderValue>,
+    pub permanent_redirect_code: Option<StatusCode>,
+    pub temporal_redirect: Option<HeaderValue>,
+    pub temporal_redirect_code: Option<StatusCode>,
+    pub app_root: Option<Arc<str>>,
+    pub rewrite_target: Option<Arc<str>>,
+    pub use_regex: Option<bool>,
+    /// 0: no bound.
+    pub body_bytes_max: Option<u64>,
+    pub connect_timeout: Option<Duration>,
+    pub read_timeout: Option<Duration>,
+    pub send_timeout: Option<Duration>,
+    pub next_upstream: Option<NextUpstream>,
+    /// The first try included; 0: the default.
+    pub next_upstream_tries: Option<u32>,
+    pub backend_protocol: Option<WrittenProtocol>,
+    pub backend_verify: Option<bool>,
+    pub backend_server_name: Option<Arc<str>>,
+    /// `name` or `namespace/name` of a Secret with `ca.crt`.
+    pub backend_tls_secret: Option<Arc<str>>,
+    pub upstream_vhost: Option<HeaderValue>,
+    pub cors: CorsWords,
+    pub allow: Vec<IpNet>,
+    pub deny: Vec<IpNet>,
+    pub balance: Option<Balance>,
+    pub server_aliases: Vec<HostPattern>,
+    pub www_redirect: Option<bool>,
+    pub canary: Option<bool>,
+    pub request_headers: Vec<(HeaderName, HeaderValue)>,
+    pub response_headers: Vec<(HeaderName, HeaderValue)>,
+    pub service_upstream: Option<bool>,
+    /// Keys of other controllers that the author declares to be without effect; `*` at the end takes the rest.
+    pub ignore: Vec<Box<str>>,
+}
+
+/// `backend-protocol`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WrittenProtocol {
+    Http,
+    Https,
+    Grpc,
+    Grpcs,
+    H2c,
+}
+
+/// `proxy-next-upstream`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NextUpstream {
+    /// Never a second try.
+    Off,
+    /// After a failure to reach the backend, and after these statuses.
+    On { codes: Vec<StatusCode> },
+}
+
+/// The `cors-*` keys; they count only together with `enable-cors`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CorsWords {
+    pub enable: Option<bool>,
+    pub origins: Option<Vec<OriginPattern>>,
+    pub methods: Option<Vec<http::Method>>,
+    pub headers: Option<Vec<HeaderName>>,
+    pub any_header: bool,
+    pub expose: Vec<HeaderName>,
+    pub any_expose: bool,
+    pub credentials: Option<bool>,
+    pub max_age: Option<u32>,
+}
+
+/// The annotations of one object, read.
+#[derive(Debug, Default)]
+pub struct Reading {
+    pub annotations: Annotations,
+    /// Set when a key that guards access cannot be enforced.
+    pub refusal: Option<Refusal>,
+    pub findings: Vec<Finding>,
+}
+
+/// What is wrong with one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The whole key, with its prefix.
+    pub key: Box<str>,
+    pub severity: Severity,
+    pub reason: &'static str,
+    pub message: Arc<str>,
+}
+
+/// Reads the annotations of an object of this kind.
+pub fn read(annotations: &StringMap, kind: Kind) -> Reading {
+    let mut reading = Reading::default();
+    let own = |key: &str| key.strip_prefix(PREFIX).map(str::to_owned);
+    // First, so that what it names is known when the others are judged.
+    if let Some(list) = annotations.get(IGNORE) {
+        reading.annotations.ignore = items(list).map(Into::into).collect();
+    }
+    for (key, value) in annotations.iter() {
+        match own(key) {
+            Some(name) => reading.own(key, &name, value, kind),
+            None => reading.foreign(key, value),
+        }
+    }
+    reading
+}
+
+impl Reading {
+    fn own(&mut self, key: &str, name: &str, value: &str, kind: Kind) {
+        let Some(known) = keys::find(name) else { return self.unknown(key, name) };
+        if !known.takes.includes(kind) {
+            return self.misplaced(key, known, kind);
+        }
+        let result = match known.setter {
+            Setter::NotYet => return self.not_yet(key, known, value),
+            setter => setter.apply(&mut self.annotations, value),
+        };
+        if let Err(reason) = result {
+            let value = shorten(value);
+            let expects = known.setter.expects();
+            let message = format!("`{key}: {value}` cannot be used: {reason}; write {expects}");
+            self.bad(key, known.guards_access, "InvalidAnnotation", message);
+        }
+    }
+
+    /// A bad value of a guarding key refuses; of any other key it counts as absent.
+    fn bad(&mut self, key: &str, guards_access: bool, reason: &'static str, message: String) {
+        if guards_access {
+            self.refuse(key, reason, message);
+        } else {
+            self.note(key, Severity::Degraded, reason, message);
+        }
+    }
+
+    fn not_yet(&mut self, key: &str, known: &Key, value: &str) {
+        // A switch that is off asks for nothing.
+        if !known.guards_access && super::values::parse_flag(value) == Some(false) {
+            return;
+        }
+        let message = if known.guards_access {
+            format!(
+                "`{key}` is not supported yet, and without it the route would be open: remove the key to serve it"
+            )
+        } else {
+            format!("`{key}` is not supported yet; the route is served without it")
+        };
+        self.bad(key, known.guards_access, "NotYetSupported", message);
+    }
+
+    fn misplaced(&mut self, key: &str, known: &Key, kind: Kind) {
+        let takers = known.takes.describe();
+        let message = format!("`{key}` has no meaning on a {kind}: write it on {takers}");
+        self.bad(key, known.guards_access, "MisplacedAnnotation", message);
+    }
+
+    fn unknown(&mut self, key: &str, name: &str) {
+        let nearest = keys::nearest(name);
+        let hint = nearest.map_or(String::new(), |near| format!("; did you mean `{PREFIX}{}`?", near.name));
+        if looks_like_access(name) {
+            let message =
+                format!("`{key}` is not a key of Vestibule, but looks like one that guards access{hint}");
+            self.refuse(key, "UnknownAnnotation", message);
+        } else {
+            let message = format!("`{key}` is not a key of Vestibule and has no effect{hint}");
+            self.note(key, Severity::Warning, "UnknownAnnotation", message);
+        }
+    }
+
+    fn foreign(&mut self, key: &str, value: &str) {
+        let ignored = self.annotations.ignore.iter().any(|ignored| match ignored.strip_suffix('*') {
+            Some(start) => key.starts_with(start),
+            None => **ignored == *key,
+        });
+        if ignored {
+            return;
+        }
+        if let Some(guard) = foreign::guard(key, value) {
+            let message = format!(
+                "`{key}` {guard} for another controller and is not in force here: translate it, or name the key in `{IGNORE}`"
+            );
+            self.refuse(key, "ForeignAnnotation", message);
+        }
+    }
+
+    fn refuse(&mut self, key: &str, reason: &'static str, message: String) {
+        let message: Arc<str> = message.into();
+        // The first one is enough for the route; the findings hold all of them.
+        self.refusal.get_or_insert_with(|| Refusal { message: message.clone() });
+        self.findings.push(Finding { key: key.into(), severity: Severity::Refused, reason, message });
+    }
+
+    fn note(&mut self, key: &str, severity: Severity, reason: &'static str, message: String) {
+        self.findings.push(Finding { key: key.into(), severity, reason, message: message.into() });
+    }
+}
+
+/// Findings for own keys on an object that takes none (a Service, a Gateway, a Namespace): its author believes them to be in
+/// force, so those that guard access refuse what the object stands behind.
+pub fn read_bystander(annotations: &StringMap, kind: Kind) -> Reading {
+    let mut reading = Reading::default();
+    for (key, value) in annotations.iter() {
+        if let Some(name) = key.strip_prefix(PREFIX) {
+            reading.own(key, name, value, kind);
+        }
+    }
+    reading
+}
+
+impl CorsWords {
+    /// The rules, when they are switched on. The defaults are those of ingress-nginx.
+    pub fn rules(&self) -> Option<Cors> {
+        if self.enable != Some(true) {
+            return None;
+        }
+        let methods = self.methods.clone().unwrap_or_else(|| CORS_METHODS.to_vec());
+        let default_headers = || CORS_HEADERS.iter().map(|name| HeaderName::from_static(name)).collect();
+        Some(Cors {
+            origins: self.origins.clone().unwrap_or_else(|| vec![OriginPattern::Any]),
+            methods,
+            any_method: false,
+            headers: self.headers.clone().unwrap_or_else(default_headers),
+            any_header: self.any_header,
+            expose: self.expose.clone(),
+            any_expose: self.any_expose,
+            credentials: self.credentials.unwrap_or(true),
+            max_age: Some(self.max_age.unwrap_or(1_728_000)),
+        })
+    }
+}
+
+/// An unknown name that may well have been meant to guard something.
+fn looks_like_access(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let starts = ["auth", "allow", "deny"].iter().any(|start| name.starts_with(start));
+    let guarding = KEYS.iter().filter(|key| key.guards_access);
+    starts || guarding.flat_map(Key::names).any(|known| keys::distance(&name, known) <= 2)
+}
+
+/// Enough of a value to recognise it by.
+fn shorten(value: &str) -> String {
+    let mut text: String = value.chars().take(VALUE_SHOWN_CHARS).collect();
+    if text.len() < value.len() {
+        text.push('…');
+    }
+    text.escape_debug().to_string()
+}
+
+/// The prefix of our own keys.
+pub const PREFIX: &str = "vestibule.dev/";
+/// Names keys of other controllers that are known to be without effect.
+pub const IGNORE: &str = "vestibule.dev/ignore";
+
+const VALUE_SHOWN_CHARS: usize = 60;
+
+const CORS_METHODS: [http::Method; 6] = [
+    http::Method::GET,
+    http::Method::PUT,
+    http::Method::POST,
+    http::Method::DELETE,
+    http::Method::PATCH,
+    http::Method::OPTIONS,
+];
+
+const CORS_HEADERS: [&str; 9] = [
+    "dnt",
+    "keep-alive",
+    "user-agent",
+    "x-requested-with",
+    "if-modified-since",
+    "cache-control",
+    "content-type",
+    "range",
+    "authorization",
+];
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,680 @@
+//! The table of keys. The documentation, the schema and the reader are made from it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use ipnet::IpNet;
+
+use super::{Annotations, NextUpstream, WrittenProtocol};
+use crate::config::cors::parse_origin;
+use crate::config::problem::Kind;
+use crate::config::values::{
+    items, parse_flag, parse_header, parse_header_name, parse_networks, parse_seconds, parse_size,
+};
+use crate::route::host::{Host, HostPattern, WildcardLabels};
+use crate::upstream::Balance;
+
+/// One key under `vestibule.dev/`.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// Without the prefix.
+    pub name: &'static str,
+    /// One sentence for the manual.
+    pub doc: &'static str,
+    /// Other names for the same, under the same prefix.
+    pub aliases: &'static [&'static str],
+    /// Without it, or with another value, somebody might get in, or be spoken to in the clear.
+    pub guards_access: bool,
+    pub takes: Takes,
+    pub setter: Setter,
+}
+
+/// The kinds of objects that take a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takes {
+    Ingress,
+    /// Ingress and HTTPRoute.
+    Routes,
+}
+
+impl Takes {
+    pub(super) fn includes(self, kind: Kind) -> bool {
+        match self {
+            Takes::Ingress => kind == Kind::Ingress,
+            Takes::Routes => matches!(kind, Kind::Ingress | Kind::HTTPRoute),
+        }
+    }
+
+    pub(super) fn describe(self) -> &'static str {
+        match self {
+            Takes::Ingress => "an Ingress",
+            Takes::Routes => "an Ingress or HTTPRoute",
+        }
+    }
+}
+
+/// How a value is read, and where it goes.
+#[derive(Clone, Copy)]
+pub enum Setter {
+    Flag(fn(&mut Annotations) -> &mut Option<bool>),
+    Seconds(fn(&mut Annotations) -> &mut Option<Duration>),
+    Size(fn(&mut Annotations) -> &mut Option<u64>),
+    Networks(fn(&mut Annotations) -> &mut Vec<IpNet>),
+    Text {
+        expects: &'static str,
+        set: fn(&mut Annotations, &str) -> Result<(), String>,
+    },
+    /// Known, and not built yet.
+    NotYet,
+}
+
+impl std::fmt::Debug for Setter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.expects())
+    }
+}
+
+impl Setter {
+    pub(super) fn apply(self, annotations: &mut Annotations, value: &str) -> Result<(), String> {
+        match self {
+            Setter::Flag(field) => {
+                *field(annotations) = Some(parse_flag(value).ok_or("it is neither true nor false")?);
+            }
+            Setter::Seconds(field) => {
+                *field(annotations) = Some(parse_seconds(value).ok_or("it is no duration")?);
+            }
+            Setter::Size(field) => *field(annotations) = Some(parse_size(value).ok_or("it is no size")?),
+            // Two names for one list join; the reader sees each name once.
+            Setter::Networks(field) => field(annotations).extend(parse_networks(value)?),
+            Setter::Text { set, .. } => set(annotations, value.trim())?,
+            Setter::NotYet => {}
+        }
+        Ok(())
+    }
+
+    /// What to write, in words.
+    pub fn expects(self) -> &'static str {
+        match self {
+            Setter::Flag(_) => "\"true\" or \"false\"",
+            Setter::Seconds(_) => "seconds such as \"60\", or a duration such as \"1m30s\"",
+            Setter::Size(_) => "bytes such as \"8m\" (\"0\" for no bound)",
+            Setter::Networks(_) => "networks and addresses such as \"10.0.0.0/8, 192.0.2.1\"",
+            Setter::Text { expects, .. } => expects,
+            Setter::NotYet => "nothing yet",
+        }
+    }
+}
+
+impl Key {
+    /// The name and its aliases.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
+        std::iter::once(self.name).chain(self.aliases.iter().copied())
+    }
+}
+
+/// The key of this name or alias.
+pub fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.names().any(|known| known == name))
+}
+
+/// The key whose name is the most similar, if any is similar at all.
+pub(super) fn nearest(name: &str) -> Option<&'static Key> {
+    let scored = KEYS.iter().flat_map(|key| key.names().map(move |known| (distance(name, known), key)));
+    let (edits, key) = scored.min_by_key(|(edits, _)| *edits)?;
+    (edits <= 3 && edits * 2 < name.len()).then_some(key)
+}
+
+/// Edits (insert, delete, replace, swap of neighbours) between two names; at least 3 when the lengths alone say so.
+pub(super) fn distance(a: &str, b: &str) -> usize {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    if a.len().abs_diff(b.len()) > 3 {
+        return a.len().abs_diff(b.len());
+    }
+    let mut before: Vec<usize> = vec![0; b.len() + 1];
+    let mut last: Vec<usize> = (0..=b.len()).collect();
+    for i in 0..a.len() {
+        let mut row = vec![i + 1];
+        for j in 0..b.len() {
+            let replaced = last[j] + usize::from(a[i] != b[j]);
+            let mut best = replaced.min(last[j + 1] + 1).min(row[j] + 1);
+            if i > 0 && j > 0 && a[i] == b[j - 1] && a[i - 1] == b[j] {
+                best = best.min(before[j - 1] + 1);
+            }
+            row.push(best);
+        }
+        before = last;
+        last = row;
+    }
+    last[b.len()]
+}
+
+const fn key(name: &'static str, takes: Takes, setter: Setter, doc: &'static str) -> Key {
+    Key { name, doc, aliases: &[], guards_access: false, takes, setter }
+}
+
+const fn text(
+    name: &'static str,
+    takes: Takes,
+    expects: &'static str,
+    set: fn(&mut Annotations, &str) -> Result<(), String>,
+    doc: &'static str,
+) -> Key {
+    key(name, takes, Setter::Text { expects, set }, doc)
+}
+
+const fn guard(key: Key) -> Key {
+    Key { guards_access: true, ..key }
+}
+
+const fn later(name: &'static str, doc: &'static str) -> Key {
+    key(name, Takes::Routes, Setter::NotYet, doc)
+}
+
+const fn also(key: Key, aliases: &'static [&'static str]) -> Key {
+    Key { aliases, ..key }
+}
+
+/// All keys that are known.
+pub static KEYS: &[Key] = &[
+    // Who may enter.
+    also(
+        guard(key(
+            "allow-from",
+            Takes::Routes,
+            Setter::Networks(|a| &mut a.allow),
+            "Only clients with an address in these networks may enter; others get 403.",
+        )),
+        &["whitelist-source-range", "allowlist-source-range"],
+    ),
+    also(
+        guard(key(
+            "deny-from",
+            Takes::Routes,
+            Setter::Networks(|a| &mut a.deny),
+            "Clients with an address in these networks get 403; wins over allow-from.",
+        )),
+        &["denylist-source-range"],
+    ),
+    // From plain HTTP to https.
+    guard(key(
+        "ssl-redirect",
+        Takes::Routes,
+        Setter::Flag(|a| &mut a.ssl_redirect),
+        "Whether plain HTTP is sent to https with 308. Default: true on an Ingress host that has TLS, else false.",
+    )),
+    guard(key(
+        "force-ssl-redirect",
+        Takes::Routes,
+        Setter::Flag(|a| &mut a.force_ssl_redirect),
+        "Sends plain HTTP to https also where the host has no TLS here.",
+    )),
+    text(
+        "hsts",
+        Takes::Routes,
+        "\"true\", \"false\" or \"max-age=31536000; includeSubDomains; preload\"",
+        set_hsts,
+        "Strict-Transport-Security of answers over TLS. Default: none; true is a year for this host alone.",
+    ),
+    // Redirects.
+    text(
+        "permanent-redirect",
+        Takes::Ingress,
+        "a URL such as \"https://example.com/new\"",
+        |a, value| location(value).map(|location| a.permanent_redirect = Some(location)),
+        "Answers every request with 301 to this URL.",
+    ),
+    text(
+        "permanent-redirect-code",
+        Takes::Ingress,
+        "a status from 300 to 308",
+        |a, value| redirect_code(value).map(|code| a.permanent_redirect_code = Some(code)),
+        "The status of permanent-redirect in place of 301.",
+    ),
+    text(
+        "temporal-redirect",
+        Takes::Ingress,
+        "a URL such as \"https://example.com/away\"",
+        |a, value| location(value).map(|location| a.temporal_redirect = Some(location)),
+        "Answers every request with 302 to this URL; wins over permanent-redirect.",
+    ),
+    text(
+        "temporal-redirect-code",
+        Takes::Ingress,
+        "a status from 300 to 308",
+        |a, value| redirect_code(value).map(|code| a.temporal_redirect_code = Some(code)),
+        "The status of temporal-redirect in place of 302.",
+    ),
+    text(
+        "app-root",
+        Takes::Ingress,
+        "a path such as \"/app\"",
+        |a, value| absolute_path(value).map(|path| a.app_root = Some(path)),
+        "Answers a request for exactly / with 302 to this path.",
+    ),
+    key(
+        "from-to-www-redirect",
+        Takes::Ingress,
+        Setter::Flag(|a| &mut a.www_redirect),
+        "The name with www. in front, or without it, is sent to the name of the rule with 308.",
+    ),
+    text(
+        "server-alias",
+        Takes::Ingress,
+        "host names such as \"a.example.com, b.example.com\"",
+        set_aliases,
+        "More host names for the same routes; a name that another Ingress has as its host is left alone.",
+    ),
+    // The request on its way.
+    text(
+        "rewrite-target",
+        Takes::Ingress,
+        "a path such as \"/$1\"",
+        |a, value| absolute_path(value).map(|path| a.rewrite_target = Some(path)),
+        "The new path; $1, $2, … are the groups of the path's expression, and their use makes paths expressions.",
+    ),
+    key(
+        "use-regex",
+        Takes::Ingress,
+        Setter::Flag(|a| &mut a.use_regex),
+        "Paths of the types Prefix and ImplementationSpecific are regular expressions, letter case free.",
+    ),
+    text(
+        "upstream-vhost",
+        Takes::Routes,
+        "a host name",
+        set_vhost,
+        "The Host that the backend sees in place of the client's.",
+    ),
+    also(
+        text(
+            "custom-request-headers",
+            Takes::Routes,
+            "lines of \"Name: value\"",
+            |a, value| headers(value).map(|headers| a.request_headers = headers),
+            "Headers set on the request to the backend, one a line.",
+        ),
+        &["request-headers"],
+    ),
+    also(
+        text(
+            "custom-response-headers",
+            Takes::Routes,
+            "lines of \"Name: value\"",
+            |a, value| headers(value).map(|headers| a.response_headers = headers),
+            "Headers set on the answer, one a line.",
+        ),
+        &["response-headers", "custom-headers"],
+    ),
+    // Limits and times.
+    key(
+        "proxy-body-size",
+        Takes::Routes,
+        Setter::Size(|a| &mut a.body_bytes_max),
+        "The largest request body; above it 413. Default: no bound.",
+    ),
+    key(
+        "proxy-connect-timeout",
+        Takes::Routes,
+        Setter::Seconds(|a| &mut a.connect_timeout),
+        "How long connecting to the backend may take. Default: 5 s.",
+    ),
+    key(
+        "proxy-read-timeout",
+        Takes::Routes,
+        Setter::Seconds(|a| &mut a.read_timeout),
+        "How long the backend may be silent between two reads. Default: 60 s.",
+    ),
+    key(
+        "proxy-send-timeout",
+        Takes::Routes,
+        Setter::Seconds(|a| &mut a.send_timeout),
+        "How long the backend may refuse to take more between two writes. Default: 60 s.",
+    ),
+    text(
+        "proxy-next-upstream",
+        Takes::Routes,
+        "words such as \"error timeout http_503\", or \"off\"",
+        set_next_upstream,
+        "When another endpoint is tried, as far as repeating the request is safe.",
+    ),
+    text(
+        "proxy-next-upstream-tries",
+        Takes::Routes,
+        "a number (\"0\" for the default)",
+        |a, value| {
+            let tries = value.parse::<u32>().ok().filter(|tries| *tries <= TRIES_MAX);
+            a.next_upstream_tries = Some(tries.ok_or(format!("it is no number up to {TRIES_MAX}"))?);
+            Ok(())
+        },
+        "How many endpoints are tried, the first included.",
+    ),
+    // The backend.
+    text(
+        "backend-protocol",
+        Takes::Routes,
+        "\"HTTP\", \"HTTPS\", \"GRPC\", \"GRPCS\" or \"H2C\"",
+        set_protocol,
+        "What the backend speaks; wins over the Service's appProtocol.",
+    ),
+    guard(key(
+        "proxy-ssl-verify",
+        Takes::Routes,
+        Setter::Flag(|a| &mut a.backend_verify),
+        "Whether a TLS backend must show a certificate of an authority that is trusted. Default: false.",
+    )),
+    guard(text(
+        "proxy-ssl-name",
+        Takes::Routes,
+        "a host name",
+        |a, value| {
+            let host = Host::parse(value).map_err(|error| error.to_string())?;
+            a.backend_server_name = Some(host.as_str().into());
+            Ok(())
+        },
+        "The name asked of a TLS backend by SNI, and looked for in its certificate.",
+    )),
+    guard(text(
+        "proxy-ssl-secret",
+        Takes::Routes,
+        "the name of a Secret, or namespace/name of its own namespace",
+        |a, value| {
+            if value.is_empty() {
+                return Err("it is empty".into());
+            }
+            a.backend_tls_secret = Some(value.into());
+            Ok(())
+        },
+        "A Secret whose ca.crt holds the authorities for proxy-ssl-verify.",
+    )),
+    text(
+        "load-balance",
+        Takes::Routes,
+        "\"ewma\" or \"round_robin\"",
+        |a, value| {
+            a.balance = Some(match value {
+                "ewma" | "p2c" => Balance::PowerOfTwo,
+                "round_robin" => Balance::RoundRobin,
+                _ => return Err("it is no way of balancing that is known".into()),
+            });
+            Ok(())
+        },
+        "How an endpoint is chosen. Default: ewma, the better of two random ones.",
+    ),
+    key(
+        "service-upstream",
+        Takes::Routes,
+        Setter::Flag(|a| &mut a.service_upstream),
+        "Speaks to the Service's own address and lets the cluster balance.",
+    ),
+    // Cross-origin requests.
+    key(
+        "enable-cors",
+        Takes::Ingress,
+        Setter::Flag(|a| &mut a.cors.enable),
+        "Answers cross-origin requests.",
+    ),
+    text(
+        "cors-allow-origin",
+        Takes::Ingress,
+        "origins such as \"https://app.example.com, https://*.example.org\", or \"*\"",
+        |a, value| {
+            let origins: Result<Vec<_>, _> = items(value).map(parse_origin).collect();
+            // Kept even when it is bad: no origin is allowed then, where the default would be every one.
+            a.cors.origins = Some(origins.clone().unwrap_or_default());
+            origins.map(|_| ())
+        },
+        "Which origins may. Default: *.",
+    ),
+    text(
+        "cors-allow-methods",
+        Takes::Ingress,
+        "methods such as \"GET, POST\"",
+        |a, value| {
+            let methods: Result<Vec<_>, _> = items(value)
+                .map(|item| Method::from_bytes(item.as_bytes()).map_err(|_| format!("`{item}` is no method")))
+                .collect();
+            a.cors.methods = Some(methods?);
+            Ok(())
+        },
+        "Which methods they may use. Default: GET, PUT, POST, DELETE, PATCH, OPTIONS.",
+    ),
+    text(
+        "cors-allow-headers",
+        Takes::Ingress,
+        "header names",
+        |a, value| {
+            let (names, any) = header_names(value)?;
+            (a.cors.headers, a.cors.any_header) = (Some(names), any);
+            Ok(())
+        },
+        "Which headers they may send. Default: a list of the usual ones.",
+    ),
+    text(
+        "cors-expose-headers",
+        Takes::Ingress,
+        "header names",
+        |a, value| {
+            (a.cors.expose, a.cors.any_expose) = header_names(value)?;
+            Ok(())
+        },
+        "Which headers of the answer they may read. Default: none beyond the standard's.",
+    ),
+    key(
+        "cors-allow-credentials",
+        Takes::Ingress,
+        Setter::Flag(|a| &mut a.cors.credentials),
+        "Whether they may send cookies. Default: true.",
+    ),
+    text(
+        "cors-max-age",
+        Takes::Ingress,
+        "seconds",
+        |a, value| {
+            a.cors.max_age = Some(value.parse().map_err(|_| "it is no number of seconds")?);
+            Ok(())
+        },
+        "For how long a browser may remember the answer to a preflight. Default: 1728000.",
+    ),
+    // Words about this table itself.
+    text(
+        "ignore",
+        Takes::Routes,
+        "whole keys of other controllers",
+        // Read before all others.
+        |_, _| Ok(()),
+        "Keys of other controllers that are known to be without effect here; an asterisk at the end takes the rest.",
+    ),
+    key(
+        "canary",
+        Takes::Ingress,
+        Setter::Flag(|a| &mut a.canary),
+        "Sets the Ingress aside as an alternative.",
+    ),
+    // What guards access and is still to be built: routes with it refuse.
+    guard(later("auth", "The provider that says who is asking.")),
+    guard(later("auth-allow", "Who may enter.")),
+    guard(later("auth-deny", "Who may not.")),
+    guard(later("auth-skip", "Paths that need no login.")),
+    guard(later("auth-headers", "How the application is told who is asking.")),
+    guard(later("auth-url", "A server that is asked about every request.")),
+    guard(later("auth-method", "The method of that question.")),
+    guard(later("auth-signin", "Where people are sent to log in.")),
+    guard(later("auth-response-headers", "What is copied from its answer.")),
+    guard(later("auth-type", "Basic authentication.")),
+    guard(later("auth-secret", "Its users.")),
+    guard(later("auth-secret-type", "How they are written.")),
+    guard(later("auth-realm", "What it is called.")),
+    guard(later("auth-tls-secret", "The authorities that client certificates must come from.")),
+    guard(later("auth-tls-verify-client", "Whether a client certificate is asked for.")),
+    guard(later("auth-tls-verify-depth", "How long its chain may be.")),
+    guard(later("auth-tls-match-cn", "What its subject must be.")),
+    guard(later("satisfy", "Whether an address or a login is enough.")),
+    guard(later("rate-limit", "How many requests a client may send.")),
+    guard(later("limit-rps", "Requests a second and client.")),
+    guard(later("limit-rpm", "Requests a minute and client.")),
+    guard(later("limit-connections", "Connections of one client.")),
+    // What guards nothing and is still to be built: routes are served without it.
+    also(later("canary-weight", "The share of a canary."), &["canary-weight-total"]),
+    also(
+        later("canary-by-header", "The header that chooses a canary."),
+        &["canary-by-header-value", "canary-by-header-pattern"],
+    ),
+    later("canary-by-cookie", "The cookie that chooses a canary."),
+    later("default-backend", "Stands in for a Service without endpoints."),
+    later("proxy-next-upstream-timeout", "How long all tries together may take."),
+    later("custom-http-errors", "Statuses whose pages another backend writes."),
+    also(
+        later("affinity", "Keeps a client on one endpoint."),
+        &["session-cookie-name", "session-cookie-max-age"],
+    ),
+    later("upstream-hash-by", "Chooses an endpoint by a hash."),
+    also(
+        later("mirror-target", "Sends a copy of each request elsewhere."),
+        &["mirror-host", "mirror-request-body"],
+    ),
+    later("wake", "Starts a workload on the first request."),
+    later("wake-idle", "When it is put to sleep again."),
+    later("wake-wait", "What the client sees meanwhile."),
+    later("issuer", "Who issues the certificate."),
+];
+
+fn set_hsts(annotations: &mut Annotations, value: &str) -> Result<(), String> {
+    let header = match parse_flag(value) {
+        Some(false) => return Ok(()),
+        Some(true) => "max-age=31536000".to_owned(),
+        None => hsts(value)?,
+    };
+    annotations.hsts = Some(HeaderValue::from_str(&header).map_err(|_| "it is no header value")?);
+    Ok(())
+}
+
+/// Strict-Transport-Security in its usual spelling (RFC 6797 §6.1).
+fn hsts(value: &str) -> Result<String, String> {
+    let (mut age, mut subdomains, mut preload) = (None, "", "");
+    for part in value.split(';').map(str::trim).filter(|part| !part.is_empty()) {
+        let lower = part.to_ascii_lowercase();
+        match lower.as_str() {
+            "includesubdomains" => subdomains = "; includeSubDomains",
+            "preload" => preload = "; preload",
+            _ => {
+                let seconds = lower
+                    .strip_prefix("max-age=")
+                    .and_then(|text| text.trim_matches('"').parse::<u64>().ok());
+                age = Some(seconds.ok_or_else(|| format!("`{part}` is no part of it"))?);
+            }
+        }
+    }
+    let age = age.ok_or("max-age is missing")?;
+    Ok(format!("max-age={age}{subdomains}{preload}"))
+}
+
+/// A URL to send people to: absolute http or https, or a path.
+fn location(value: &str) -> Result<HeaderValue, String> {
+    let uri: http::Uri = value.parse().map_err(|_| "it is no URL".to_owned())?;
+    let absolute =
+        matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty());
+    if !absolute {
+        return Err("it is no absolute http or https URL".into());
+    }
+    HeaderValue::from_str(value).map_err(|_| "it is no URL".into())
+}
+
+fn redirect_code(value: &str) -> Result<StatusCode, String> {
+    let code = value.parse::<u16>().ok().filter(|code| (300..=308).contains(code));
+    code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or("it is no redirect status".into())
+}
+
+fn absolute_path(value: &str) -> Result<Arc<str>, String> {
+    let clean = value.bytes().all(|byte| (0x21..0x7f).contains(&byte));
+    if value.starts_with('/') && !value.starts_with("//") && clean {
+        Ok(value.into())
+    } else {
+        Err("it is no path that begins with one `/` and holds no spaces".into())
+    }
+}
+
+fn set_aliases(annotations: &mut Annotations, value: &str) -> Result<(), String> {
+    let aliases: Result<Vec<_>, _> = items(value)
+        .map(|item| {
+            HostPattern::parse(item, WildcardLabels::One).map_err(|error| format!("`{item}`: {error}"))
+        })
+        .collect();
+    annotations.server_aliases = aliases?;
+    Ok(())
+}
+
+fn set_vhost(annotations: &mut Annotations, value: &str) -> Result<(), String> {
+    if value.contains('$') {
+        return Err("variables are not supported".into());
+    }
+    let authority: http::uri::Authority = value.parse().map_err(|_| "it is no host name")?;
+    if authority.as_str().contains('@') {
+        return Err("it is no host name".into());
+    }
+    annotations.upstream_vhost = Some(HeaderValue::from_str(value).map_err(|_| "it is no host name")?);
+    Ok(())
+}
+
+fn headers(value: &str) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
+    let lines = value.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines
+        .map(|line| {
+            let (name, value) = line.split_once(':').ok_or_else(|| format!("`{line}` has no colon"))?;
+            parse_header(name, value)
+        })
+        .collect()
+}
+
+fn header_names(value: &str) -> Result<(Vec<HeaderName>, bool), String> {
+    if items(value).any(|item| item == "*") {
+        return Ok((Vec::new(), true));
+    }
+    Ok((items(value).map(parse_cors_name).collect::<Result<_, _>>()?, false))
+}
+
+/// `Keep-Alive` stands in the default list of ingress-nginx, so names of the connection pass here.
+fn parse_cors_name(name: &str) -> Result<HeaderName, String> {
+    parse_header_name(name).or_else(|error| HeaderName::from_bytes(name.as_bytes()).map_err(|_| error))
+}
+
+fn set_next_upstream(annotations: &mut Annotations, value: &str) -> Result<(), String> {
+    let mut codes = Vec::new();
+    for word in value.split_ascii_whitespace() {
+        match word {
+            "off" => {
+                annotations.next_upstream = Some(NextUpstream::Off);
+                return Ok(());
+            }
+            // What is repeated without being asked, as far as that is safe.
+            "error" | "timeout" | "invalid_header" => {}
+            // Never safe to repeat by itself; the rule about methods stays in force.
+            "non_idempotent" => {
+                return Err("non_idempotent is not supported, it repeats what must not be".into());
+            }
+            _ => {
+                let code = word.strip_prefix("http_").and_then(|code| code.parse::<u16>().ok());
+                let code = code.filter(|code| [403, 404, 429, 500, 502, 503, 504].contains(code));
+                let code = code.and_then(|code| StatusCode::from_u16(code).ok());
+                codes.push(code.ok_or_else(|| format!("`{word}` is not known"))?);
+            }
+        }
+    }
+    annotations.next_upstream = Some(NextUpstream::On { codes });
+    Ok(())
+}
+
+fn set_protocol(annotations: &mut Annotations, value: &str) -> Result<(), String> {
+    annotations.backend_protocol = Some(match value.to_ascii_uppercase().as_str() {
+        "HTTP" => WrittenProtocol::Http,
+        "HTTPS" => WrittenProtocol::Https,
+        "GRPC" => WrittenProtocol::Grpc,
+        "GRPCS" => WrittenProtocol::Grpcs,
+        "H2C" => WrittenProtocol::H2c,
+        _ => return Err("it is no protocol that is known".into()),
+    });
+    Ok(())
+}
+
+/// Tries of one request, as far as annotations can ask for them.
+pub const TRIES_MAX: u32 = 100;

@@ -1,0 +1,480 @@
+//! From objects to a table: total, and as cheap as the change.
+//!
+//! Lowering turns one object into its shares of hosts; merging turns the shares of one host into its routes; assembling
+//! puts the hosts on listeners. What was lowered and merged is kept, and a change touches only what it concerns: the
+//! journal of [`Objects`] says what changed, and each lowered object knows what it looked at.
+
+mod describe;
+mod listeners;
+mod places;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+
+use self::listeners::Listeners;
+use self::places::Places;
+use super::backend::{Backends, Locality};
+use super::certs::Certificates;
+use super::gateway::{self, LoweredGateway};
+use super::ingress::{self, Owner};
+use super::lower::{ANY_NAME, Lowered, Place, Scope};
+use super::objects::metadata::Seniority;
+use super::objects::{Cursor, Ingress, Objects};
+use super::problem::{Kind, ObjectRef, Problem, Severity};
+use super::status::{GatewayStatus, RouteStatus};
+use crate::route::host::{HostPattern, WildcardLabels};
+use crate::route::table::Table;
+use crate::settings::{Class, Settings};
+use crate::tls::certificates::Certificate;
+use crate::tls::tickets::TicketSecret;
+
+pub use describe::describe;
+
+/// What one compilation made.
+#[derive(Debug)]
+pub struct Compiled {
+    pub table: Table,
+    /// False when the table is the same as before; there is nothing to publish then.
+    pub changed: bool,
+    /// Sorted, each once.
+    pub problems: Vec<Problem>,
+    pub gateways: Vec<GatewayStatus>,
+    pub routes: Vec<Arc<RouteStatus>>,
+}
+
+/// Compiles, and remembers what it made.
+#[derive(Debug)]
+pub struct Compiler {
+    ticket_secret: TicketSecret,
+    /// Shown for names without a certificate of their own, unless the settings name a Secret.
+    fallback_certificate: Option<Arc<Certificate>>,
+    seen: Option<(Cursor, Settings)>,
+    backends: Backends,
+    certificates: Certificates,
+    gateways: BTreeMap<ObjectRef, LoweredGateway>,
+    sources: BTreeMap<ObjectRef, Source>,
+    dependents: Dependents,
+    secured: Secured,
+    places: Places,
+    attached: HashMap<Place, u32, RandomState>,
+    listeners: Listeners,
+    compilations: u64,
+}
+
+/// An Ingress or HTTPRoute that was lowered.
+#[derive(Debug)]
+struct Source {
+    seniority: Seniority,
+    lowered: Lowered,
+    /// The hosts that an Ingress declares to have TLS, with its class.
+    claims: Option<Claims>,
+}
+
+type Claims = (Arc<str>, BTreeSet<HostPattern>);
+
+/// What a look at the journal found to be enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refresh {
+    /// More than endpoints changed: compile.
+    NotEnough,
+    /// Nothing that is in use changed.
+    Same,
+    /// New endpoints are live.
+    Published,
+}
+
+impl Compiler {
+    /// `fallback_certificate` is what the settings' `tls.defaultCertificate` comes to, save for a Secret, which is looked up
+    /// here; `None` refuses names without a certificate.
+    pub fn new(
+        ticket_secret: TicketSecret,
+        fallback_certificate: Option<Arc<Certificate>>,
+        locality: Locality,
+    ) -> Self {
+        Compiler {
+            ticket_secret,
+            fallback_certificate,
+            seen: None,
+            backends: Backends::new(locality),
+            certificates: Certificates::default(),
+            gateways: BTreeMap::new(),
+            sources: BTreeMap::new(),
+            dependents: Dependents::default(),
+            secured: Secured::default(),
+            places: Places::default(),
+            attached: HashMap::default(),
+            listeners: Listeners::default(),
+            compilations: 0,
+        }
+    }
+
+    /// The table for these objects. Never fails: what is wrong becomes a problem, and what guards access and cannot be
+    /// enforced becomes a route that refuses.
+    pub fn compile(&mut self, objects: &Objects, settings: &Settings) -> Compiled {
+        let mut work = self.plan(objects, settings);
+        self.lower_gateways(objects, settings, &mut work);
+        self.claim_tls(objects, settings, &mut work);
+        for reference in work.sources {
+            self.lower_source(objects, settings, &reference);
+        }
+        self.places.merge(&self.sources);
+        self.compilations += 1;
+        if self.compilations.is_multiple_of(COMPILATIONS_PER_SWEEP) {
+            self.backends.sweep();
+        }
+        self.assemble(objects, settings)
+    }
+
+    /// Publishes what changed of endpoints, when nothing but endpoints changed since the last compilation. Far cheaper than
+    /// to compile, and not to be told apart from it.
+    pub fn refresh_endpoints(&mut self, objects: &Objects) -> Refresh {
+        let Some((cursor, _)) = &mut self.seen else { return Refresh::NotEnough };
+        let Some(changes) = objects.changes_since(*cursor) else { return Refresh::NotEnough };
+        let services: BTreeSet<&ObjectRef> = changes.collect();
+        if services.iter().any(|changed| changed.kind != Kind::EndpointSlice) {
+            return Refresh::NotEnough;
+        }
+        *cursor = objects.cursor();
+        let refresh =
+            |changed: &&ObjectRef| self.backends.refresh(objects, &changed.namespace, &changed.name);
+        if services.iter().filter(|changed| refresh(changed)).count() > 0 {
+            Refresh::Published
+        } else {
+            Refresh::Same
+        }
+    }
+
+    /// Backends that are alive, those of tables before this one included.
+    pub fn backends_len(&self) -> usize {
+        self.backends.len()
+    }
+
+    /// What has to be lowered again.
+    fn plan(&mut self, objects: &Objects, settings: &Settings) -> Work {
+        let changes = match &self.seen {
+            Some((cursor, seen)) if seen == settings => objects.changes_since(*cursor),
+            _ => None,
+        };
+        let changes: Option<BTreeSet<ObjectRef>> = changes.map(|changes| changes.cloned().collect());
+        self.seen = Some((objects.cursor(), settings.clone()));
+        match changes {
+            Some(changes) if changes.iter().all(|changed| changed.kind != Kind::IngressClass) => {
+                self.plan_changes(objects, changes)
+            }
+            // A class decides whose every Ingress is.
+            _ => self.plan_all(objects),
+        }
+    }
+
+    fn plan_all(&mut self, objects: &Objects) -> Work {
+        self.certificates.forget_all();
+        self.backends.refresh_all(objects);
+        let mut work = Work::default();
+        work.gateways.extend(self.gateways.keys().cloned());
+        work.gateways
+            .extend(objects.gateways.iter().map(|gateway| gateway.metadata.reference(Kind::Gateway)));
+        work.sources.extend(self.sources.keys().cloned());
+        work.sources.extend(objects.ingresses.iter().map(|object| object.metadata.reference(Kind::Ingress)));
+        work.sources
+            .extend(objects.http_routes.iter().map(|object| object.metadata.reference(Kind::HTTPRoute)));
+        work
+    }
+
+    fn plan_changes(&mut self, objects: &Objects, changes: BTreeSet<ObjectRef>) -> Work {
+        let mut work = Work::default();
+        for changed in changes {
+            match changed.kind {
+                Kind::Ingress | Kind::HTTPRoute => {
+                    work.sources.insert(changed);
+                }
+                // The routes follow, if what they see of it changed.
+                Kind::Gateway => {
+                    work.gateways.insert(changed);
+                }
+                Kind::GatewayClass => {
+                    let all =
+                        objects.gateways.iter().map(|gateway| gateway.metadata.reference(Kind::Gateway));
+                    work.gateways.extend(all);
+                }
+                Kind::EndpointSlice => {
+                    self.backends.refresh(objects, &changed.namespace, &changed.name);
+                }
+                Kind::Service => {
+                    self.backends.refresh(objects, &changed.namespace, &changed.name);
+                    work.add_dependents(&self.dependents, &changed);
+                }
+                Kind::ReferenceGrant => {
+                    let any = ObjectRef { name: ANY_NAME.into(), ..changed };
+                    work.add_dependents(&self.dependents, &any);
+                }
+                Kind::Secret | Kind::ConfigMap | Kind::Namespace => {
+                    self.certificates.forget(&changed);
+                    work.add_dependents(&self.dependents, &changed);
+                }
+                Kind::IngressClass => {}
+            }
+        }
+        work
+    }
+
+    fn lower_gateways(&mut self, objects: &Objects, settings: &Settings, work: &mut Work) {
+        for reference in std::mem::take(&mut work.gateways) {
+            let old = self.gateways.remove(&reference);
+            if let Some(old) = &old {
+                self.dependents.remove(&reference, &old.depends);
+            }
+            let object = objects.gateways.find(&reference.namespace, &reference.name);
+            let new = object.filter(|gateway| gateway::is_ours(gateway, objects, settings)).map(|gateway| {
+                let scope = Scope::new(objects, &mut self.backends, reference.clone());
+                gateway::lower(gateway, &mut self.certificates, scope)
+            });
+            let seen = |gateway: &LoweredGateway| (gateway.doors.clone(), gateway.refusal.clone());
+            if old.as_ref().map(seen) != new.as_ref().map(seen) {
+                work.add_dependents(&self.dependents, &reference);
+            } else if old.is_none() && new.is_none() {
+                // Whether it exists at all is told apart from its being another controller's.
+                work.add_dependents(&self.dependents, &reference);
+            }
+            if let Some(new) = new {
+                self.dependents.add(&reference, &new.depends);
+                self.gateways.insert(reference, new);
+            }
+        }
+    }
+
+    /// Notes which hosts the changed Ingresses declare to have TLS; where that changes a host, the other Ingresses of that
+    /// host are lowered, too.
+    fn claim_tls(&mut self, objects: &Objects, settings: &Settings, work: &mut Work) {
+        let mut shifted: BTreeSet<(Arc<str>, HostPattern)> = BTreeSet::new();
+        let ingresses: Vec<ObjectRef> =
+            work.sources.iter().filter(|source| source.kind == Kind::Ingress).cloned().collect();
+        for reference in ingresses {
+            let object = objects.ingresses.find(&reference.namespace, &reference.name);
+            let new = object.and_then(|ingress| match ingress::owner(ingress, objects, settings) {
+                Owner::Class(class) => Some((class.name.clone(), ingress::tls_hosts(ingress).collect())),
+                Owner::Unbound(_) | Owner::Other => None,
+            });
+            let old = self.sources.get_mut(&reference).and_then(|source| source.claims.take());
+            self.secured.replace(old.as_ref(), new.as_ref(), &mut shifted);
+            self.secured.pending.insert(reference, new);
+        }
+        for (class, pattern) in shifted {
+            self.places.sources_within(&class, &pattern, &mut work.sources);
+        }
+    }
+
+    fn lower_source(&mut self, objects: &Objects, settings: &Settings, reference: &ObjectRef) {
+        let old = self.sources.remove(reference);
+        if let Some(old) = &old {
+            self.dependents.remove(reference, &old.lowered.depends);
+            self.places.unlink(reference, &old.lowered);
+            for place in &old.lowered.attached {
+                if let Some(count) = self.attached.get_mut(place) {
+                    *count -= 1;
+                }
+            }
+            if !old.lowered.certificates.is_empty() {
+                self.listeners.certificates_changed();
+            }
+        }
+        let claims = match self.secured.pending.remove(reference) {
+            Some(claims) => claims,
+            // Lowered again for the sake of another object: its own claims stand.
+            None => old.and_then(|old| old.claims),
+        };
+        let Some((seniority, lowered)) = self.lower(objects, settings, reference) else { return };
+        self.dependents.add(reference, &lowered.depends);
+        self.places.link(reference, &lowered);
+        for place in &lowered.attached {
+            *self.attached.entry(place.clone()).or_default() += 1;
+        }
+        if !lowered.certificates.is_empty() {
+            self.listeners.certificates_changed();
+        }
+        self.sources.insert(reference.clone(), Source { seniority, lowered, claims });
+    }
+
+    /// `None` when the object is gone or not ours.
+    fn lower(
+        &mut self,
+        objects: &Objects,
+        settings: &Settings,
+        reference: &ObjectRef,
+    ) -> Option<(Seniority, Lowered)> {
+        let scope = Scope::new(objects, &mut self.backends, reference.clone());
+        if reference.kind == Kind::HTTPRoute {
+            let route = objects.http_routes.find(&reference.namespace, &reference.name)?;
+            let gateways = &self.gateways;
+            let find = |namespace: &str, name: &str| {
+                gateways.get(&ObjectRef {
+                    kind: Kind::Gateway,
+                    namespace: namespace.into(),
+                    name: name.into(),
+                })
+            };
+            return Some((route.metadata.seniority(), super::httproute::lower(route, &find, scope)));
+        }
+        let ingress = objects.ingresses.find(&reference.namespace, &reference.name)?;
+        let lowered = match ingress::owner(ingress, objects, settings) {
+            Owner::Class(class) => self.secured.lower(ingress, class, &mut self.certificates, scope),
+            Owner::Unbound(class) => unbound(&class, scope),
+            Owner::Other => return None,
+        };
+        Some((ingress.metadata.seniority(), lowered))
+    }
+
+    fn assemble(&mut self, objects: &Objects, settings: &Settings) -> Compiled {
+        let mut problems: Vec<Problem> = Vec::new();
+        problems.extend(self.sources.values().flat_map(|source| source.lowered.problems.iter().cloned()));
+        problems.extend(self.gateways.values().flat_map(|gateway| gateway.problems.iter().cloned()));
+        problems.extend(self.places.problems());
+        let mut assembly = listeners::Assembly {
+            objects,
+            settings,
+            ticket_secret: &self.ticket_secret,
+            fallback: self.fallback_certificate.as_ref(),
+            certificates: &mut self.certificates,
+            sources: &self.sources,
+            places: &self.places,
+            problems: &mut problems,
+        };
+        let assembled = self.listeners.assemble(&mut assembly, &self.gateways);
+        let count = |place: &Place| self.attached.get(place).copied().unwrap_or(0);
+        let gateways = self.gateways.values();
+        let gateways = gateways.map(|gateway| {
+            let unbound = assembled.unbound.get(&gateway.reference).map_or(&[][..], Vec::as_slice);
+            gateway.status(unbound, count)
+        });
+        let gateways = gateways.collect();
+        problems.sort();
+        problems.dedup();
+        Compiled {
+            table: assembled.table,
+            changed: assembled.changed,
+            problems,
+            gateways,
+            routes: self.sources.values().filter_map(|source| source.lowered.status.clone()).collect(),
+        }
+    }
+}
+
+fn unbound(class: &Arc<str>, mut scope: Scope<'_>) -> Lowered {
+    let message =
+        format!("the class {class} is ours, but the settings give it no addresses: add it to `classes`");
+    scope.problem(Severity::Refused, "spec.ingressClassName", "NoAddresses", message);
+    scope.finish(Vec::new())
+}
+
+/// What has to be lowered again.
+#[derive(Debug, Default)]
+struct Work {
+    gateways: BTreeSet<ObjectRef>,
+    sources: BTreeSet<ObjectRef>,
+}
+
+impl Work {
+    fn add_dependents(&mut self, dependents: &Dependents, changed: &ObjectRef) {
+        for dependent in dependents.of(changed) {
+            match dependent.kind {
+                Kind::Gateway => self.gateways.insert(dependent.clone()),
+                _ => self.sources.insert(dependent.clone()),
+            };
+        }
+    }
+}
+
+/// Who looked at an object, so that they are lowered again when it changes.
+#[derive(Debug, Default)]
+struct Dependents(HashMap<ObjectRef, BTreeSet<ObjectRef>, RandomState>);
+
+impl Dependents {
+    fn of(&self, changed: &ObjectRef) -> impl Iterator<Item = &ObjectRef> {
+        self.0.get(changed).into_iter().flatten()
+    }
+
+    fn add(&mut self, source: &ObjectRef, depends: &[ObjectRef]) {
+        for target in depends {
+            self.0.entry(target.clone()).or_default().insert(source.clone());
+        }
+    }
+
+    fn remove(&mut self, source: &ObjectRef, depends: &[ObjectRef]) {
+        for target in depends {
+            if let Some(sources) = self.0.get_mut(target) {
+                sources.remove(source);
+                if sources.is_empty() {
+                    self.0.remove(target);
+                }
+            }
+        }
+    }
+}
+
+/// The hosts of each class that some Ingress declares to have TLS: they hold for all Ingresses of the host.
+#[derive(Debug, Default)]
+struct Secured {
+    hosts: HashMap<(Arc<str>, HostPattern), u32, RandomState>,
+    /// Claims of Ingresses that are about to be lowered.
+    pending: BTreeMap<ObjectRef, Option<Claims>>,
+}
+
+impl Secured {
+    /// Puts new claims in the place of old ones; hosts that got their first claim or lost their last go into `shifted`.
+    fn replace(
+        &mut self,
+        old: Option<&Claims>,
+        new: Option<&Claims>,
+        shifted: &mut BTreeSet<(Arc<str>, HostPattern)>,
+    ) {
+        let keys = |claims: Option<&Claims>| {
+            let pairs = claims.map(|(class, hosts)| hosts.iter().map(|host| (class.clone(), host.clone())));
+            pairs.into_iter().flatten().collect::<BTreeSet<_>>()
+        };
+        let (old, new) = (keys(old), keys(new));
+        for key in new.difference(&old) {
+            let count = self.hosts.entry(key.clone()).or_default();
+            *count += 1;
+            if *count == 1 {
+                shifted.insert(key.clone());
+            }
+        }
+        for key in old.difference(&new) {
+            if let Some(count) = self.hosts.get_mut(key) {
+                *count -= 1;
+                if *count == 0 {
+                    self.hosts.remove(key);
+                    shifted.insert(key.clone());
+                }
+            }
+        }
+    }
+
+    fn covers(&self, class: &Arc<str>, host: &HostPattern) -> bool {
+        if self.hosts.contains_key(&(class.clone(), host.clone())) {
+            return true;
+        }
+        let HostPattern::Exact(name) = host else { return false };
+        let Some(dot) = name.find('.') else { return false };
+        let parent = HostPattern::Wildcard { suffix: name[dot..].into(), labels: WildcardLabels::One };
+        self.hosts.contains_key(&(class.clone(), parent))
+    }
+
+    fn lower(
+        &self,
+        ingress: &Ingress,
+        class: &Class,
+        certificates: &mut Certificates,
+        scope: Scope<'_>,
+    ) -> Lowered {
+        let has_tls = |host: &HostPattern| self.covers(&class.name, host);
+        ingress::lower(ingress, class, &has_tls, certificates, scope)
+    }
+}
+
+/// How often backends that nobody uses are let go.
+const COMPILATIONS_PER_SWEEP: u64 = 16;
+
+#[cfg(test)]
+mod tests;

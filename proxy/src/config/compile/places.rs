@@ -1,0 +1,307 @@
+//! Sections and their hosts: what each object adds to a host, and the routes that come of it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+
+use super::Source;
+use crate::config::ingress::path_field;
+use crate::config::lower::{Content, Lowered, Place};
+use crate::config::problem::{ObjectRef, Problem, Severity};
+use crate::route::Route;
+use crate::route::host::HostPattern;
+use crate::route::matches::Rule;
+use crate::route::path::HostRoutes;
+use crate::route::table::{HostFallback, HostTable, ListenerKey};
+
+/// All sections that some object adds to.
+#[derive(Debug, Default)]
+pub(super) struct Places(HashMap<Place, Section, RandomState>);
+
+#[derive(Debug, Default)]
+struct Section {
+    hosts: HashMap<HostPattern, Host, RandomState>,
+    /// Hosts that have the routes of another one: the other one, then those.
+    aliases: HashMap<HostPattern, BTreeSet<HostPattern>, RandomState>,
+    defaults: BTreeSet<ObjectRef>,
+    default: Option<Arc<Route>>,
+    default_problems: Vec<Problem>,
+    touched: BTreeSet<HostPattern>,
+    default_touched: bool,
+    /// Counts the changes of what came out.
+    version: u64,
+}
+
+#[derive(Debug, Default)]
+struct Host {
+    sources: BTreeSet<ObjectRef>,
+    routes: Option<Arc<HostRoutes>>,
+    problems: Vec<Problem>,
+}
+
+impl Places {
+    /// Notes what a lowered object adds.
+    pub(super) fn link(&mut self, source: &ObjectRef, lowered: &Lowered) {
+        for share in &lowered.shares {
+            let section = self.0.entry(share.place.clone()).or_default();
+            if let Content::Default(_) = share.content {
+                section.defaults.insert(source.clone());
+                section.default_touched = true;
+                continue;
+            }
+            if let Content::Alias { of } = &share.content {
+                section.aliases.entry(of.clone()).or_default().insert(share.host.clone());
+            }
+            section.hosts.entry(share.host.clone()).or_default().sources.insert(source.clone());
+            section.touched.insert(share.host.clone());
+        }
+    }
+
+    /// Takes back what it added.
+    pub(super) fn unlink(&mut self, source: &ObjectRef, lowered: &Lowered) {
+        for share in &lowered.shares {
+            let Some(section) = self.0.get_mut(&share.place) else { continue };
+            if let Content::Default(_) = share.content {
+                section.defaults.remove(source);
+                section.default_touched = true;
+                continue;
+            }
+            if let Some(host) = section.hosts.get_mut(&share.host) {
+                host.sources.remove(source);
+            }
+            section.touched.insert(share.host.clone());
+        }
+    }
+
+    /// The objects that add to hosts of a class which this pattern covers.
+    pub(super) fn sources_within(
+        &self,
+        class: &Arc<str>,
+        pattern: &HostPattern,
+        into: &mut BTreeSet<ObjectRef>,
+    ) {
+        let place =
+            Place { listener: ListenerKey::Class { class: class.clone(), tls: false }, section: "".into() };
+        let Some(section) = self.0.get(&place) else { return };
+        if let HostPattern::Exact(_) = pattern {
+            into.extend(section.hosts.get(pattern).into_iter().flat_map(|host| host.sources.iter().cloned()));
+            return;
+        }
+        for (name, host) in &section.hosts {
+            if name.intersect(pattern).as_ref() == Some(name) {
+                into.extend(host.sources.iter().cloned());
+            }
+        }
+    }
+
+    /// Makes the routes of every host that was touched.
+    pub(super) fn merge(&mut self, sources: &BTreeMap<ObjectRef, Source>) {
+        self.0.retain(|place, section| {
+            section.merge(place, sources);
+            !(section.hosts.is_empty() && section.defaults.is_empty())
+        });
+    }
+
+    /// What came out of the sections as a whole.
+    pub(super) fn problems(&self) -> impl Iterator<Item = Problem> {
+        self.0.values().flat_map(|section| {
+            let hosts = section.hosts.values().flat_map(|host| host.problems.iter());
+            hosts.chain(&section.default_problems).cloned()
+        })
+    }
+
+    /// Changes with every change of the section's routes; 0 for a section without any.
+    pub(super) fn version(&self, place: &Place) -> u64 {
+        self.0.get(place).map_or(0, |section| section.version)
+    }
+
+    /// The routes of a section.
+    pub(super) fn table(&self, place: &Place) -> HostTable {
+        let fallback = match place.listener {
+            ListenerKey::Class { .. } => HostFallback::Never,
+            ListenerKey::Gateway { .. } => HostFallback::LessSpecific,
+        };
+        let Some(section) = self.0.get(place) else { return HostTable::new([], fallback, None) };
+        let hosts =
+            section.hosts.iter().filter_map(|(name, host)| Some((name.clone(), host.routes.clone()?)));
+        HostTable::new(hosts, fallback, section.default.clone())
+    }
+}
+
+impl Section {
+    fn merge(&mut self, place: &Place, sources: &BTreeMap<ObjectRef, Source>) {
+        if self.default_touched {
+            self.merge_default(sources);
+        }
+        let touched = std::mem::take(&mut self.touched);
+        if touched.is_empty() {
+            return;
+        }
+        self.version = next_version();
+        let mut aliases: BTreeSet<HostPattern> = BTreeSet::new();
+        for name in touched {
+            aliases.extend(self.aliases.get(&name).into_iter().flatten().cloned());
+            let Some(host) = self.hosts.get_mut(&name) else { continue };
+            if host.sources.is_empty() {
+                self.hosts.remove(&name);
+                continue;
+            }
+            if !host.merge(place, &name, sources) {
+                aliases.insert(name);
+            }
+        }
+        // These last, because they show the routes of the others.
+        for name in aliases {
+            self.merge_alias(place, &name, sources);
+        }
+        let hosts = &self.hosts;
+        self.aliases.retain(|_, names| {
+            names.retain(|name| hosts.contains_key(name));
+            !names.is_empty()
+        });
+    }
+
+    /// The routes of a host that nobody has rules for, when it is another name for one that has.
+    fn merge_alias(&mut self, place: &Place, name: &HostPattern, sources: &BTreeMap<ObjectRef, Source>) {
+        let Some(host) = self.hosts.get(name) else { return };
+        if host.has_rules(place, name, sources) {
+            return;
+        }
+        let mut wishes: Vec<(&Source, &HostPattern)> = host
+            .contents(place, name, sources)
+            .filter_map(|(_, source, content)| match content {
+                Content::Alias { of } => Some((source, of)),
+                _ => None,
+            })
+            .collect();
+        wishes.sort_by(|(a, _), (b, _)| a.seniority.cmp(&b.seniority));
+        let routes = wishes.first().and_then(|(_, of)| self.hosts.get(*of)?.routes.clone());
+        if let Some(host) = self.hosts.get_mut(name) {
+            host.routes = routes;
+        }
+    }
+
+    fn merge_default(&mut self, sources: &BTreeMap<ObjectRef, Source>) {
+        self.default_touched = false;
+        self.version = next_version();
+        let mut wishes: Vec<(&ObjectRef, &Source, &Arc<Route>)> = self
+            .defaults
+            .iter()
+            .filter_map(|reference| {
+                let source = sources.get(reference)?;
+                let route = source.lowered.shares.iter().find_map(|share| match &share.content {
+                    Content::Default(route) => Some(route),
+                    _ => None,
+                })?;
+                Some((reference, source, route))
+            })
+            .collect();
+        wishes.sort_by(|(_, a, _), (_, b, _)| a.seniority.cmp(&b.seniority));
+        self.default = wishes.first().map(|(_, _, route)| Arc::clone(route));
+        let winner = wishes.first().map(|(reference, ..)| (*reference).clone());
+        self.default_problems = wishes
+            .iter()
+            .skip(1)
+            .filter_map(|(loser, ..)| {
+                let winner = winner.as_ref()?;
+                let message = format!("the default backend of the class is that of {winner}, which is older");
+                Some(conflict(loser, "spec.defaultBackend".into(), message))
+            })
+            .collect();
+    }
+}
+
+impl Host {
+    /// Makes the routes from rules; false when there are none, and the host is at most another name for one.
+    fn merge(&mut self, place: &Place, name: &HostPattern, sources: &BTreeMap<ObjectRef, Source>) -> bool {
+        let owned = self.has_rules(place, name, sources);
+        let mut rules: Vec<Rule> = Vec::new();
+        let mut problems = Vec::new();
+        let mut twins = false;
+        for (reference, _, content) in self.contents(place, name, sources) {
+            match content {
+                Content::Rules(own) => rules.extend_from_slice(own),
+                Content::Twin(own) if !owned => {
+                    twins = true;
+                    rules.extend_from_slice(own);
+                }
+                Content::Alias { of } if owned => {
+                    let message =
+                        format!("{name} is a host of its own and does not become another name for {of}");
+                    let field = "metadata.annotations['vestibule.dev/server-alias']";
+                    problems.push(conflict(reference, field.into(), message));
+                }
+                Content::Twin(_) | Content::Alias { .. } | Content::Default(_) => {}
+            }
+        }
+        if let ListenerKey::Class { .. } = place.listener {
+            rules.sort_by(|a, b| a.precedence.cmp(&b.precedence));
+            problems.extend(drop_duplicates(name, &mut rules));
+        }
+        self.problems = problems;
+        self.routes = (owned || twins).then(|| Arc::new(HostRoutes::new(rules)));
+        owned || twins
+    }
+
+    fn has_rules(&self, place: &Place, name: &HostPattern, sources: &BTreeMap<ObjectRef, Source>) -> bool {
+        self.contents(place, name, sources).any(|(_, _, content)| matches!(content, Content::Rules(_)))
+    }
+
+    /// What the objects of this host add to it.
+    fn contents<'a>(
+        &'a self,
+        place: &'a Place,
+        name: &'a HostPattern,
+        sources: &'a BTreeMap<ObjectRef, Source>,
+    ) -> impl Iterator<Item = (&'a ObjectRef, &'a Source, &'a Content)> {
+        self.sources.iter().filter_map(|reference| sources.get_key_value(reference)).flat_map(
+            move |(reference, source)| {
+                let own = source.lowered.shares.iter();
+                own.filter(move |share| share.host == *name && share.place == *place)
+                    .map(move |share| (reference, source, &share.content))
+            },
+        )
+    }
+}
+
+/// Of several Ingress paths that are the same the first stays, which is the oldest; the others are told of.
+fn drop_duplicates(host: &HostPattern, rules: &mut Vec<Rule>) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut kept: Vec<Rule> = Vec::with_capacity(rules.len());
+    let mut seen: HashMap<String, usize, RandomState> = HashMap::default();
+    for rule in rules.drain(..) {
+        match seen.get(&rule.path.to_string()) {
+            Some(&winner) => {
+                let winner = &kept[winner].precedence.object;
+                let message = format!("the path {} of {host} is already served by {winner}", rule.path);
+                let field = path_field(rule.precedence.rule, rule.precedence.entry);
+                problems.push(conflict(&rule.precedence.object, field, message));
+            }
+            None => {
+                seen.insert(rule.path.to_string(), kept.len());
+                kept.push(rule);
+            }
+        }
+    }
+    *rules = kept;
+    problems
+}
+
+fn conflict(object: &ObjectRef, field: String, message: String) -> Problem {
+    Problem {
+        severity: Severity::Degraded,
+        object: Some(object.clone()),
+        field: field.into(),
+        reason: "Conflicted",
+        message: message.into(),
+        place: None,
+    }
+}
+
+/// Never the same twice, so that a section that went and came back is not taken for the old one.
+fn next_version() -> u64 {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}

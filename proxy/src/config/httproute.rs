@@ -1,0 +1,566 @@
+//! Lowering an HTTPRoute: to which listeners it attaches, and what its rules become there.
+//!
+//! A rule of which a part cannot be used keeps its paths and answers 500: a request never falls through to another rule
+//! because its own is broken.
+
+mod filters;
+mod matches;
+
+use std::sync::Arc;
+
+use http::StatusCode;
+
+use super::annotations::Reading;
+use super::backend::numbered_port;
+use super::gateway::{Door, GATEWAY_GROUP, LoweredGateway};
+use super::lower::{BackendWishes, Content, Lowered, Scope, Share, bystander, https_redirect, route};
+use super::objects::httproute::{
+    BackendReference, HttpBackendReference, HttpRoute, HttpRouteRule, ParentReference,
+};
+use super::problem::{Kind, ObjectRef, Severity};
+use super::status::{Condition, ParentStatus, RouteStatus};
+use super::values::parse_duration;
+use crate::route::host::{HostPattern, WildcardLabels};
+use crate::route::matches::{Precedence, Rule};
+use crate::route::{
+    Action, HeaderEdits, Mirror, Origin, PathPattern, Refusal, Route, Timeouts, WeightedBackend,
+};
+use crate::upstream::Backend;
+use filters::Filters;
+
+/// Lowers an HTTPRoute. `gateways` finds the Gateways that are ours.
+pub(crate) fn lower<'g>(
+    object: &HttpRoute,
+    gateways: &dyn Fn(&str, &str) -> Option<&'g LoweredGateway>,
+    mut scope: Scope<'_>,
+) -> Lowered {
+    let attachments = attach(object, gateways, &mut scope);
+    if attachments.is_empty() {
+        // Another controller's, as far as can be seen: nothing to say about its rules.
+        return scope.finish(Vec::new());
+    }
+    let mut reading = scope.annotations(&object.metadata.annotations);
+    let wishes = scope.backend_wishes(&reading.annotations).map_err(|refusal| {
+        reading.refusal.get_or_insert(refusal);
+    });
+    let mut lowering = Lowering { object, reading, wishes: wishes.ok(), scope, verdict: Verdict::default() };
+    let rules = lowering.rules();
+    let Lowering { scope, verdict, .. } = lowering;
+    let mut shares = Vec::new();
+    let mut parents = Vec::new();
+    let mut attached = Vec::new();
+    for attachment in attachments {
+        let (accepted, partially_invalid) = verdict.accepted(&attachment, object);
+        let listeners = if accepted.holds { attachment.names() } else { Vec::new() };
+        for (door, hosts, refusal) in attachment.doors {
+            attached.push(door.place.clone());
+            let rules = refused(&rules, refusal.as_ref());
+            for host in hosts {
+                let content = Content::Rules(rules.clone());
+                shares.push(Share { place: door.place.clone(), host, content });
+            }
+        }
+        let resolved_refs = verdict.resolved.clone().unwrap_or_else(|| Condition::yes("ResolvedRefs"));
+        parents.push(ParentStatus {
+            parent: attachment.parent,
+            accepted,
+            resolved_refs,
+            partially_invalid,
+            listeners,
+        });
+    }
+    let status = RouteStatus { route: scope.source.clone(), generation: object.metadata.generation, parents };
+    let attached = if verdict.is_accepted() { attached } else { Vec::new() };
+    Lowered { status: Some(Arc::new(status)), attached, ..scope.finish(shares) }
+}
+
+/// One parent of ours and what it lets in.
+struct Attachment<'g> {
+    parent: ParentReference,
+    /// Why nothing attached.
+    refused: Option<Condition>,
+    doors: Vec<(&'g Door, Vec<HostPattern>, Option<Refusal>)>,
+}
+
+impl Attachment<'_> {
+    fn names(&self) -> Vec<Arc<str>> {
+        self.doors.iter().map(|(door, _, _)| door.place.section.clone()).collect()
+    }
+}
+
+fn attach<'g>(
+    object: &HttpRoute,
+    gateways: &dyn Fn(&str, &str) -> Option<&'g LoweredGateway>,
+    scope: &mut Scope<'_>,
+) -> Vec<Attachment<'g>> {
+    let mut attachments = Vec::new();
+    let mut taken: Vec<&Door> = Vec::new();
+    for (index, parent) in object.spec.parent_refs.iter().enumerate() {
+        let group = parent.group.as_deref().unwrap_or(GATEWAY_GROUP);
+        let kind = parent.kind.as_deref().unwrap_or("Gateway");
+        if (group, kind) != (GATEWAY_GROUP, "Gateway") {
+            continue;
+        }
+        let namespace = parent.namespace.as_ref().unwrap_or(&object.metadata.namespace);
+        scope.depend(Kind::Gateway, namespace, &parent.name);
+        let Some(gateway) = gateways(namespace, &parent.name) else {
+            if scope.objects.gateways.find(namespace, &parent.name).is_none() {
+                let message = format!("there is no Gateway {namespace}/{}", parent.name);
+                let field = format!("spec.parentRefs[{index}]");
+                scope.problem(Severity::Degraded, field, "NoMatchingParent", message);
+            }
+            continue;
+        };
+        let mut attachment = open(object, parent, gateway, scope);
+        // Two parents may name the same listener; it carries the route once.
+        attachment.doors.retain(|(door, _, _)| !taken.contains(door));
+        taken.extend(attachment.doors.iter().map(|(door, _, _)| *door));
+        if let Some(refused) = &attachment.refused {
+            let field = format!("spec.parentRefs[{index}]");
+            scope.problem(Severity::Degraded, field, refused.reason, refused.message.clone());
+        }
+        attachments.push(attachment);
+    }
+    attachments
+}
+
+/// The listeners of one Gateway that carry the route: those that the parent reference selects, that allow it, and whose host
+/// name meets its own (Gateway API v1, `ParentReference`, `AllowedRoutes`, `HTTPRoute.spec.hostnames`).
+fn open<'g>(
+    object: &HttpRoute,
+    parent: &ParentReference,
+    gateway: &'g LoweredGateway,
+    scope: &mut Scope<'_>,
+) -> Attachment<'g> {
+    let none = |reason, message: String| Attachment {
+        parent: parent.clone(),
+        refused: Some(Condition::no(reason, message)),
+        doors: Vec::new(),
+    };
+    let selected = |door: &&Door| {
+        parent.section_name.as_ref().is_none_or(|name| name.is_empty() || *name == door.place.section)
+            && parent.port.is_none_or(|port| port == door.port)
+    };
+    let selected: Vec<&Door> = gateway.doors.iter().filter(selected).collect();
+    if selected.is_empty() {
+        let message = format!("{} has no listener of that section name and port", gateway.reference);
+        return none("NoMatchingParent", message);
+    }
+    let own = &object.metadata.namespace;
+    let namespace = scope.namespace(own);
+    let allowed: Vec<&Door> = selected
+        .into_iter()
+        .filter(|door| door.takes_http_routes && door.admits(own, &gateway.reference.namespace, namespace))
+        .collect();
+    if allowed.is_empty() {
+        let message = format!("no listener of {} lets in HTTPRoutes of namespace {own}", gateway.reference);
+        return none("NotAllowedByListeners", message);
+    }
+    let hosts = hosts(object, scope);
+    let meet = |door: &'g Door| {
+        let mut met: Vec<HostPattern> = Vec::new();
+        for host in hosts.iter().filter_map(|host| host.intersect(&door.host)) {
+            if !met.contains(&host) {
+                met.push(host);
+            }
+        }
+        (!met.is_empty()).then(|| (door, met, gateway.refusal.clone()))
+    };
+    let doors: Vec<_> = allowed.into_iter().filter_map(meet).collect();
+    if doors.is_empty() {
+        let message = format!("no host name of the route is one of the listeners of {}", gateway.reference);
+        return none("NoMatchingListenerHostname", message);
+    }
+    Attachment { parent: parent.clone(), refused: None, doors }
+}
+
+fn hosts(object: &HttpRoute, scope: &mut Scope<'_>) -> Vec<HostPattern> {
+    if object.spec.hostnames.is_empty() {
+        return vec![HostPattern::Any];
+    }
+    let mut hosts = Vec::new();
+    for (index, host) in object.spec.hostnames.iter().enumerate() {
+        match HostPattern::parse(host, WildcardLabels::OneOrMore) {
+            Ok(host) => hosts.push(host),
+            Err(error) => {
+                let field = format!("spec.hostnames[{index}]");
+                let message = format!("the host name is not served: {error}");
+                let told = scope.problems.iter().any(|problem| *problem.field == *field);
+                if !told {
+                    scope.problem(Severity::Degraded, field, "UnsupportedValue", message);
+                }
+            }
+        }
+    }
+    hosts
+}
+
+/// The same rules, with a refusal that the Gateway brings along.
+fn refused(rules: &[(Rule, Arc<Parts>)], refusal: Option<&Refusal>) -> Vec<Rule> {
+    let Some(refusal) = refusal else { return rules.iter().map(|(rule, _)| rule.clone()).collect() };
+    rules
+        .iter()
+        .map(|(rule, parts)| {
+            let mut route = parts.route(rule.route.origin.clone());
+            route.refusal.get_or_insert(refusal.clone());
+            Rule { route: Arc::new(route), ..rule.clone() }
+        })
+        .collect()
+}
+
+/// How the rules as a whole came out.
+#[derive(Default)]
+struct Verdict {
+    rules: usize,
+    broken: usize,
+    /// The first cause, in Gateway API's words.
+    cause: Option<(&'static str, Arc<str>)>,
+    resolved: Option<Condition>,
+}
+
+impl Verdict {
+    /// Whether some rule is in use as it was written.
+    fn is_accepted(&self) -> bool {
+        self.broken == 0 || self.broken < self.rules
+    }
+
+    fn accepted(&self, attachment: &Attachment<'_>, object: &HttpRoute) -> (Condition, Option<Condition>) {
+        if let Some(refused) = &attachment.refused {
+            return (refused.clone(), None);
+        }
+        match &self.cause {
+            None => (Condition::yes("Accepted"), None),
+            Some((reason, message)) if self.broken == self.rules => {
+                (Condition::no(reason, message.clone()), None)
+            }
+            Some((_, message)) => {
+                // The specification asks for these two words at the start.
+                let dropped = format!("Dropped Rule of {}: {message}", object.metadata.name);
+                let partial = Condition { message: dropped.into(), ..Condition::yes("UnsupportedValue") };
+                (Condition::yes("Accepted"), Some(partial))
+            }
+        }
+    }
+}
+
+struct Lowering<'a, 's> {
+    object: &'a HttpRoute,
+    reading: Reading,
+    wishes: Option<BackendWishes>,
+    scope: Scope<'s>,
+    verdict: Verdict,
+}
+
+/// Why a rule cannot be used as it is written: Gateway API's word for it, and the words for people.
+type Broken = (&'static str, String);
+
+impl Lowering<'_, '_> {
+    fn rules(&mut self) -> Vec<(Rule, Arc<Parts>)> {
+        let everything = [HttpRouteRule::default()];
+        let written = self.object.spec.rules.as_deref().unwrap_or(&everything);
+        let mut lowered = Vec::new();
+        self.verdict.rules = written.len();
+        for (index, rule) in written.iter().enumerate() {
+            let field = format!("spec.rules[{index}]");
+            let mut broken = None;
+            let matches = matches::lower(rule, &field, &mut |field, message| {
+                broken.get_or_insert(("UnsupportedValue", message.clone()));
+                self.scope.problem(Severity::Refused, field, "UnsupportedValue", message);
+            });
+            let parts = Arc::new(self.parts(index, rule, &matches, &mut broken));
+            if let Some((reason, message)) = broken {
+                self.verdict.broken += 1;
+                self.verdict.cause.get_or_insert((reason, message.into()));
+            }
+            for (entry, (path, conditions)) in matches.into_iter().enumerate() {
+                let origin = self.origin(index, rule, path.clone());
+                let precedence = Precedence {
+                    created: self.object.metadata.creation_timestamp,
+                    object: self.scope.source.clone(),
+                    rule: index,
+                    entry,
+                };
+                let route = Arc::new(parts.route(origin));
+                lowered.push((Rule { path, conditions, precedence, route }, parts.clone()));
+            }
+        }
+        lowered
+    }
+
+    fn origin(&self, rule: usize, written: &HttpRouteRule, path: PathPattern) -> Origin {
+        Origin { object: self.scope.source.clone(), rule, name: written.name.clone(), path }
+    }
+
+    /// All that the matches of one rule share.
+    fn parts(
+        &mut self,
+        index: usize,
+        rule: &HttpRouteRule,
+        matches: &[(PathPattern, crate::route::matches::Conditions)],
+        broken: &mut Option<Broken>,
+    ) -> Parts {
+        let field = format!("spec.rules[{index}]");
+        let only_prefixes = matches.iter().all(|(path, _)| matches!(path, PathPattern::Prefix(_)));
+        let mut filters = match filters::lower(&rule.filters, only_prefixes) {
+            Ok(filters) => filters,
+            Err((position, reason, message)) => {
+                let field = format!("{field}.filters[{position}]");
+                self.scope.problem(Severity::Refused, field, reason, message.clone());
+                broken.get_or_insert((reason, message));
+                Filters::default()
+            }
+        };
+        let mirrors = self.mirrors(&field, std::mem::take(&mut filters.mirrors));
+        let timeouts = self.timeouts(&field, rule, broken);
+        let retry = self.retry(&field, rule, broken);
+        if rule.session_persistence.is_some() {
+            let message = "session persistence is not supported yet; the rule is served without it";
+            let field = format!("{field}.sessionPersistence");
+            self.scope.problem(Severity::Degraded, field, "NotYetSupported", message);
+        }
+        let mut refusal = None;
+        let shares = self.backends(&field, &rule.backend_refs, &mut refusal);
+        let action = if broken.is_some() {
+            Shape::Status(StatusCode::INTERNAL_SERVER_ERROR)
+        } else if let Some(redirect) = filters.redirect.take() {
+            Shape::Redirect(redirect)
+        } else if shares.iter().all(|share| share.weight == 0) {
+            if rule.backend_refs.is_empty() {
+                let message = "the rule has neither backends nor a redirect: its requests are answered 500";
+                self.scope.problem(Severity::Refused, format!("{field}.backendRefs"), "NoBackends", message);
+            }
+            Shape::Status(StatusCode::INTERNAL_SERVER_ERROR)
+        } else {
+            Shape::Forward(shares)
+        };
+        Parts { reading: self.base(), action, filters, mirrors, timeouts, retry, refusal }
+    }
+
+    /// What the annotations give to every route.
+    fn base(&self) -> Reading {
+        Reading {
+            annotations: self.reading.annotations.clone(),
+            refusal: self.reading.refusal.clone(),
+            findings: Vec::new(),
+        }
+    }
+
+    fn timeouts(&mut self, field: &str, rule: &HttpRouteRule, broken: &mut Option<Broken>) -> Timeouts {
+        let mut read = |name: &str, text: Option<&str>| {
+            let text = text?;
+            let parsed = parse_duration(text);
+            if parsed.is_none() {
+                let message = format!("`{text}` is no duration: write one such as 10s or 1m30s");
+                self.broken(&format!("{field}.timeouts.{name}"), message, broken);
+            }
+            parsed
+        };
+        let request = read("request", rule.timeouts.request.as_deref());
+        let backend_request = read("backendRequest", rule.timeouts.backend_request.as_deref());
+        Timeouts { request, backend_request, ..Timeouts::default() }
+    }
+
+    fn retry(
+        &mut self,
+        field: &str,
+        rule: &HttpRouteRule,
+        broken: &mut Option<Broken>,
+    ) -> Option<crate::route::Retry> {
+        let retry = rule.retry.as_ref()?;
+        let backoff = retry.backoff.as_deref().and_then(|text| {
+            let parsed = parse_duration(text);
+            if parsed.is_none() {
+                let message = format!("`{text}` is no duration: write one such as 100ms");
+                self.broken(&format!("{field}.retry.backoff"), message, broken);
+            }
+            parsed
+        });
+        let mut codes = Vec::new();
+        for code in &retry.codes {
+            match StatusCode::from_u16(*code) {
+                Ok(status) if (400..600).contains(code) => codes.push(status),
+                _ => {
+                    let message = format!("{code} is no status of a failure (400 to 599)");
+                    self.broken(&format!("{field}.retry.codes"), message, broken);
+                }
+            }
+        }
+        Some(crate::route::Retry { attempts: retry.attempts, codes, backoff })
+    }
+
+    fn broken(&mut self, field: &str, message: String, broken: &mut Option<Broken>) {
+        self.scope.problem(Severity::Refused, field, "UnsupportedValue", message.clone());
+        broken.get_or_insert(("UnsupportedValue", message));
+    }
+
+    fn mirrors(&mut self, field: &str, wanted: Vec<filters::WantedMirror>) -> Vec<Mirror> {
+        let mut mirrors = Vec::new();
+        for mirror in wanted {
+            let field = format!("{field}.filters[{}].requestMirror.backendRef", mirror.position);
+            match self.backend(&mirror.target) {
+                Ok((backend, _)) => {
+                    mirrors.push(Mirror {
+                        backend,
+                        numerator: mirror.numerator,
+                        denominator: mirror.denominator,
+                    });
+                }
+                Err((reason, message)) => {
+                    // The answer does not hang on a copy: the requests go on.
+                    self.scope.problem(Severity::Degraded, field, reason, message.clone());
+                    self.unresolved(reason, message);
+                }
+            }
+        }
+        mirrors
+    }
+
+    fn backends(
+        &mut self,
+        field: &str,
+        references: &[HttpBackendReference],
+        refusal: &mut Option<Refusal>,
+    ) -> Vec<Portion> {
+        let mut portions = Vec::new();
+        for (position, reference) in references.iter().enumerate() {
+            let field = format!("{field}.backendRefs[{position}]");
+            let weight = reference.weight.unwrap_or(1);
+            let mut backend = match self.backend(&reference.reference()) {
+                Ok((backend, misplaced)) => {
+                    let service = ObjectRef {
+                        kind: Kind::Service,
+                        namespace: backend.key.namespace.clone(),
+                        name: backend.key.service.clone(),
+                    };
+                    self.scope.inherit(refusal, misplaced, &service);
+                    Ok(backend)
+                }
+                Err((reason, message)) => {
+                    self.scope.problem(Severity::Refused, &*field, reason, message.clone());
+                    self.unresolved(reason, message);
+                    Err(StatusCode::INTERNAL_SERVER_ERROR)
+                }
+            };
+            let edits = filters::for_backend(&reference.filters).unwrap_or_else(|(at, reason, message)| {
+                self.scope.problem(Severity::Refused, format!("{field}.filters[{at}]"), reason, message);
+                backend = Err(StatusCode::INTERNAL_SERVER_ERROR);
+                Default::default()
+            });
+            portions.push(Portion { weight, backend, request_headers: edits.0, response_headers: edits.1 });
+        }
+        portions
+    }
+
+    /// The backend that a reference means, with the refusal that its Service brings along.
+    fn backend(&mut self, reference: &BackendReference) -> Result<(Arc<Backend>, Option<Refusal>), Broken> {
+        let group = reference.group.as_deref().unwrap_or("");
+        let kind = reference.kind.as_deref().unwrap_or("Service");
+        if (group, kind) != ("", "Service") {
+            let written = format!("{group}/{kind}");
+            let written = written.trim_start_matches('/');
+            return Err(("InvalidKind", format!("only Services can be backends, not {written}")));
+        }
+        let namespace = reference.namespace.as_ref().unwrap_or(&self.object.metadata.namespace);
+        let target =
+            ObjectRef { kind: Kind::Service, namespace: namespace.clone(), name: reference.name.clone() };
+        if !self.scope.is_granted(&target) {
+            let message = format!("no ReferenceGrant in {namespace} allows the {target}");
+            return Err(("RefNotPermitted", message));
+        }
+        let Some(service) = self.scope.service(namespace, &reference.name) else {
+            return Err(("BackendNotFound", format!("there is no {target}")));
+        };
+        let Some(number) = reference.port else {
+            return Err(("BackendNotFound", format!("write the port of the {target}")));
+        };
+        let Some(port) = numbered_port(service, number) else {
+            return Err(("BackendNotFound", format!("the {target} has no TCP port {number}")));
+        };
+        let misplaced = bystander(&service.metadata.annotations, Kind::Service);
+        let Some(wishes) = &self.wishes else {
+            return Err(("UnsupportedValue", "how to speak to backends is not known".into()));
+        };
+        Ok((self.scope.backend(service, port, wishes), misplaced))
+    }
+
+    fn unresolved(&mut self, reason: &'static str, message: String) {
+        self.verdict.resolved.get_or_insert_with(|| Condition::no(reason, message));
+    }
+}
+
+/// One rule but for its matches; each match is a route of its own, because it has a path of its own.
+#[derive(Debug)]
+struct Parts {
+    reading: Reading,
+    action: Shape,
+    filters: Filters,
+    mirrors: Vec<Mirror>,
+    timeouts: Timeouts,
+    retry: Option<crate::route::Retry>,
+    refusal: Option<Refusal>,
+}
+
+/// An [`Action`] that can be given to several routes.
+#[derive(Debug)]
+enum Shape {
+    Forward(Vec<Portion>),
+    Redirect(crate::route::Redirect),
+    Status(StatusCode),
+}
+
+#[derive(Clone, Debug)]
+struct Portion {
+    weight: u32,
+    backend: Result<Arc<Backend>, StatusCode>,
+    request_headers: HeaderEdits,
+    response_headers: HeaderEdits,
+}
+
+impl Parts {
+    fn route(&self, origin: Origin) -> Route {
+        let action = match &self.action {
+            Shape::Forward(portions) => {
+                Action::Forward(portions.iter().cloned().map(Portion::into_share).collect())
+            }
+            Shape::Redirect(redirect) => Action::Redirect(redirect.clone()),
+            Shape::Status(status) => Action::Status(*status),
+        };
+        let mut route = route(origin, action, &self.reading);
+        let words = &self.reading.annotations;
+        if words.ssl_redirect == Some(true) || words.force_ssl_redirect == Some(true) {
+            route.https_redirect = Some(https_redirect(None));
+        }
+        route.refusal = route.refusal.or_else(|| self.refusal.clone());
+        route.timeouts.request = self.timeouts.request;
+        route.timeouts.backend_request = self.timeouts.backend_request;
+        if let Some(retry) = &self.retry {
+            route.retry = retry.clone();
+        }
+        extend(&mut route.request_headers, &self.filters.request_headers);
+        extend(&mut route.response_headers, &self.filters.response_headers);
+        if let Some(rewrite) = &self.filters.rewrite {
+            route.rewrite.host = rewrite.host.clone().or(route.rewrite.host);
+            route.rewrite.path = rewrite.path.clone();
+        }
+        route.cors = self.filters.cors.clone();
+        route.mirrors = self.mirrors.clone();
+        route
+    }
+}
+
+impl Portion {
+    fn into_share(self) -> WeightedBackend {
+        WeightedBackend {
+            weight: self.weight,
+            backend: self.backend,
+            request_headers: self.request_headers,
+            response_headers: self.response_headers,
+        }
+    }
+}
+
+fn extend(edits: &mut HeaderEdits, more: &HeaderEdits) {
+    edits.set.extend_from_slice(&more.set);
+    edits.add.extend_from_slice(&more.add);
+    edits.remove.extend_from_slice(&more.remove);
+}

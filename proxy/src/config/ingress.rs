@@ -1,0 +1,446 @@
+//! Lowering an Ingress: its rules, default backend and annotations become routes of its class.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use http::StatusCode;
+
+use super::annotations::{Annotations, Reading};
+use super::backend::port_of;
+use super::certs::Certificates;
+use super::lower::{BackendWishes, Content, Lowered, Place, Scope, Share, bystander, https_redirect, route};
+use super::objects::ingress::{Ingress, IngressBackend, IngressPath, IngressRule, IngressTls, PathType};
+use super::objects::metadata::Known;
+use super::objects::{IngressClass, Objects};
+use super::problem::{Kind, Severity};
+use crate::route::expression::LetterCase;
+use crate::route::host::{HostPattern, WildcardLabels};
+use crate::route::matches::{Conditions, Precedence, Rule};
+use crate::route::table::ListenerKey;
+use crate::route::{
+    Action, HeaderEdits, Origin, PathPattern, PathRewrite, Redirect, Refusal, WeightedBackend,
+};
+use crate::settings::{Class, Settings};
+use crate::tls::{CertificateUse, Hosts};
+
+/// `spec.controller` of the IngressClasses that are ours.
+pub const INGRESS_CONTROLLER: &str = "vestibule.dev/ingress-controller";
+
+/// Whose an Ingress is.
+pub(crate) enum Owner<'a> {
+    Class(&'a Class),
+    /// Another controller's, or nobody's.
+    Other,
+    /// Ours by its IngressClass, but the settings give that class no addresses.
+    Unbound(Arc<str>),
+}
+
+/// Whose this Ingress is: by `spec.ingressClassName` or the annotation that came before it, else by the default class.
+pub(crate) fn owner<'a>(ingress: &Ingress, objects: &Objects, settings: &'a Settings) -> Owner<'a> {
+    let legacy =
+        ingress.metadata.annotations.get("kubernetes.io/ingress.class").filter(|name| !name.is_empty());
+    let written = legacy.or(ingress.spec.ingress_class_name.as_deref()).filter(|name| !name.is_empty());
+    let listed = |name: &str| settings.classes.iter().find(|class| *class.name == *name);
+    if let Some(name) = written {
+        let object = objects.ingress_classes.find("", name);
+        return match (object.map(|class| &*class.spec.controller), listed(name)) {
+            (Some(INGRESS_CONTROLLER) | None, Some(class)) => Owner::Class(class),
+            (Some(INGRESS_CONTROLLER), None) => Owner::Unbound(name.into()),
+            (Some(_), _) | (None, None) => Owner::Other,
+        };
+    }
+    // Of two default classes the API server refuses to choose; here the one by name is as good as another.
+    let default = objects.ingress_classes.iter().find(|class| is_default(class));
+    match default {
+        Some(class) if *class.spec.controller == *INGRESS_CONTROLLER => match listed(&class.metadata.name) {
+            Some(class) => Owner::Class(class),
+            None => Owner::Unbound(class.metadata.name.clone()),
+        },
+        Some(_) => Owner::Other,
+        None => settings.classes.iter().find(|class| class.default).map_or(Owner::Other, Owner::Class),
+    }
+}
+
+fn is_default(class: &IngressClass) -> bool {
+    class.metadata.annotations.get("ingressclass.kubernetes.io/is-default-class") == Some("true")
+}
+
+/// The hosts that the Ingress declares to have TLS.
+pub(crate) fn tls_hosts(ingress: &Ingress) -> impl Iterator<Item = HostPattern> {
+    ingress.spec.tls.iter().flat_map(|tls| hosts_of(ingress, tls))
+}
+
+/// The hosts of one entry of `spec.tls`; one that lists none means those of the rules.
+fn hosts_of<'a>(ingress: &'a Ingress, tls: &'a IngressTls) -> impl Iterator<Item = HostPattern> + use<'a> {
+    let rules = ingress.spec.rules.iter().filter(|_| tls.hosts.is_empty());
+    let hosts = tls.hosts.iter().chain(rules.filter_map(|rule| rule.host.as_ref()));
+    hosts.filter_map(|host| HostPattern::parse(host, WildcardLabels::One).ok())
+}
+
+/// The place of an Ingress class.
+pub(crate) fn place_of(class: &Class) -> Place {
+    Place { listener: ListenerKey::Class { class: class.name.clone(), tls: false }, section: "".into() }
+}
+
+/// Lowers an Ingress of this class. `has_tls` says whether a host has TLS, by this Ingress or another of the class.
+pub(crate) fn lower(
+    ingress: &Ingress,
+    class: &Class,
+    has_tls: &dyn Fn(&HostPattern) -> bool,
+    certificates: &mut Certificates,
+    mut scope: Scope<'_>,
+) -> Lowered {
+    let mut reading = scope.annotations(&ingress.metadata.annotations);
+    if reading.annotations.canary == Some(true) {
+        // Served as a route of its own it would take the whole traffic of the host that it is a part of.
+        let field = "metadata.annotations['vestibule.dev/canary']";
+        let message =
+            "canaries are not supported yet: the Ingress is set aside; use an HTTPRoute with weights";
+        scope.problem(Severity::Degraded, field, "NotYetSupported", message);
+        return scope.finish(Vec::new());
+    }
+    let wishes = match scope.backend_wishes(&reading.annotations) {
+        Ok(wishes) => Some(wishes),
+        Err(refusal) => {
+            reading.refusal.get_or_insert(refusal);
+            None
+        }
+    };
+    let mut lowering = Lowering { ingress, class, reading, wishes, scope, shares: Vec::new() };
+    for (index, rule) in ingress.spec.rules.iter().enumerate() {
+        lowering.rule(index, rule, has_tls);
+    }
+    lowering.default_backend(has_tls);
+    if ingress.spec.rules.is_empty() && ingress.spec.default_backend.is_none() {
+        let message = "the Ingress has neither rules nor a default backend";
+        lowering.scope.problem(Severity::Warning, "spec", "NoRules", message);
+    }
+    let certificates = lowering.certificates(certificates);
+    Lowered { certificates, class: Some(place_of(class)), ..lowering.scope.finish(lowering.shares) }
+}
+
+struct Lowering<'a, 's> {
+    ingress: &'a Ingress,
+    class: &'a Class,
+    reading: Reading,
+    wishes: Option<BackendWishes>,
+    scope: Scope<'s>,
+    shares: Vec<Share>,
+}
+
+impl Lowering<'_, '_> {
+    fn rule(&mut self, index: usize, rule: &IngressRule, has_tls: &dyn Fn(&HostPattern) -> bool) {
+        let host = match rule.host.as_deref().filter(|host| !host.is_empty()) {
+            None => HostPattern::Any,
+            Some(host) => match HostPattern::parse(host, WildcardLabels::One) {
+                Ok(host) => host,
+                Err(error) => {
+                    let message = format!("the rule is not served: {error}");
+                    let field = format!("spec.rules[{index}].host");
+                    return self.scope.problem(Severity::Degraded, field, "InvalidHost", message);
+                }
+            },
+        };
+        let Some(http) = &rule.http else { return };
+        let secure = has_tls(&host);
+        let mut rules = Vec::with_capacity(http.paths.len() + 1);
+        // Comes first, so that it wins over a path `/` of the same rule.
+        rules.extend(self.app_root(index, secure));
+        for (entry, path) in http.paths.iter().enumerate() {
+            rules.extend(self.path(index, entry + 1, path, secure));
+        }
+        self.twins(index, &host, secure);
+        self.share(host, Content::Rules(rules));
+    }
+
+    fn path(&mut self, rule: usize, entry: usize, path: &IngressPath, secure: bool) -> Option<Rule> {
+        let field = path_field(rule, entry);
+        let text = path.path.as_deref().filter(|text| !text.is_empty()).unwrap_or("/");
+        let pattern = match self.pattern(text, path.path_type.as_ref(), &field) {
+            Ok(pattern) => pattern,
+            Err(message) => {
+                let field = format!("{field}.path");
+                self.scope.problem(Severity::Degraded, field, "InvalidPath", message);
+                return None;
+            }
+        };
+        let origin = self.origin(rule, Some(text.into()), pattern.clone());
+        let (action, refusal) = self.action(&path.backend, &format!("{field}.backend"));
+        let route = self.route(origin, action, refusal, secure);
+        Some(self.matched(rule, entry, pattern, route))
+    }
+
+    /// The path as its type says, and as an expression where the annotations make it one.
+    fn pattern(
+        &mut self,
+        text: &str,
+        path_type: Option<&Known<PathType>>,
+        field: &str,
+    ) -> Result<PathPattern, String> {
+        let path_type = match path_type {
+            Some(Known::Value(path_type)) => *path_type,
+            None => PathType::ImplementationSpecific,
+            Some(Known::Unknown(word)) => {
+                // The narrowest reading: whoever wrote it may have meant one path alone.
+                let message = format!("`{word}` is no path type; it is taken as Exact");
+                self.scope.problem(
+                    Severity::Degraded,
+                    format!("{field}.pathType"),
+                    "UnsupportedValue",
+                    message,
+                );
+                PathType::Exact
+            }
+        };
+        let pattern = match path_type {
+            PathType::Exact => PathPattern::exact(text),
+            PathType::Prefix | PathType::ImplementationSpecific if self.uses_expressions() => {
+                PathPattern::regex(text, LetterCase::Insensitive)
+            }
+            PathType::Prefix | PathType::ImplementationSpecific => PathPattern::prefix(text),
+        };
+        pattern.map_err(|error| format!("the path is not served: {error}"))
+    }
+
+    /// Asked for by `use-regex`, or by a rewrite that names groups, which only an expression has.
+    fn uses_expressions(&self) -> bool {
+        let words = &self.reading.annotations;
+        let names_groups = |target: &str| {
+            target.split('$').skip(1).any(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+        };
+        words.use_regex == Some(true) || words.rewrite_target.as_deref().is_some_and(names_groups)
+    }
+
+    /// What the path does, and the refusal that its Service brings along.
+    fn action(&mut self, backend: &IngressBackend, field: &str) -> (Action, Option<Refusal>) {
+        if let Some(redirect) = redirect(&self.reading.annotations) {
+            return (redirect, None);
+        }
+        let unavailable = Action::Status(StatusCode::SERVICE_UNAVAILABLE);
+        let Some(wanted) = &backend.service else {
+            let message = "only Services can be backends: name one under `service`";
+            self.scope.problem(Severity::Refused, field, "InvalidKind", message);
+            return (unavailable, None);
+        };
+        let namespace = self.ingress.metadata.namespace.clone();
+        let Some(service) = self.scope.service(&namespace, &wanted.name) else {
+            let message = format!("there is no Service {namespace}/{}", wanted.name);
+            self.scope.problem(
+                Severity::Refused,
+                format!("{field}.service.name"),
+                "BackendNotFound",
+                message,
+            );
+            return (unavailable, None);
+        };
+        let Some(port) = port_of(service, &wanted.port) else {
+            let ports = describe_ports(service);
+            let message =
+                format!("the Service {namespace}/{} has no such TCP port; it has {ports}", wanted.name);
+            self.scope.problem(
+                Severity::Refused,
+                format!("{field}.service.port"),
+                "BackendNotFound",
+                message,
+            );
+            return (unavailable, None);
+        };
+        let mut refusal = None;
+        let misplaced = bystander(&service.metadata.annotations, Kind::Service);
+        self.scope.inherit(&mut refusal, misplaced, &service.metadata.reference(Kind::Service));
+        let Some(wishes) = &self.wishes else { return (unavailable, refusal) };
+        let backend = self.scope.backend(service, port, wishes);
+        let share = WeightedBackend {
+            weight: 1,
+            backend: Ok(backend),
+            request_headers: HeaderEdits::default(),
+            response_headers: HeaderEdits::default(),
+        };
+        (Action::Forward(vec![share]), refusal)
+    }
+
+    fn route(
+        &self,
+        origin: Origin,
+        action: Action,
+        refusal: Option<Refusal>,
+        secure: bool,
+    ) -> Arc<crate::route::Route> {
+        let words = &self.reading.annotations;
+        let exempt = match &origin.path {
+            PathPattern::Exact(path) | PathPattern::Prefix(path) => path.starts_with(ACME_CHALLENGE),
+            PathPattern::Regex(_) => false,
+        };
+        let rewrite = words.rewrite_target.as_ref().map(|target| match &origin.path {
+            PathPattern::Regex(_) => PathRewrite::Captures(target.clone()),
+            PathPattern::Exact(_) | PathPattern::Prefix(_) => PathRewrite::Full(target.clone()),
+        });
+        let mut route = route(origin, action, &self.reading);
+        route.refusal = route.refusal.or(refusal);
+        route.rewrite.path = rewrite;
+        let wanted = secure && !self.class.https.is_empty() && words.ssl_redirect != Some(false);
+        if (wanted || words.force_ssl_redirect == Some(true)) && !exempt {
+            route.https_redirect = Some(https_redirect(redirect_port(self.class)));
+        }
+        Arc::new(route)
+    }
+
+    /// `app-root`: exactly `/` is sent elsewhere.
+    fn app_root(&mut self, rule: usize, secure: bool) -> Option<Rule> {
+        let target = self.reading.annotations.app_root.clone()?;
+        let pattern = PathPattern::Exact("/".into());
+        let origin = self.origin(rule, Some("app-root".into()), pattern.clone());
+        let action = Action::Redirect(Redirect {
+            scheme: None,
+            host: None,
+            port: None,
+            path: Some(PathRewrite::Full(target)),
+            status: StatusCode::FOUND,
+        });
+        let route = self.route(origin, action, None, secure);
+        Some(self.matched(rule, 0, pattern, route))
+    }
+
+    /// `server-alias` and `from-to-www-redirect`: other names for the host of a rule.
+    fn twins(&mut self, rule: usize, host: &HostPattern, secure: bool) {
+        for alias in self.reading.annotations.server_aliases.clone() {
+            if alias != *host {
+                self.share(alias, Content::Alias { of: host.clone() });
+            }
+        }
+        let HostPattern::Exact(name) = host else { return };
+        if self.reading.annotations.www_redirect != Some(true) {
+            return;
+        }
+        let twin: Arc<str> = match name.strip_prefix("www.") {
+            Some(bare) => bare.into(),
+            None => format!("www.{name}").into(),
+        };
+        let pattern = PathPattern::Prefix("".into());
+        let origin = self.origin(rule, Some("from-to-www-redirect".into()), pattern.clone());
+        let action = Action::Redirect(Redirect {
+            scheme: None,
+            host: Some(name.clone()),
+            port: None,
+            path: None,
+            status: StatusCode::PERMANENT_REDIRECT,
+        });
+        let route = self.route(origin, action, None, secure);
+        let rules = vec![self.matched(rule, 0, pattern, route)];
+        self.share(HostPattern::Exact(twin), Content::Twin(rules));
+    }
+
+    fn default_backend(&mut self, has_tls: &dyn Fn(&HostPattern) -> bool) {
+        let Some(backend) = &self.ingress.spec.default_backend else { return };
+        let pattern = PathPattern::Prefix("".into());
+        let origin = self.origin(0, Some("default backend".into()), pattern);
+        let (action, refusal) = self.action(backend, "spec.defaultBackend");
+        let route = self.route(origin, action, refusal, has_tls(&HostPattern::Any));
+        self.share(HostPattern::Any, Content::Default(route));
+    }
+
+    /// The certificates of `spec.tls`, for the hosts that each entry lists, and for those of the rules that it carries.
+    fn certificates(&mut self, certificates: &mut Certificates) -> Vec<CertificateUse> {
+        let ingress = self.ingress;
+        let mut uses = Vec::new();
+        for (index, tls) in ingress.spec.tls.iter().enumerate() {
+            // Without a Secret the default certificate is shown, as by ingress-nginx.
+            let Some(name) = tls.secret_name.as_ref().filter(|name| !name.is_empty()) else { continue };
+            let secret = self.scope.secret(&ingress.metadata.namespace, name);
+            let certificate = match secret {
+                None => Err(format!("there is no Secret {}/{name}", ingress.metadata.namespace)),
+                Some(secret) => certificates.of(secret).map_err(|error| {
+                    format!("the Secret {}/{name} cannot be used: {error}", ingress.metadata.namespace)
+                }),
+            };
+            match certificate {
+                Ok(certificate) => {
+                    let listed = hosts_of(ingress, tls);
+                    let carried = ingress.spec.rules.iter().filter_map(|rule| {
+                        let host = HostPattern::parse(rule.host.as_deref()?, WildcardLabels::One).ok()?;
+                        certificate
+                            .names()
+                            .iter()
+                            .any(|name| host.intersect(name).as_ref() == Some(&host))
+                            .then_some(host)
+                    });
+                    let hosts: BTreeSet<HostPattern> = listed.chain(carried).collect();
+                    uses.push(CertificateUse {
+                        certificate,
+                        hosts: Hosts::Only(hosts.into_iter().collect()),
+                    });
+                }
+                Err(message) => {
+                    let field = format!("spec.tls[{index}].secretName");
+                    self.scope.problem(Severity::Degraded, field, "InvalidCertificateRef", message);
+                }
+            }
+        }
+        uses
+    }
+
+    fn share(&mut self, host: HostPattern, content: Content) {
+        self.shares.push(Share { place: place_of(self.class), host, content });
+    }
+
+    fn origin(&self, rule: usize, name: Option<Arc<str>>, path: PathPattern) -> Origin {
+        Origin { object: self.scope.source.clone(), rule, name, path }
+    }
+
+    fn matched(&self, rule: usize, entry: usize, path: PathPattern, route: Arc<crate::route::Route>) -> Rule {
+        let precedence = Precedence {
+            created: self.ingress.metadata.creation_timestamp,
+            object: self.scope.source.clone(),
+            rule,
+            entry,
+        };
+        Rule { path, conditions: Conditions::default(), precedence, route }
+    }
+}
+
+/// The answer that the redirect annotations give in place of the backend.
+fn redirect(words: &Annotations) -> Option<Action> {
+    let temporal = words.temporal_redirect.as_ref();
+    let (location, status) = match (temporal, &words.permanent_redirect) {
+        (Some(location), _) => (location, words.temporal_redirect_code.unwrap_or(StatusCode::FOUND)),
+        (None, Some(location)) => {
+            (location, words.permanent_redirect_code.unwrap_or(StatusCode::MOVED_PERMANENTLY))
+        }
+        (None, None) => return None,
+    };
+    Some(Action::Location { location: location.clone(), status })
+}
+
+/// The port that a client is sent to for https: the usual one when the class speaks plain HTTP on its usual port or is
+/// reached on 443, else the one that it listens on.
+fn redirect_port(class: &Class) -> Option<u16> {
+    let usual = class.http.iter().any(|address| address.port() == 80);
+    class.https.first().map(|address| address.port()).filter(|_| !usual)
+}
+
+/// The field of a path by its place in the order of precedence, where 0 is `app-root`.
+pub(crate) fn path_field(rule: usize, entry: usize) -> String {
+    match entry.checked_sub(1) {
+        Some(index) => format!("spec.rules[{rule}].http.paths[{index}]"),
+        None => format!("spec.rules[{rule}]"),
+    }
+}
+
+fn describe_ports(service: &super::objects::Service) -> String {
+    let ports: Vec<String> = service
+        .spec
+        .ports
+        .iter()
+        .map(|port| {
+            if port.name.is_empty() {
+                port.port.to_string()
+            } else {
+                format!("{} ({})", port.port, port.name)
+            }
+        })
+        .collect();
+    if ports.is_empty() { "no ports".into() } else { ports.join(", ") }
+}
+
+/// What a certificate authority asks for over plain HTTP (RFC 8555 §8.3) is never redirected.
+const ACME_CHALLENGE: &str = "/.well-known/acme-challenge";

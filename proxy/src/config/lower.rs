@@ -1,0 +1,313 @@
+//! What lowering one object makes, and what it may look at while it does so.
+//!
+//! Every look at another object is noted, so that a change of that object lowers this one again and nothing else.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+
+use super::annotations::{self, Annotations, NextUpstream, Reading, WrittenProtocol};
+use super::backend::{Backends, PortChoice, Speech, Through, unverified_tls};
+use super::objects::{Namespace, Objects, Secret, Service};
+use super::problem::{Kind, ObjectRef, Problem, Severity};
+use super::status::RouteStatus;
+use crate::request::target::Scheme;
+use crate::route::host::HostPattern;
+use crate::route::matches::Rule;
+use crate::route::table::ListenerKey;
+use crate::route::{
+    AddressRules, HeaderEdits, HttpsRedirect, Limits, Origin, Refusal, Retry, Rewrite, Route, Timeouts,
+};
+use crate::tls::CertificateUse;
+use crate::upstream::{Backend, BackendKey, BackendProtocol, BackendTls, Verify};
+
+/// A section of a listener. A class has one, which its plain and its TLS listener share.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Place {
+    /// For a class: the plain side.
+    pub(crate) listener: ListenerKey,
+    /// The Gateway listener's name; empty for a class.
+    pub(crate) section: Arc<str>,
+}
+
+/// What one Ingress or HTTPRoute became.
+#[derive(Debug, Default)]
+pub(crate) struct Lowered {
+    pub(crate) shares: Vec<Share>,
+    pub(crate) problems: Vec<Problem>,
+    /// What was looked up, found or not.
+    pub(crate) depends: Vec<ObjectRef>,
+    pub(crate) status: Option<Arc<RouteStatus>>,
+    /// Sections that carry an HTTPRoute, each once.
+    pub(crate) attached: Vec<Place>,
+    /// The section of an Ingress's class.
+    pub(crate) class: Option<Place>,
+    /// Certificates of an Ingress, for the TLS side of its class.
+    pub(crate) certificates: Vec<CertificateUse>,
+}
+
+/// What one object adds to one host of one section.
+#[derive(Debug)]
+pub(crate) struct Share {
+    pub(crate) place: Place,
+    pub(crate) host: HostPattern,
+    pub(crate) content: Content,
+}
+
+#[derive(Debug)]
+pub(crate) enum Content {
+    Rules(Vec<Rule>),
+    /// The host has the routes of another one, as long as nobody has rules for it.
+    Alias {
+        of: HostPattern,
+    },
+    /// Rules for a host that count only as long as nobody has rules for it.
+    Twin(Vec<Rule>),
+    /// Answers what no rule takes. Its host is [`HostPattern::Any`].
+    Default(Arc<Route>),
+}
+
+/// What lowering may use.
+pub(crate) struct Scope<'a> {
+    pub(crate) objects: &'a Objects,
+    pub(crate) backends: &'a mut Backends,
+    /// The object that is being lowered.
+    pub(crate) source: ObjectRef,
+    pub(crate) problems: Vec<Problem>,
+    pub(crate) depends: Vec<ObjectRef>,
+}
+
+impl<'a> Scope<'a> {
+    pub(crate) fn new(objects: &'a Objects, backends: &'a mut Backends, source: ObjectRef) -> Self {
+        Scope { objects, backends, source, problems: Vec::new(), depends: Vec::new() }
+    }
+
+    pub(crate) fn problem(
+        &mut self,
+        severity: Severity,
+        field: impl Into<Arc<str>>,
+        reason: &'static str,
+        message: impl Into<Arc<str>>,
+    ) {
+        self.problems.push(Problem {
+            severity,
+            object: Some(self.source.clone()),
+            field: field.into(),
+            reason,
+            message: message.into(),
+            place: None,
+        });
+    }
+
+    pub(crate) fn depend(&mut self, kind: Kind, namespace: &Arc<str>, name: &Arc<str>) {
+        let reference = ObjectRef { kind, namespace: namespace.clone(), name: name.clone() };
+        if !self.depends.contains(&reference) {
+            self.depends.push(reference);
+        }
+    }
+
+    pub(crate) fn service(&mut self, namespace: &Arc<str>, name: &Arc<str>) -> Option<&'a Arc<Service>> {
+        self.depend(Kind::Service, namespace, name);
+        self.objects.services.find(namespace, name)
+    }
+
+    pub(crate) fn secret(&mut self, namespace: &Arc<str>, name: &Arc<str>) -> Option<&'a Arc<Secret>> {
+        self.depend(Kind::Secret, namespace, name);
+        self.objects.secrets.find(namespace, name)
+    }
+
+    pub(crate) fn namespace(&mut self, name: &Arc<str>) -> Option<&'a Arc<Namespace>> {
+        self.depend(Kind::Namespace, &"".into(), name);
+        self.objects.namespaces.find("", name)
+    }
+
+    /// Whether the object being lowered may refer to this one (Gateway API v1, `ReferenceGrant`). Always within its own
+    /// namespace.
+    pub(crate) fn is_granted(&mut self, target: &ObjectRef) -> bool {
+        if target.namespace == self.source.namespace {
+            return true;
+        }
+        self.depend(Kind::ReferenceGrant, &target.namespace, &ANY_NAME.into());
+        let group = |kind: Kind| kind.api_versions()[0].rsplit_once('/').map_or("", |(group, _)| group);
+        self.objects.reference_grants.in_namespace(&target.namespace).any(|grant| {
+            let from = grant.spec.from.iter().any(|from| {
+                *from.group == *group(self.source.kind)
+                    && *from.kind == *self.source.kind.as_str()
+                    && *from.namespace == *self.source.namespace
+            });
+            let to = grant.spec.to.iter().any(|to| {
+                *to.group == *group(target.kind)
+                    && *to.kind == *target.kind.as_str()
+                    && to.name.as_deref().is_none_or(|name| name.is_empty() || *name == *target.name)
+            });
+            from && to
+        })
+    }
+
+    /// Reads the annotations of the object being lowered, and those of its Namespace, which takes none: whoever wrote a
+    /// guard there believes that it is in force.
+    pub(crate) fn annotations(&mut self, object: &super::objects::metadata::StringMap) -> Reading {
+        let mut reading = annotations::read(object, self.source.kind);
+        for finding in &reading.findings {
+            let field = format!("metadata.annotations['{}']", finding.key);
+            self.problem(finding.severity, field, finding.reason, finding.message.clone());
+        }
+        let namespace = self.source.namespace.clone();
+        if let Some(namespace) = self.namespace(&namespace) {
+            let refusal = bystander(&namespace.metadata.annotations, Kind::Namespace);
+            self.inherit(&mut reading.refusal, refusal, &namespace.metadata.reference(Kind::Namespace));
+        }
+        reading
+    }
+
+    /// Takes over the refusal that another object's misplaced key brings with it.
+    pub(crate) fn inherit(&mut self, own: &mut Option<Refusal>, other: Option<Refusal>, from: &ObjectRef) {
+        let Some(other) = other else { return };
+        let message: Arc<str> = format!("on {from}: {}", other.message).into();
+        self.problem(Severity::Refused, "", "MisplacedAnnotation", message.clone());
+        own.get_or_insert(Refusal { message });
+    }
+
+    /// The live backend for a port of a Service, spoken to as its port, or else the annotations, say.
+    pub(crate) fn backend(
+        &mut self,
+        service: &Service,
+        port: PortChoice<'_>,
+        wishes: &BackendWishes,
+    ) -> Arc<Backend> {
+        let written = wishes.speech.unwrap_or_else(|| port.speech());
+        let key = BackendKey {
+            namespace: service.metadata.namespace.clone(),
+            service: service.metadata.name.clone(),
+            port: port.number,
+            protocol: written.protocol,
+            tls: written.tls.then(|| wishes.tls.clone()),
+            balance: wishes.balance,
+        };
+        self.backends.obtain(self.objects, key, wishes.through)
+    }
+
+    /// What the annotations ask of backends, or the reason why that cannot be had (it guards what is sent to them).
+    pub(crate) fn backend_wishes(&mut self, words: &Annotations) -> Result<BackendWishes, Refusal> {
+        let speech = words.backend_protocol.map(|protocol| match protocol {
+            WrittenProtocol::Http => Speech { protocol: BackendProtocol::Http1, tls: false },
+            WrittenProtocol::Https => Speech { protocol: BackendProtocol::Http1, tls: true },
+            WrittenProtocol::Grpc | WrittenProtocol::H2c => {
+                Speech { protocol: BackendProtocol::Http2, tls: false }
+            }
+            WrittenProtocol::Grpcs => Speech { protocol: BackendProtocol::Http2, tls: true },
+        });
+        let verify = match (words.backend_verify, &words.backend_tls_secret) {
+            (Some(true), None) => Verify::System,
+            (Some(true), Some(secret)) => Verify::Authority(self.authorities(secret)?),
+            (Some(false) | None, None) => Verify::Nothing,
+            (Some(false) | None, Some(secret)) => {
+                // ingress-nginx takes the Secret for its client certificate then, too.
+                self.authorities(secret)?;
+                Verify::Nothing
+            }
+        };
+        let tls = match (&words.backend_server_name, verify) {
+            (None, Verify::Nothing) => unverified_tls(),
+            (server_name, verify) => Arc::new(BackendTls { server_name: server_name.clone(), verify }),
+        };
+        let through =
+            if words.service_upstream == Some(true) { Through::ClusterIp } else { Through::Endpoints };
+        Ok(BackendWishes { speech, tls, balance: words.balance.unwrap_or_default(), through })
+    }
+
+    /// The `ca.crt` of the Secret that `proxy-ssl-secret` names.
+    fn authorities(&mut self, written: &str) -> Result<Arc<[u8]>, Refusal> {
+        let own = self.source.namespace.clone();
+        let (namespace, name) = written.split_once('/').unwrap_or((&own, written));
+        let fault =
+            |reason: &str| format!("`proxy-ssl-secret` names the Secret {namespace}/{name}, {reason}");
+        let result = if *namespace != *own {
+            Err(fault("which is of another namespace"))
+        } else {
+            match self.secret(&own, &name.into()) {
+                None => Err(fault("which does not exist")),
+                Some(secret) if secret.data.contains_key("tls.crt") => {
+                    Err(fault("which holds a client certificate; these are not supported yet"))
+                }
+                Some(secret) => secret
+                    .data
+                    .get("ca.crt")
+                    .map(|bundle| Arc::from(bundle.expose()))
+                    .ok_or_else(|| fault("which has no ca.crt")),
+            }
+        };
+        result.map_err(|message| {
+            let message: Arc<str> = message.into();
+            let field = "metadata.annotations['vestibule.dev/proxy-ssl-secret']";
+            self.problem(Severity::Refused, field, "InvalidAnnotation", message.clone());
+            Refusal { message }
+        })
+    }
+
+    pub(crate) fn finish(self, shares: Vec<Share>) -> Lowered {
+        Lowered { shares, problems: self.problems, depends: self.depends, ..Lowered::default() }
+    }
+}
+
+/// How the routes of one object speak to their backends.
+#[derive(Clone, Debug)]
+pub(crate) struct BackendWishes {
+    /// `None`: as the Service's port says.
+    speech: Option<Speech>,
+    tls: Arc<BackendTls>,
+    balance: crate::upstream::Balance,
+    through: Through,
+}
+
+/// The refusal that own keys on an object without routes bring to what stands behind it.
+pub(crate) fn bystander(annotations: &super::objects::metadata::StringMap, kind: Kind) -> Option<Refusal> {
+    if annotations.is_empty() { None } else { annotations::read_bystander(annotations, kind).refusal }
+}
+
+/// A route with nothing but its action, and what the annotations say of every route of their object.
+pub(crate) fn route(origin: Origin, action: crate::route::Action, reading: &Reading) -> Route {
+    let words = &reading.annotations;
+    let set = |headers: &Vec<_>| HeaderEdits { set: headers.clone(), ..HeaderEdits::default() };
+    Route {
+        origin,
+        refusal: reading.refusal.clone(),
+        action,
+        https_redirect: None,
+        hsts: words.hsts.clone(),
+        cors: words.cors.rules().map(Arc::new),
+        access: AddressRules { allow: words.allow.clone(), deny: words.deny.clone() },
+        limits: Limits { body_bytes_max: words.body_bytes_max.filter(|bytes| *bytes > 0) },
+        timeouts: Timeouts {
+            request: None,
+            backend_request: None,
+            connect: words.connect_timeout,
+            read: words.read_timeout,
+            send: words.send_timeout,
+        },
+        retry: retry(words),
+        request_headers: set(&words.request_headers),
+        response_headers: set(&words.response_headers),
+        rewrite: Rewrite { host: words.upstream_vhost.clone(), path: None },
+        mirrors: Vec::new(),
+        metrics: Default::default(),
+    }
+}
+
+fn retry(words: &Annotations) -> Retry {
+    let tries = words.next_upstream_tries.filter(|tries| *tries > 0).map(|tries| tries - 1);
+    match &words.next_upstream {
+        Some(NextUpstream::Off) => Retry { attempts: Some(0), ..Retry::default() },
+        Some(NextUpstream::On { codes }) => Retry { attempts: tries, codes: codes.clone(), backoff: None },
+        None => Retry { attempts: tries, ..Retry::default() },
+    }
+}
+
+/// The answer to plain HTTP where https is wanted.
+pub(crate) fn https_redirect(port: Option<u16>) -> HttpsRedirect {
+    let port = port.filter(|port| *port != Scheme::Https.default_port());
+    HttpsRedirect { status: StatusCode::PERMANENT_REDIRECT, port }
+}
+
+/// Stands for all ReferenceGrants of a namespace in a list of dependencies.
+pub(crate) const ANY_NAME: &str = "*";

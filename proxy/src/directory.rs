@@ -105,8 +105,9 @@ impl Directory {
         Ok(directory)
     }
 
-    /// Reads one stream of documents, such as standard input; `name` is what places call it.
-    pub fn from_reader(name: &str, reader: impl Read) -> Result<Directory, DirectoryError> {
+    /// Reads one stream of documents, such as standard input; `name` is what places call it. Returns the text too, for
+    /// [`Directory::locate`].
+    pub fn from_reader(name: &str, reader: impl Read) -> Result<(Directory, String), DirectoryError> {
         let mut text = Vec::new();
         let limit = manifest::FILE_BYTES_MAX + 1;
         reader.take(limit).read_to_end(&mut text).map_err(|source| DirectoryError::Input { source })?;
@@ -115,7 +116,7 @@ impl Directory {
         }
         let mut directory = Directory::empty(PathBuf::new());
         directory.take(Arc::new(PathBuf::from(name)), Stamp::default(), &text);
-        Ok(directory)
+        Ok((directory, String::from_utf8_lossy(&text).into_owned()))
     }
 
     /// The current objects.

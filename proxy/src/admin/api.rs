@@ -57,7 +57,12 @@ pub async fn serve(listener: TcpListener, state: Arc<State>) {
 }
 
 /// One answer. Never touches the network or the disk, save for `/proc`.
-pub(crate) fn answer(state: &State, method: &Method, uri: &http::Uri, now: Timestamp) -> Response<Full<Bytes>> {
+pub(crate) fn answer(
+    state: &State,
+    method: &Method,
+    uri: &http::Uri,
+    now: Timestamp,
+) -> Response<Full<Bytes>> {
     if !matches!(*method, Method::GET | Method::HEAD) {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered here\n".into());
     }

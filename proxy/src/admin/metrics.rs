@@ -233,7 +233,8 @@ impl Metrics {
             totals.connections_opened += worker.connections_opened.value();
             totals.connections_refused += worker.connections_refused.value();
             totals.tls_handshakes += worker.tls_handshakes.value();
-            totals.tls_handshakes_failed += worker.tls_handshakes_failed.iter().map(Counter::value).sum::<u64>();
+            totals.tls_handshakes_failed +=
+                worker.tls_handshakes_failed.iter().map(Counter::value).sum::<u64>();
             totals.requests += worker.requests.value();
             let rejects = &worker.reasons.0[..REASONS.len() - REASONS_UNFINISHED.len()];
             totals.rejects += rejects.iter().map(Counter::value).sum::<u64>();

@@ -57,7 +57,8 @@ impl Status {
     pub fn of(state: &State, now: Timestamp) -> Status {
         let live = state.live();
         let mut problems = state.problems();
-        let counts = super::metrics::Configuration::count_problems(problems.iter().map(|problem| problem.severity));
+        let counts =
+            super::metrics::Configuration::count_problems(problems.iter().map(|problem| problem.severity));
         problems.sort();
         let table = live.as_ref().map(|live| live.table.clone()).unwrap_or_default();
         Status {
@@ -111,7 +112,9 @@ pub(crate) fn count_routes(table: &Table) -> usize {
         let mut seen = BTreeSet::new();
         for section in listener.sections() {
             for (_, routes) in section.hosts.hosts().iter() {
-                seen.extend(routes.list().iter().map(|(_, candidate)| std::sync::Arc::as_ptr(&candidate.route)));
+                seen.extend(
+                    routes.list().iter().map(|(_, candidate)| std::sync::Arc::as_ptr(&candidate.route)),
+                );
             }
         }
         count += seen.len();

@@ -53,7 +53,7 @@ fn route(upstream: SocketAddr) -> Route {
         retry: Retry::default(),
         request_headers: HeaderEdits::default(),
         response_headers: HeaderEdits::default(),
-        rewrite: Rewrite::default(),
+        rewrite: Rewrite::default(), metrics: Default::default(), mirrors: Vec::new(),
     }
 }
 
@@ -68,7 +68,7 @@ fn table(upstream: SocketAddr) -> Table {
     let hosts = HostTable::new([(HostPattern::Any, Arc::new(routes))], HostFallback::Never, None);
     let section = Section { name: "".into(), host: HostPattern::Any, hosts };
     let key = ListenerKey::Class { class: "vestibule".into(), tls: false };
-    let any_port = &std::env::args().nth(1).unwrap().parse().expect("an address");
+    let any_port = std::env::args().nth(1).unwrap().parse().expect("an address");
     Table { listeners: vec![Arc::new(Listener::new(key, vec![any_port], None, vec![section]))] }
 }
 
@@ -80,7 +80,7 @@ fn main() {
     settings.access_log.format = proxy::settings::AccessLogFormat::Off;
     let settings = Arc::new(settings);
     let (_writer, access) = Writer::start(std::io::sink()).expect("a thread");
-    let mut edge = Edge::start(EdgeOptions { workers: NonZeroUsize::MIN, inherited: Inherited::default(), control: runtime.handle().clone(), metrics: Arc::default(), access }, Arc::clone(&settings)).unwrap();
+    let mut edge = Edge::start(EdgeOptions { workers: NonZeroUsize::MIN, inherited: Inherited::default(), control: runtime.handle().clone(), metrics: Arc::new(proxy::admin::metrics::Metrics::new(1, Arc::default(), jiff::Timestamp::now())), access }, Arc::clone(&settings)).unwrap();
     runtime.block_on(async {
         let f = edge.publish(Arc::new(table(up)), settings).await.1;
         eprintln!("{f:?}");

@@ -15,6 +15,7 @@ use super::objects::core::{
 };
 use super::objects::ingress::ServicePortReference;
 use super::objects::metadata::Known;
+use crate::tls::upstream::UpstreamTlsCache;
 use crate::upstream::{
     Backend, BackendKey, BackendProtocol, BackendTls, EndpointAddress, EndpointSpec, Verify,
 };
@@ -42,6 +43,7 @@ pub(crate) enum Through {
 #[derive(Debug)]
 pub(crate) struct Backends {
     locality: Locality,
+    tls: UpstreamTlsCache,
     services: HashMap<(Arc<str>, Arc<str>), Vec<Live>, RandomState>,
 }
 
@@ -53,7 +55,7 @@ struct Live {
 
 impl Backends {
     pub(crate) fn new(locality: Locality) -> Self {
-        Backends { locality, services: HashMap::default() }
+        Backends { locality, tls: UpstreamTlsCache::default(), services: HashMap::default() }
     }
 
     /// The backend for this key: the one that is there, or a new one with its endpoints.
@@ -63,7 +65,7 @@ impl Backends {
         if let Some(known) = live.iter().find(|live| live.through == through && live.backend.key == key) {
             return known.backend.clone();
         }
-        let backend = Arc::new(Backend::new(key));
+        let backend = Arc::new(Backend::new(key, &self.tls));
         backend.publish(&endpoints_for(objects, &backend.key, through, &self.locality));
         live.push(Live { through, backend: backend.clone() });
         backend

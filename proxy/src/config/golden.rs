@@ -16,6 +16,7 @@ use super::compile::{Compiled, Compiler, describe};
 use super::objects::{Object, Objects};
 use super::problem::Kind;
 use super::status::Condition;
+use crate::route::host::Host;
 use crate::route::{Action, Route};
 use crate::settings::Settings;
 use crate::tls::tickets::TicketSecret;
@@ -135,7 +136,7 @@ fn certificates(compiled: &Compiled) -> Vec<String> {
         for section in listener.sections() {
             for (host, _) in section.hosts.hosts().iter() {
                 let name = host.to_string().replace('*', "any");
-                let certificate = tls.certificate(Some(&name));
+                let certificate = tls.certificate(Host::parse(&name).ok().as_ref());
                 let names = certificate.map_or("none".to_owned(), |certificate| {
                     certificate.names().iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
                 });

@@ -52,6 +52,8 @@ fn route(upstream: SocketAddr) -> Route {
         request_headers: HeaderEdits::default(),
         response_headers: HeaderEdits::default(),
         rewrite: Rewrite::default(),
+        metrics: Default::default(),
+        mirrors: Vec::new(),
     }
 }
 
@@ -83,7 +85,7 @@ fn with_edge(upstream: impl FnOnce(TcpListener) + Send + 'static, test: impl FnO
             workers: NonZeroUsize::MIN,
             inherited: Inherited::default(),
             control: runtime.handle().clone(),
-            metrics: Arc::default(),
+            metrics: Arc::new(Metrics::new(1, Arc::default(), jiff::Timestamp::now())),
             access,
         },
         Arc::clone(&settings),

@@ -4,19 +4,22 @@ mod check;
 mod explain;
 mod paint;
 mod schema;
+mod serve;
 mod status;
 mod why;
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::config::backend::Locality;
 use crate::config::compile::{Compiled, Compiler};
+use crate::config::objects::core::SecretBytes;
 use crate::directory::{Directory, DirectoryError};
 use crate::options::{Command, Options};
+use crate::serve::{DefaultCertificateError, ServeError, fallback_certificate};
 use crate::settings::{Settings, SettingsError};
-use crate::tls::certificates::{Certificate, CertificateError};
 use crate::tls::tickets::TicketSecret;
 
 /// How a command ended.
@@ -35,8 +38,17 @@ pub enum Failure {
     Settings(#[from] SettingsError),
     #[error("manifests: {0}")]
     Directory(#[from] DirectoryError),
-    #[error("default certificate: {0}")]
+    #[error("tls.defaultCertificate: {0}")]
     Certificate(#[from] DefaultCertificateError),
+    #[error("serve: {0}")]
+    Serve(#[from] ServeError),
+    #[error("sample-app: {0}")]
+    SampleApp(#[from] crate::sample_app::SampleAppError),
+    /// A word of --log that is no level.
+    #[error(
+        "log: `{0}` is no level; write error, warn, info, debug, or levels by module such as info,proxy=debug"
+    )]
+    Log(String),
     #[error("explain: {0}")]
     Question(#[from] crate::admin::explain::QuestionError),
     #[error("admin: {0}")]
@@ -45,25 +57,20 @@ pub enum Failure {
     Output(#[from] io::Error),
 }
 
-/// A default certificate that the settings name and that cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum DefaultCertificateError {
-    #[error("tls.defaultCertificate.pem: {0}")]
-    Value(#[from] crate::settings::ValueError),
-    #[error("tls.defaultCertificate.pem: {0}")]
-    Certificate(#[from] CertificateError),
-}
-
-/// Runs every command but the two that serve, which the binary itself starts. `None` for those.
-pub fn run(options: &Options, out: &mut dyn Write) -> Option<Result<Outcome, Failure>> {
-    Some(match &options.command {
-        Command::Serve(_) | Command::SampleApp(_) => return None,
+/// Runs a command to its end; for those that serve, until they are told to stop.
+pub fn run(options: &Options, out: &mut dyn Write) -> Result<Outcome, Failure> {
+    match &options.command {
+        Command::Serve(options) => serve::run(options),
         Command::Check(options) => check::run(options, &mut io::stdin().lock(), out),
         Command::Explain(options) => explain::run(options, out),
         Command::Status(options) => status::run(options, out),
         Command::Why(options) => why::run(options, out),
         Command::Schema(options) => schema::run(options, out),
-    })
+        Command::SampleApp(options) => {
+            crate::sample_app::run(options.listen, &options.name)?;
+            Ok(Outcome::Done)
+        }
+    }
 }
 
 impl From<Outcome> for ExitCode {
@@ -76,34 +83,19 @@ impl From<Outcome> for ExitCode {
 }
 
 /// The settings of a file, or the defaults without one.
-pub fn load_settings(file: Option<&PathBuf>) -> Result<Settings, SettingsError> {
+fn load_settings(file: Option<&PathBuf>) -> Result<Settings, SettingsError> {
     file.map_or_else(|| Ok(Settings::default()), |file| Settings::load(file))
-}
-
-/// The certificate for names that no object has one for, save where the settings name a Secret, which the compiler looks up.
-pub fn default_certificate(
-    settings: &Settings,
-    now: jiff::Timestamp,
-) -> Result<Option<std::sync::Arc<Certificate>>, DefaultCertificateError> {
-    use crate::settings::DefaultCertificate;
-    let certificate = match &settings.tls.default_certificate {
-        DefaultCertificate::Refuse | DefaultCertificate::SecretRef(_) => return Ok(None),
-        DefaultCertificate::SelfSigned => Certificate::self_signed(&["vestibule.invalid"], now)?,
-        DefaultCertificate::Pem(pem) => {
-            let (certificate, key) = (pem.certificate.read()?, pem.key.read()?);
-            Certificate::from_pem(&certificate, &key)?
-        }
-    };
-    Ok(Some(certificate.into()))
 }
 
 /// What the objects of a directory compile to, outside a running process. Problems have their places and their order.
 fn compile(
-    directory: &Directory,
+    directory: &mut Directory,
     settings: &Settings,
     text_of: impl Fn(&Path) -> Option<String>,
 ) -> Result<Compiled, Failure> {
-    let certificate = default_certificate(settings, jiff::Timestamp::now())?;
+    let certificate = fallback_certificate(settings)?;
+    // Outside the cluster nobody can tell whether a sealed Secret is a good one; it is taken for one.
+    directory.assume_sealed(&stand_in()?);
     let mut compiler = Compiler::new(TicketSecret::random(), certificate, Locality::default());
     let mut compiled = compiler.compile(directory.objects(), settings);
     compiled.problems.extend(directory.problems());
@@ -114,6 +106,17 @@ fn compile(
     });
     compiled.problems.dedup();
     Ok(compiled)
+}
+
+/// What stands in for the content of a Secret that is encrypted or kept elsewhere.
+fn stand_in() -> Result<BTreeMap<Box<str>, SecretBytes>, Failure> {
+    let made = rcgen::generate_simple_self_signed(vec!["vestibule.invalid".to_owned()])
+        .map_err(|error| io::Error::other(error.to_string()))?;
+    let certificate = SecretBytes::from(made.cert.pem().as_bytes());
+    let key = SecretBytes::from(made.signing_key.serialize_pem().as_bytes());
+    Ok([("tls.crt", certificate.clone()), ("tls.key", key), ("ca.crt", certificate)]
+        .map(|(name, value)| (name.into(), value))
+        .into())
 }
 
 #[cfg(test)]

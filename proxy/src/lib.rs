@@ -15,6 +15,8 @@ pub mod options;
 pub mod reject;
 pub mod request;
 pub mod route;
+pub mod sample_app;
+pub mod serve;
 pub mod settings;
 pub mod snapshot;
 pub mod tls;

@@ -13,13 +13,13 @@ use crate::options::Check;
 
 pub(super) fn run(options: &Check, input: &mut dyn Read, out: &mut dyn Write) -> Result<Outcome, Failure> {
     let settings = load_settings(options.settings.as_ref())?;
-    let (directory, text) = if options.manifests == Path::new("-") {
+    let (mut directory, text) = if options.manifests == Path::new("-") {
         let (directory, text) = Directory::from_reader(STANDARD_INPUT, input)?;
         (directory, Some(text))
     } else {
         (Directory::open(&options.manifests)?, None)
     };
-    let compiled = compile(&directory, &settings, |file| match &text {
+    let compiled = compile(&mut directory, &settings, |file| match &text {
         Some(text) => Some(text.clone()),
         None => std::fs::read_to_string(file).ok(),
     })?;
@@ -46,8 +46,8 @@ fn write_routes(report: &mut String, routes: &str) {
 fn write_problems(report: &mut String, problems: &[Problem]) {
     for problem in problems {
         let place = problem.place.as_ref().map_or_else(|| "(no file)".to_owned(), ToString::to_string);
-        let object = problem.object.as_ref().map_or_else(String::new, |object| format!(" {object}"));
-        let head = format!("{}: {}:{object}: {}", plain(&place), word(problem.severity), problem.reason);
+        let object = problem.object.as_ref().map_or_else(String::new, |object| format!("{object}: "));
+        let head = format!("{}: {}: {object}{}", plain(&place), word(problem.severity), problem.reason);
         // The place is one word, so that a terminal finds it; it may be wider than the line.
         report.push_str(&wrap("", 4, &head));
         if !problem.field.is_empty() {

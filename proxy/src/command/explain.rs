@@ -16,8 +16,8 @@ pub(super) fn run(options: &Explain, out: &mut dyn Write) -> Result<Outcome, Fai
     let report = match &options.manifests {
         Some(manifests) => {
             let settings = load_settings(options.settings.as_ref())?;
-            let directory = Directory::open(manifests)?;
-            let compiled = compile(&directory, &settings, |file| std::fs::read_to_string(file).ok())?;
+            let mut directory = Directory::open(manifests)?;
+            let compiled = compile(&mut directory, &settings, |file| std::fs::read_to_string(file).ok())?;
             explain(&compiled.table, &question)
         }
         None => ask(options.admin, &query(options))?,

@@ -1,0 +1,189 @@
+//! CPU time per request: windows of all targets in turn, round after round.
+
+use std::io::IsTerminal;
+use std::process::Stdio;
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use crate::child::{self, LOAD_CPU};
+use crate::failure::{Doing, Failure};
+use crate::load::Window;
+use crate::statistics::{Ratio, median, ratio};
+use crate::target::{Site, Target};
+use crate::workload::Shape;
+
+/// How much is measured.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Plan {
+    pub(crate) rounds: usize,
+    pub(crate) window_ms: u64,
+    pub(crate) warm_up_ms: u64,
+    pub(crate) connections: usize,
+    /// Count windows in which something else ran, too. Only windows with errors are dropped then.
+    pub(crate) keep_disturbed: bool,
+}
+
+/// The load of one series.
+pub(crate) struct Load<'a> {
+    /// In the first column of the table.
+    pub(crate) label: String,
+    pub(crate) target: &'a Target,
+    pub(crate) shape: Shape,
+    pub(crate) tls: bool,
+    pub(crate) hosts: usize,
+}
+
+/// All windows of one target.
+#[derive(Debug, Serialize)]
+pub(crate) struct Series {
+    pub(crate) label: String,
+    pub(crate) version: String,
+    /// One for each round; `None` where every attempt was disturbed.
+    pub(crate) windows: Vec<Option<Window>>,
+    /// Windows that were thrown away: something else ran, or the hypervisor took the CPU.
+    pub(crate) disturbed: usize,
+    /// Windows that were thrown away because of errors, and the first error.
+    pub(crate) failed: usize,
+    pub(crate) error: Option<String>,
+}
+
+impl Series {
+    /// CPU microseconds per request, round by round.
+    pub(crate) fn costs(&self) -> Vec<Option<f64>> {
+        self.windows.iter().map(|window| window.as_ref().map(Window::cost_us)).collect()
+    }
+
+    /// The median of them.
+    pub(crate) fn cost_us(&self) -> f64 {
+        median(self.costs().into_iter().flatten().collect())
+    }
+
+    /// The median of requests per second. The load runs in a closed loop: this is no more than how busy the load was.
+    pub(crate) fn rate(&self) -> f64 {
+        let rates = self.windows.iter().flatten();
+        median(rates.map(|window| window.requests as f64 * 1e9 / window.elapsed_ns as f64).collect())
+    }
+
+    /// How this series stands to another of the same run.
+    pub(crate) fn ratio_to(&self, other: &Series) -> Option<Ratio> {
+        ratio(&self.costs(), &other.costs())
+    }
+}
+
+/// Measures all `loads` in each round, in an order that changes from round to round.
+pub(crate) fn run(site: &Site, plan: &Plan, title: &str, loads: &[Load<'_>]) -> Result<Vec<Series>, Failure> {
+    let mut all: Vec<Series> = loads
+        .iter()
+        .map(|load| Series {
+            label: load.label.clone(),
+            version: load.target.version.clone(),
+            windows: Vec::new(),
+            disturbed: 0,
+            failed: 0,
+            error: None,
+        })
+        .collect();
+    let mut order: Vec<usize> = (0..loads.len()).collect();
+    let mut random = fastrand::Rng::with_seed(SEED);
+    let mut progress = Progress::start(title, plan.rounds * loads.len());
+    for _ in 0..plan.rounds {
+        random.shuffle(&mut order);
+        for &place in &order {
+            let window = attempt(site, plan, &loads[place], &mut all[place])?;
+            all[place].windows.push(window);
+            progress.step(&all[place]);
+        }
+    }
+    progress.end();
+    Ok(all)
+}
+
+/// One window, tried again a few times while something disturbs it.
+fn attempt(
+    site: &Site,
+    plan: &Plan,
+    load: &Load<'_>,
+    series: &mut Series,
+) -> Result<Option<Window>, Failure> {
+    for _ in 0..ATTEMPTS_MAX {
+        let window = window(site, plan, load)?;
+        if window.errors > 0 || window.requests == 0 {
+            series.failed += 1;
+            series.error = series.error.take().or(window.error).or_else(|| Some("no answer at all".into()));
+        } else if plan.keep_disturbed || (window.steal <= STEAL_MAX && window.intruders <= INTRUDERS_MAX) {
+            return Ok(Some(window));
+        } else {
+            series.disturbed += 1;
+        }
+    }
+    Ok(None)
+}
+
+fn window(site: &Site, plan: &Plan, load: &Load<'_>) -> Result<Window, Failure> {
+    let own = child::own_path()?;
+    let mut command = child::pinned(LOAD_CPU, &own)?;
+    let address = if load.tls { load.target.tls } else { load.target.plain };
+    let pids: Vec<String> = load.target.pids()?.iter().map(u32::to_string).collect();
+    let shape = load.shape.to_possible_value();
+    command.args(["load", "--address", &address.to_string()]);
+    command.args(["--shape", shape.as_ref().map_or("", |shape| shape.get_name())]);
+    command.args(["--hosts", &load.hosts.to_string()]);
+    command.args(["--connections", &plan.connections.to_string()]);
+    command.args(["--warm-up-ms", &plan.warm_up_ms.to_string()]);
+    command.args(["--window-ms", &plan.window_ms.to_string()]);
+    command.args(["--pids", &pids.join(",")]);
+    if load.tls {
+        command.arg("--root").arg(site.root());
+    }
+    let output = command.stdin(Stdio::null()).output().doing(|| "run the load generator".into())?;
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr);
+        return Err(Failure::Load(format!("{} ({})", text.trim(), load.label)));
+    }
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// One line on standard error that says how far a run is.
+struct Progress {
+    title: String,
+    done: usize,
+    total: usize,
+    terminal: bool,
+}
+
+impl Progress {
+    fn start(title: &str, total: usize) -> Progress {
+        let terminal = std::io::stderr().is_terminal();
+        if !terminal {
+            eprintln!("{title}: {total} windows");
+        }
+        Progress { title: title.to_owned(), done: 0, total, terminal }
+    }
+
+    fn step(&mut self, series: &Series) {
+        self.done += 1;
+        if self.terminal {
+            let cost = series.windows.last().and_then(Option::as_ref).map_or(f64::NAN, Window::cost_us);
+            let line = format!("{}: {}/{} {} {cost:.1} µs", self.title, self.done, self.total, series.label);
+            let line: String = line.chars().take(LINE_WIDTH).collect();
+            eprint!("\r{line:<LINE_WIDTH$}");
+        }
+    }
+
+    fn end(&self) {
+        if self.terminal {
+            eprint!("\r{:LINE_WIDTH$}\r", "");
+        }
+    }
+}
+
+/// Other work on the measured CPU, as a part of the window. The counters behind it have steps of 10 ms.
+pub(crate) const INTRUDERS_MAX: f64 = 0.05;
+
+/// Time that the hypervisor took, as a part of the window.
+pub(crate) const STEAL_MAX: f64 = 0.01;
+
+const ATTEMPTS_MAX: usize = 3;
+const SEED: u64 = 2;
+const LINE_WIDTH: usize = 79;

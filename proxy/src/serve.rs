@@ -1,0 +1,322 @@
+//! The process: settings and manifests in, a running edge out, until it is told to stop.
+//!
+//! Everything here runs on the control runtime. It reads, compiles and publishes; the workers serve.
+
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::access::Writer;
+use crate::admin::metrics::Metrics;
+use crate::admin::{self, Live, State};
+use crate::config::backend::Locality;
+use crate::config::compile::{Compiler, Refresh};
+use crate::config::problem::{Problem, Severity};
+use crate::directory::watch::{Watch, WatchError};
+use crate::directory::{Changes, Directory, DirectoryError};
+use crate::edge::{Drained, Edge, EdgeOptions};
+use crate::listen::{BindError, Inherited};
+use crate::settings::SettingsError;
+use crate::settings::{AccessLogFormat, DefaultCertificate, PemSource, Settings};
+use crate::tls::certificates::{Certificate, CertificateError};
+use crate::tls::tickets::TicketSecret;
+
+/// What the process is told on its command line.
+#[derive(Clone, Debug)]
+pub struct ServeOptions {
+    /// The directory of manifests.
+    pub manifests: PathBuf,
+    /// The operator's file; without one the defaults hold.
+    pub settings: Option<PathBuf>,
+    /// Laid over the settings each time they are read.
+    pub overrides: Overrides,
+}
+
+/// Flags that win over the settings file.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// Addresses of the first class that speak plain HTTP.
+    pub http: Vec<SocketAddr>,
+    /// Addresses of the first class that speak TLS.
+    pub https: Vec<SocketAddr>,
+    pub workers: Option<NonZeroUsize>,
+    pub admin: Option<SocketAddr>,
+    pub access_log: Option<AccessLogFormat>,
+}
+
+/// Why the process could not start. Each is one line that names the place and the mend.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    #[error(transparent)]
+    Watch(#[from] WatchError),
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error("the admin address {address}: {source}; choose another with --admin")]
+    Admin { address: SocketAddr, source: io::Error },
+    #[error("tls.defaultCertificate: {0}")]
+    DefaultCertificate(DefaultCertificateError),
+    #[error("LISTEN_FDS: {0}; start the process without it, or hand over TCP listeners only")]
+    Inherited(io::Error),
+    #[error("the system gives no more threads or descriptors: {0}")]
+    System(io::Error),
+}
+
+/// Why the certificate named by the settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DefaultCertificateError {
+    #[error(transparent)]
+    Value(#[from] crate::settings::ValueError),
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+}
+
+impl Overrides {
+    /// Lays the flags over `settings`.
+    pub fn apply(&self, settings: &mut Settings) {
+        if let Some(class) = settings.classes.first_mut() {
+            if !self.http.is_empty() {
+                class.http.clone_from(&self.http);
+            }
+            if !self.https.is_empty() {
+                class.https.clone_from(&self.https);
+            }
+        }
+        if self.workers.is_some() {
+            settings.workers = self.workers;
+        }
+        if let Some(address) = self.admin {
+            settings.admin.address = address;
+        }
+        if let Some(format) = self.access_log {
+            settings.access_log.format = format;
+        }
+    }
+}
+
+impl ServeOptions {
+    /// The settings as they are now, with the flags over them.
+    pub fn load_settings(&self) -> Result<Settings, SettingsError> {
+        let mut settings = match &self.settings {
+            Some(file) => Settings::load(file)?,
+            None => Settings::default(),
+        };
+        self.overrides.apply(&mut settings);
+        settings.validate()?;
+        Ok(settings)
+    }
+}
+
+/// Serves until SIGTERM or SIGINT, then drains. Returns when everything has ended, or why it never began.
+pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
+    let inherited = Inherited::from_environment().map_err(ServeError::Inherited)?;
+    let settings = options.load_settings()?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServeError::System)?;
+    runtime.block_on(async {
+        let mut control = Control::start(options, settings, inherited).await?;
+        control.run().await;
+        control.stop().await;
+        Ok(())
+    })
+}
+
+/// The control side of a running edge.
+struct Control<'o> {
+    options: &'o ServeOptions,
+    settings: Arc<Settings>,
+    directory: Directory,
+    watch: Watch,
+    compiler: Compiler,
+    edge: Edge,
+    state: Arc<State>,
+    log: Writer,
+    terminate: Signal,
+    interrupt: Signal,
+    /// Problems of the process rather than of the objects: addresses that cannot be bound, settings that do not parse.
+    own_problems: Vec<Problem>,
+}
+
+impl<'o> Control<'o> {
+    async fn start(
+        options: &'o ServeOptions,
+        settings: Settings,
+        inherited: Inherited,
+    ) -> Result<Self, ServeError> {
+        let watch = Watch::start(&options.manifests, options.settings.as_deref())?;
+        let directory = Directory::open(&options.manifests)?;
+        let workers = settings.workers.unwrap_or_else(available_workers);
+        let (log, access) = Writer::start(io::stdout()).map_err(ServeError::System)?;
+        let metrics = Arc::new(Metrics::new(workers.get(), access.dropped(), Timestamp::now()));
+        let fallback = fallback_certificate(&settings).map_err(ServeError::DefaultCertificate)?;
+        let settings = Arc::new(settings);
+        let control = tokio::runtime::Handle::current();
+        let edge = Edge::start(
+            EdgeOptions { workers, inherited, control, metrics: Arc::clone(&metrics), access },
+            Arc::clone(&settings),
+        )
+        .map_err(ServeError::System)?;
+        let state = Arc::new(State::new(metrics, edge.refusals()));
+        if settings.admin.enabled {
+            let address = settings.admin.address;
+            let failed = |source| ServeError::Admin { address, source };
+            let listener = TcpListener::bind(address).await.map_err(failed)?;
+            let address = listener.local_addr().map_err(failed)?;
+            tracing::info!(%address, "the admin listener answers");
+            tokio::spawn(admin::api::serve(listener, Arc::clone(&state)));
+        }
+        let mut control = Control {
+            options,
+            settings,
+            directory,
+            watch,
+            compiler: Compiler::new(TicketSecret::random(), fallback, Locality::default()),
+            edge,
+            state,
+            log,
+            terminate: signal(SignalKind::terminate()).map_err(ServeError::System)?,
+            interrupt: signal(SignalKind::interrupt()).map_err(ServeError::System)?,
+            own_problems: Vec::new(),
+        };
+        // An address that cannot be had now is a mistake on the command line; later it is a problem among others.
+        match control.compile().await.into_iter().next() {
+            Some(error) => Err(error.into()),
+            None => Ok(control),
+        }
+    }
+
+    /// Takes up changes until a signal comes.
+    async fn run(&mut self) {
+        loop {
+            tokio::select! {
+                changes = self.watch.changed() => self.take_up(&changes).await,
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+            }
+        }
+    }
+
+    async fn take_up(&mut self, changes: &Changes) {
+        self.own_problems.clear();
+        if changes.settings || changes.everything {
+            self.reload_settings();
+        }
+        self.directory.refresh(changes);
+        if changes.settings || self.compiler.refresh_endpoints(self.directory.objects()) == Refresh::NotEnough
+        {
+            for error in self.compile().await {
+                tracing::error!("{error}");
+            }
+        }
+    }
+
+    fn reload_settings(&mut self) {
+        match self.options.load_settings() {
+            Ok(settings) => {
+                for key in settings.restart_needed(&self.settings) {
+                    tracing::warn!("the new value of {key} takes effect when the process is restarted");
+                }
+                self.settings = Arc::new(settings);
+            }
+            Err(error) => {
+                tracing::error!("the settings stay as they were: {error}");
+                self.own_problems.push(Problem {
+                    severity: Severity::Degraded,
+                    object: None,
+                    field: "".into(),
+                    reason: "InvalidSettings",
+                    message: error.to_string().into(),
+                    place: None,
+                });
+            }
+        }
+    }
+
+    /// Compiles the objects and makes the result live. Returns the addresses that could not be bound.
+    async fn compile(&mut self) -> Vec<BindError> {
+        let compiled = self.compiler.compile(self.directory.objects(), &self.settings);
+        let (snapshot, failures) =
+            self.edge.publish(Arc::new(compiled.table), Arc::clone(&self.settings)).await;
+        let mut problems = self.directory.problems();
+        problems.extend(compiled.problems);
+        problems.extend(self.own_problems.iter().cloned());
+        problems.extend(failures.iter().map(port_unavailable));
+        self.directory.locate(&mut problems, |file| std::fs::read_to_string(file).ok());
+        problems.sort();
+        problems.dedup();
+        self.report(&problems);
+        self.state.publish(Live {
+            version: snapshot.version,
+            applied: Timestamp::now(),
+            table: Arc::clone(&snapshot.table),
+            problems,
+            certificates_expire: None,
+        });
+        failures
+    }
+
+    /// Writes the problems that are new, and how many have gone.
+    fn report(&self, problems: &[Problem]) {
+        let before = self.state.live().map(|live| live.problems.clone()).unwrap_or_default();
+        for problem in problems.iter().filter(|problem| !before.contains(problem)) {
+            match problem.severity {
+                Severity::Refused => tracing::error!("{problem}"),
+                Severity::Degraded | Severity::Warning => tracing::warn!("{problem}"),
+            }
+        }
+        let gone = before.iter().filter(|problem| !problems.contains(problem)).count();
+        if gone > 0 {
+            tracing::info!("{gone} problems are mended");
+        }
+    }
+
+    async fn stop(self) {
+        let limit = self.settings.drain;
+        tracing::info!(?limit, "stopping: requests under way are finished first");
+        match self.edge.drain(limit).await {
+            Drained::Completely => tracing::info!("stopped"),
+            Drained::Partly => tracing::warn!("stopped; connections that were still open are cut"),
+        }
+        self.log.finish();
+    }
+}
+
+fn available_workers() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+/// The certificate for names that have none of their own. One from a Secret is found by `compile`.
+pub(crate) fn fallback_certificate(
+    settings: &Settings,
+) -> Result<Option<Arc<Certificate>>, DefaultCertificateError> {
+    match &settings.tls.default_certificate {
+        DefaultCertificate::Refuse | DefaultCertificate::SecretRef(_) => Ok(None),
+        DefaultCertificate::SelfSigned => {
+            let certificate = Certificate::self_signed(&["vestibule.invalid"], Timestamp::now())?;
+            Ok(Some(Arc::new(certificate)))
+        }
+        DefaultCertificate::Pem(PemSource { certificate, key }) => {
+            Ok(Some(Arc::new(Certificate::from_pem(&certificate.read()?, &key.read()?)?)))
+        }
+    }
+}
+
+fn port_unavailable(error: &BindError) -> Problem {
+    Problem {
+        severity: Severity::Degraded,
+        object: None,
+        field: "".into(),
+        reason: "PortUnavailable",
+        message: error.to_string().into(),
+        place: None,
+    }
+}

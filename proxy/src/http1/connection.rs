@@ -17,6 +17,7 @@ use tokio::io::AsyncWrite;
 
 use super::body::{BodyLimits, Decoded, Decoder, Encoder};
 use super::head::{self, BodyLength, Disposition, HeadError, RequestHead, ResponseFraming, Scan};
+use crate::connection::Client;
 use crate::message::{Body, BodyError, Interim, Protocol, Request, Response};
 use crate::reject::Reject;
 use crate::request;
@@ -25,7 +26,6 @@ use crate::transport::{Outbox, Transport};
 use crate::upstream::upgrade::Upgraded;
 use crate::worker::Worker;
 use crate::worker::clock::Watch;
-use crate::connection::Client;
 
 /// Room for one read from a client.
 const READ_BYTES: usize = 8 << 10;
@@ -66,7 +66,9 @@ pub(crate) async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, transport: T
             }
             Next::Http2 => {
                 return match Rc::try_unwrap(link) {
-                    Ok(link) => End::Http2(link.input.into_inner().buffer.freeze(), link.transport.into_inner()),
+                    Ok(link) => {
+                        End::Http2(link.input.into_inner().buffer.freeze(), link.transport.into_inner())
+                    }
                     Err(_) => End::Closed,
                 };
             }
@@ -105,14 +107,22 @@ async fn serve_busy(worker: &Rc<Worker>, client: &Rc<Client>, link: &Rc<Link>, s
         let Some((mut response, record)) = link.exchange(client, request).await else { return Next::Close };
         if let Some(upgraded) = response.upgraded.take() {
             link.outbox().bytes.clear();
-            let framing = ResponseFraming::plan(protocol, &method, response.status, None, Disposition::Upgrade);
-            head::write_response_head(&mut link.outbox().bytes, response.status, &response.headers, &framing, &worker.date());
+            let framing =
+                ResponseFraming::plan(protocol, &method, response.status, None, Disposition::Upgrade);
+            head::write_response_head(
+                &mut link.outbox().bytes,
+                response.status,
+                &response.headers,
+                &framing,
+                &worker.date(),
+            );
             return match link.flush().await {
                 Ok(()) => Next::Tunnel(Box::new(upgraded), Box::new(record)),
                 Err(_) => Next::Close,
             };
         }
-        let keep = wants_more && !worker.is_draining() && !client.is_old(worker) && !record.closes_connection();
+        let keep =
+            wants_more && !worker.is_draining() && !client.is_old(worker) && !record.closes_connection();
         let wish = if keep { Disposition::KeepAlive } else { Disposition::Close };
         if link.respond(&method, protocol, response, wish, record).await != Disposition::KeepAlive
             || !link.drain().await
@@ -234,7 +244,11 @@ impl Link {
                     Poll::Ready(Err(_)) => return Poll::Ready(Ok(Start::Nothing)),
                     Poll::Pending if self.watch.poll_expired(&worker.clock, cx) => {
                         let silent = input.buffer.is_empty();
-                        return Poll::Ready(if silent { Ok(Start::Nothing) } else { Err(Reject::HeadTimeout) });
+                        return Poll::Ready(if silent {
+                            Ok(Start::Nothing)
+                        } else {
+                            Err(Reject::HeadTimeout)
+                        });
                     }
                     Poll::Pending => return Poll::Pending,
                 }
@@ -262,7 +276,16 @@ impl Link {
             watch.arm(&self.worker.clock, self.worker.settings().timeouts.body_idle);
             Body::Stream(Box::pin(ClientBody { link: Rc::clone(self), watch, remaining }))
         };
-        Request { method, target, authority: None, protocol, headers, body, upgrade, interim: self.interim.clone() }
+        Request {
+            method,
+            target,
+            authority: None,
+            protocol,
+            headers,
+            body,
+            upgrade,
+            interim: self.interim.clone(),
+        }
     }
 
     /// Runs the path of one request. `None` when the client went away before there was an answer.
@@ -499,7 +522,8 @@ impl Sending {
                 }
             }
             let mut moved = 0;
-            let written = link.outbox.borrow_mut().poll_write(&mut link.transport.borrow_mut(), cx, &mut moved);
+            let written =
+                link.outbox.borrow_mut().poll_write(&mut link.transport.borrow_mut(), cx, &mut moved);
             record.sent(moved);
             if moved > 0 {
                 link.watch.arm(&worker.clock, worker.settings().timeouts.write_idle);
@@ -513,7 +537,11 @@ impl Sending {
                 Poll::Ready(Ok(())) if waiting_for_body => {
                     // It is not the client who keeps us waiting.
                     link.watch.disarm();
-                    return if link.poll_gone(cx) { Poll::Ready(Err(BodyError::Receiver)) } else { Poll::Pending };
+                    return if link.poll_gone(cx) {
+                        Poll::Ready(Err(BodyError::Receiver))
+                    } else {
+                        Poll::Pending
+                    };
                 }
                 Poll::Ready(Ok(())) => {}
                 Poll::Pending => {
@@ -524,7 +552,11 @@ impl Sending {
         }
     }
 
-    fn encode(&mut self, frame: Option<Result<Frame<Bytes>, BodyError>>, outbox: &mut Outbox) -> Result<(), BodyError> {
+    fn encode(
+        &mut self,
+        frame: Option<Result<Frame<Bytes>, BodyError>>,
+        outbox: &mut Outbox,
+    ) -> Result<(), BodyError> {
         let overrun = |_| BodyError::Sender("its length is not the announced one".into());
         match frame.transpose()?.map(Frame::into_data) {
             None => {
@@ -558,7 +590,10 @@ impl http_body::Body for ClientBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
         let mut input = this.link.input.borrow_mut();
         if input.expects_continue {
@@ -568,7 +603,11 @@ impl http_body::Body for ClientBody {
                 this.link.outbox.borrow_mut().bytes.extend_from_slice(head::CONTINUE);
                 let mut moved = 0;
                 // What does not fit into the socket goes out with the next write.
-                let _ = this.link.outbox.borrow_mut().poll_write(&mut this.link.transport.borrow_mut(), cx, &mut moved);
+                let _ = this.link.outbox.borrow_mut().poll_write(
+                    &mut this.link.transport.borrow_mut(),
+                    cx,
+                    &mut moved,
+                );
             }
         }
         let polled = input.poll_body(&mut this.link.transport.borrow_mut(), cx);

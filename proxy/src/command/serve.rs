@@ -1,5 +1,7 @@
 //! `vestibule serve`: from options to the running process.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::EnvFilter;
 
 use super::{Failure, Outcome};
@@ -9,7 +11,11 @@ use crate::serve::{Overrides, ServeOptions, serve};
 pub(super) fn run(options: &options::Serve) -> Result<Outcome, Failure> {
     let filter = EnvFilter::try_new(&options.log).map_err(|_| Failure::Log(options.log.clone()))?;
     // Standard output belongs to the access log. Set already, it was by a test.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .try_init();
     serve(&ServeOptions {
         manifests: options.manifests.clone(),
         settings: options.settings.clone(),

@@ -15,7 +15,7 @@ use crate::options;
 
 pub(super) fn run(options: &options::Status, out: &mut dyn Write) -> Result<Outcome, Failure> {
     let before: Status = ask(options.admin, "/status")?;
-    // Rates need two looks.
+    #[expect(clippy::disallowed_methods, reason = "rates need two looks, and nothing else runs in this process")]
     std::thread::sleep(RATE_INTERVAL);
     let now: Status = ask(options.admin, "/status")?;
     out.write_all(write_status(&before, &now).as_bytes())?;
@@ -63,7 +63,8 @@ pub(super) fn write_status(before: &Status, now: &Status) -> String {
     }
     line(String::new());
     let [refused, degraded, warning] = now.problems;
-    line(format!("problems: {refused} refused, {degraded} degraded, {warning} warnings"));
+    let plural = if warning == 1 { "" } else { "s" };
+    line(format!("problems: {refused} refused, {degraded} degraded, {warning} warning{plural}"));
     for problem in now.worst.iter().take(PROBLEMS_SHOWN_MAX) {
         let object = problem.object.as_deref().or(problem.place.as_deref()).unwrap_or("settings");
         line(format!("  {} {object}: {}", problem.severity, problem.message));

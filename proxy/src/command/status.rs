@@ -15,7 +15,10 @@ use crate::options;
 
 pub(super) fn run(options: &options::Status, out: &mut dyn Write) -> Result<Outcome, Failure> {
     let before: Status = ask(options.admin, "/status")?;
-    #[expect(clippy::disallowed_methods, reason = "rates need two looks, and nothing else runs in this process")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "rates need two looks, and nothing else runs in this process"
+    )]
     std::thread::sleep(RATE_INTERVAL);
     let now: Status = ask(options.admin, "/status")?;
     out.write_all(write_status(&before, &now).as_bytes())?;

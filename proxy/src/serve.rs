@@ -23,7 +23,7 @@ use crate::directory::{Changes, Directory, DirectoryError};
 use crate::edge::{Drained, Edge, EdgeOptions};
 use crate::listen::{BindError, Inherited};
 use crate::settings::SettingsError;
-use crate::settings::{DefaultCertificate, PemSource, Settings};
+use crate::settings::{AccessLogFormat, DefaultCertificate, PemSource, Settings};
 use crate::tls::certificates::{Certificate, CertificateError};
 use crate::tls::tickets::TicketSecret;
 
@@ -47,6 +47,7 @@ pub struct Overrides {
     pub https: Vec<SocketAddr>,
     pub workers: Option<NonZeroUsize>,
     pub admin: Option<SocketAddr>,
+    pub access_log: Option<AccessLogFormat>,
 }
 
 /// Why the process could not start. Each is one line that names the place and the mend.
@@ -96,6 +97,9 @@ impl Overrides {
         if let Some(address) = self.admin {
             settings.admin.address = address;
         }
+        if let Some(format) = self.access_log {
+            settings.access_log.format = format;
+        }
     }
 }
 
@@ -107,6 +111,7 @@ impl ServeOptions {
             None => Settings::default(),
         };
         self.overrides.apply(&mut settings);
+        settings.validate()?;
         Ok(settings)
     }
 }
@@ -290,7 +295,9 @@ fn available_workers() -> NonZeroUsize {
 }
 
 /// The certificate for names that have none of their own. One from a Secret is found by `compile`.
-fn fallback_certificate(settings: &Settings) -> Result<Option<Arc<Certificate>>, DefaultCertificateError> {
+pub(crate) fn fallback_certificate(
+    settings: &Settings,
+) -> Result<Option<Arc<Certificate>>, DefaultCertificateError> {
     match &settings.tls.default_certificate {
         DefaultCertificate::Refuse | DefaultCertificate::SecretRef(_) => Ok(None),
         DefaultCertificate::SelfSigned => {

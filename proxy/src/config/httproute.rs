@@ -230,9 +230,7 @@ impl Verdict {
         }
         match &self.cause {
             None => (Condition::yes("Accepted"), None),
-            Some((reason, message)) if !self.is_accepted() => {
-                (Condition::no(reason, message.clone()), None)
-            }
+            Some((reason, message)) if !self.is_accepted() => (Condition::no(reason, message.clone()), None),
             Some((_, message)) => {
                 // The specification asks for these two words at the start.
                 let dropped = format!("Dropped Rule of {}: {message}", object.metadata.name);

@@ -244,7 +244,9 @@ impl Link {
                     return Poll::Ready(Ok(Start::Request(Box::new(head))));
                 }
                 match input.poll_fill(&mut self.transport.borrow_mut(), cx) {
-                    Poll::Ready(Ok(0)) if is_silence(&input.buffer) => return Poll::Ready(Ok(Start::Nothing)),
+                    Poll::Ready(Ok(0)) if is_silence(&input.buffer) => {
+                        return Poll::Ready(Ok(Start::Nothing));
+                    }
                     Poll::Ready(Ok(0)) => return Poll::Ready(Err(Reject::from(HeadError::RequestLine))),
                     Poll::Ready(Ok(_)) => {}
                     Poll::Ready(Err(_)) => return Poll::Ready(Ok(Start::Nothing)),

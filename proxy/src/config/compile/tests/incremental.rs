@@ -43,7 +43,14 @@ fn pick(words: &'static [&'static str]) -> impl Strategy<Value = &'static str> {
 }
 
 fn hosts() -> impl Strategy<Value = &'static str> {
-    pick(&["a.example.com", "www.a.example.com", "b.example.com", "*.example.com", "*.b.example.com", "bad host"])
+    pick(&[
+        "a.example.com",
+        "www.a.example.com",
+        "b.example.com",
+        "*.example.com",
+        "*.b.example.com",
+        "bad host",
+    ])
 }
 
 fn ingress_value() -> impl Strategy<Value = Value> {
@@ -56,7 +63,8 @@ fn ingress_value() -> impl Strategy<Value = Value> {
         "vestibule.dev/app-root=/x",
         "vestibule.dev/use-regex=true",
     ]);
-    let rules = prop::collection::vec((hosts(), pick(&["/", "/x", "/x(", "/y/"]), pick(&["n0", "n1", "n2"])), 0..3);
+    let rules =
+        prop::collection::vec((hosts(), pick(&["/", "/x", "/x(", "/y/"]), pick(&["n0", "n1", "n2"])), 0..3);
     (rules, annotation, any::<bool>(), any::<bool>(), created()).prop_map(
         |(rules, annotation, tls, default, created)| {
             let mut metadata = json!({"creationTimestamp": created});
@@ -186,7 +194,8 @@ fn show(compiled: &Compiled) -> String {
             for (_, candidate) in host.list() {
                 let Action::Forward(shares) = &candidate.route.action else { continue };
                 let backends = shares.iter().filter_map(|share| share.backend.as_ref().ok());
-                endpoints.extend(backends.map(|backend| format!("{:?} {:?}", backend.key, addresses(backend))));
+                endpoints
+                    .extend(backends.map(|backend| format!("{:?} {:?}", backend.key, addresses(backend))));
             }
         }
     }

@@ -69,7 +69,9 @@ async fn set_up(
     let deadline = tokio::time::Instant::now() + current.settings.timeouts.handshake;
     let mut source = remote;
     if !served.proxy_protocol.is_empty() {
-        source = tokio::time::timeout_at(deadline, read_proxy_header(&mut stream, served, remote)).await.ok()??;
+        source = tokio::time::timeout_at(deadline, read_proxy_header(&mut stream, served, remote))
+            .await
+            .ok()??;
     }
     let (scheme, tls, transport) = match &served.listener.tls {
         None => (Scheme::Http, None, Transport::Tcp(stream)),
@@ -104,7 +106,11 @@ async fn set_up(
 }
 
 /// The client's address as the load balancer in front names it. `None`: the connection is not to be served.
-async fn read_proxy_header(stream: &mut TcpStream, served: &Served, remote: SocketAddr) -> Option<SocketAddr> {
+async fn read_proxy_header(
+    stream: &mut TcpStream,
+    served: &Served,
+    remote: SocketAddr,
+) -> Option<SocketAddr> {
     let address = remote.ip().to_canonical();
     if !served.proxy_protocol.iter().any(|network| network.contains(&address)) {
         tracing::debug!(%remote, "refused: this listener takes connections from PROXY protocol senders only");

@@ -13,8 +13,8 @@ use tokio::sync::mpsc;
 
 use crate::access::Sink;
 use crate::admin::metrics::Metrics;
-use crate::reject::refusals::Refusals;
 use crate::listen::{BindError, Inherited, bind};
+use crate::reject::refusals::Refusals;
 use crate::route::table::{ListenerKey, Table};
 use crate::settings::Settings;
 use crate::snapshot::{Slots, Snapshot};
@@ -101,14 +101,19 @@ impl Edge {
     ///
     /// Addresses that cannot be bound are returned; everything else is served all the same, and they are tried again with
     /// the next table. Returns when every worker has the message, which is before the first request that sees it.
-    pub async fn publish(&mut self, table: Arc<Table>, settings: Arc<Settings>) -> (Arc<Snapshot>, Vec<BindError>) {
+    pub async fn publish(
+        &mut self,
+        table: Arc<Table>,
+        settings: Arc<Settings>,
+    ) -> (Arc<Snapshot>, Vec<BindError>) {
         self.version += 1;
         let snapshot = Arc::new(Snapshot::new(self.version, table, settings, &mut self.slots));
         for worker in &self.workers {
             // A worker whose mailbox is closed has ended, which only a drain makes it do.
             let _ = worker.mailbox.send(Mail::Publish(Arc::clone(&snapshot))).await;
         }
-        let wanted: Vec<Socket> = snapshot.addresses().map(|(slot, address)| Socket { slot, address }).collect();
+        let wanted: Vec<Socket> =
+            snapshot.addresses().map(|(slot, address)| Socket { slot, address }).collect();
         self.close_all_but(&wanted).await;
         let mut failures = Vec::new();
         for socket in wanted {
@@ -138,7 +143,8 @@ impl Edge {
             let _ = worker.mailbox.send(Mail::Drain).await;
         }
         let threads: Vec<JoinHandle<()>> = self.workers.into_iter().map(|worker| worker.thread).collect();
-        let joined = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join())));
+        let joined =
+            tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join())));
         match tokio::time::timeout(limit, joined).await {
             Ok(_) => Drained::Completely,
             Err(_) => Drained::Partly,
@@ -157,7 +163,8 @@ impl Edge {
     }
 
     async fn close_all_but(&mut self, wanted: &[Socket]) {
-        let gone: Vec<Socket> = self.bound.keys().filter(|socket| !wanted.contains(socket)).copied().collect();
+        let gone: Vec<Socket> =
+            self.bound.keys().filter(|socket| !wanted.contains(socket)).copied().collect();
         for socket in gone {
             self.bound.remove(&socket);
             for worker in &self.workers {
@@ -170,7 +177,9 @@ impl Edge {
 /// A thread that frees old snapshots, so that no request waits for it.
 fn start_graveyard() -> std::io::Result<std_mpsc::Sender<Arc<Snapshot>>> {
     let (sender, receiver) = std_mpsc::channel();
-    std::thread::Builder::new().name("graveyard".into()).spawn(move || receiver.into_iter().for_each(drop))?;
+    std::thread::Builder::new()
+        .name("graveyard".into())
+        .spawn(move || receiver.into_iter().for_each(drop))?;
     Ok(sender)
 }
 

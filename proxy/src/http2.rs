@@ -57,7 +57,8 @@ pub(crate) async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, transport: R
         let keep_alive = worker.settings().timeouts.keep_alive;
         watch.arm(&worker.clock, keep_alive);
         let accepted = std::future::poll_fn(|cx| {
-            let wants_to_leave = worker.is_draining() || client.is_old(worker) || served >= limits.requests_per_connection;
+            let wants_to_leave =
+                worker.is_draining() || client.is_old(worker) || served >= limits.requests_per_connection;
             if wants_to_leave && !leaving {
                 leaving = true;
                 connection.graceful_shutdown();
@@ -85,7 +86,9 @@ pub(crate) async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, transport: R
             Some(Ok((request, respond))) => {
                 served += 1;
                 let (worker, client) = (Rc::clone(worker), Rc::clone(client));
-                tokio::task::spawn_local(async move { answer_stream(&worker, &client, request, respond).await });
+                tokio::task::spawn_local(
+                    async move { answer_stream(&worker, &client, request, respond).await },
+                );
             }
             Some(Err(_)) | None => return,
         }
@@ -138,7 +141,8 @@ async fn answer_stream(
 /// The request as the path sees it. `:authority` and Host are both kept: that they agree is checked with the target.
 fn translate(worker: &Rc<Worker>, request: http::Request<RecvStream>, interim: Interim) -> Request {
     let (parts, receive) = request.into_parts();
-    let authority = parts.uri.authority().map(|authority| Bytes::copy_from_slice(authority.as_str().as_bytes()));
+    let authority =
+        parts.uri.authority().map(|authority| Bytes::copy_from_slice(authority.as_str().as_bytes()));
     let target = match parts.uri.path_and_query() {
         Some(target) => Bytes::copy_from_slice(target.as_str().as_bytes()),
         None => Bytes::new(),
@@ -236,7 +240,9 @@ async fn send_data(
         stream.reserve_capacity(data.len());
         let capacity = std::future::poll_fn(|cx| match stream.poll_reset(cx) {
             Poll::Ready(_) => Poll::Ready(None),
-            Poll::Pending if stream.capacity() > 0 || data.is_empty() => Poll::Ready(Some(Ok(stream.capacity()))),
+            Poll::Pending if stream.capacity() > 0 || data.is_empty() => {
+                Poll::Ready(Some(Ok(stream.capacity())))
+            }
             Poll::Pending => stream.poll_capacity(cx),
         });
         let limit = worker.settings().timeouts.write_idle;
@@ -270,7 +276,10 @@ impl http_body::Body for ClientBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
         let polled = poll_received(&mut this.receive, &mut this.data_ended, cx);
         match polled {

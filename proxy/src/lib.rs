@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod admin;
+pub mod command;
 pub mod config;
 pub(crate) mod connection;
 pub mod directory;
@@ -10,9 +11,11 @@ pub mod http1;
 pub(crate) mod http2;
 pub mod listen;
 pub mod message;
+pub mod options;
 pub mod reject;
 pub mod request;
 pub mod route;
+pub mod sample_app;
 pub mod serve;
 pub mod settings;
 pub mod snapshot;

@@ -138,7 +138,7 @@ impl Body {
 
     /// The exact number of bytes to come, when it is known.
     pub fn exact_length(&self) -> Option<u64> {
-        http_body::Body::size_hint(self).exact()
+        if self.is_empty() { Some(0) } else { http_body::Body::size_hint(self).exact() }
     }
 }
 
@@ -200,7 +200,10 @@ impl http_body::Body for Limited {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         if let Poll::Ready(Some(Ok(frame))) = &polled
             && let Some(data) = frame.data_ref()

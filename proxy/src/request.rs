@@ -30,7 +30,7 @@ use crate::route::{Action, Route};
 use crate::worker::Worker;
 
 use forward::forward;
-use forwarded::{ClientView, PeerTrust, ForwardedRules, set_forwarded};
+use forwarded::{ClientView, ForwardedRules, PeerTrust, set_forwarded};
 use record::Record;
 use sanitize::{Underscores, sanitize, sanitize_response};
 use target::{EncodedSlash, Scheme, Target};
@@ -46,7 +46,11 @@ pub(crate) async fn answer(worker: &Rc<Worker>, client: &Rc<Client>, request: Re
 }
 
 /// Answers what could not be read as a request at all.
-pub(crate) fn answer_unreadable(worker: &Rc<Worker>, client: &Rc<Client>, reject: Reject) -> (Response, Record) {
+pub(crate) fn answer_unreadable(
+    worker: &Rc<Worker>,
+    client: &Rc<Client>,
+    reject: Reject,
+) -> (Response, Record) {
     let mut record = Record::unreadable(worker, client);
     let response = refuse(worker, &reject, Format::Plain, &mut record);
     record.answered(&response);
@@ -137,7 +141,11 @@ async fn respond(
 }
 
 /// A connection serves only hosts that its handshake was right for (RFC 9110 §7.4, GEP-3567).
-fn check_direction(client: &Client, served: &crate::snapshot::Served, host: Option<&Host>) -> Result<(), Reject> {
+fn check_direction(
+    client: &Client,
+    served: &crate::snapshot::Served,
+    host: Option<&Host>,
+) -> Result<(), Reject> {
     let (Some(info), Some(tls)) = (&client.tls, &served.listener.tls) else { return Ok(()) };
     let misdirected = served.listener.is_misdirected(info.server_name.as_ref(), host);
     if tls.covers(info, host) && !misdirected { Ok(()) } else { Err(Reject::Misdirected) }

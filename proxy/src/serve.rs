@@ -23,7 +23,7 @@ use crate::directory::{Changes, Directory, DirectoryError};
 use crate::edge::{Drained, Edge, EdgeOptions};
 use crate::listen::{BindError, Inherited};
 use crate::settings::SettingsError;
-use crate::settings::{DefaultCertificate, PemSource, Settings};
+use crate::settings::{AccessLogFormat, DefaultCertificate, PemSource, Settings};
 use crate::tls::certificates::{Certificate, CertificateError};
 use crate::tls::tickets::TicketSecret;
 
@@ -47,6 +47,7 @@ pub struct Overrides {
     pub https: Vec<SocketAddr>,
     pub workers: Option<NonZeroUsize>,
     pub admin: Option<SocketAddr>,
+    pub access_log: Option<AccessLogFormat>,
 }
 
 /// Why the process could not start. Each is one line that names the place and the mend.
@@ -96,6 +97,9 @@ impl Overrides {
         if let Some(address) = self.admin {
             settings.admin.address = address;
         }
+        if let Some(format) = self.access_log {
+            settings.access_log.format = format;
+        }
     }
 }
 
@@ -107,6 +111,7 @@ impl ServeOptions {
             None => Settings::default(),
         };
         self.overrides.apply(&mut settings);
+        settings.validate()?;
         Ok(settings)
     }
 }
@@ -142,7 +147,11 @@ struct Control<'o> {
 }
 
 impl<'o> Control<'o> {
-    async fn start(options: &'o ServeOptions, settings: Settings, inherited: Inherited) -> Result<Self, ServeError> {
+    async fn start(
+        options: &'o ServeOptions,
+        settings: Settings,
+        inherited: Inherited,
+    ) -> Result<Self, ServeError> {
         let watch = Watch::start(&options.manifests, options.settings.as_deref())?;
         let directory = Directory::open(&options.manifests)?;
         let workers = settings.workers.unwrap_or_else(available_workers);
@@ -197,12 +206,16 @@ impl<'o> Control<'o> {
     }
 
     async fn take_up(&mut self, changes: &Changes) {
-        self.own_problems.clear();
         if changes.settings || changes.everything {
             self.reload_settings();
         }
-        self.directory.refresh(changes);
-        if changes.settings || self.compiler.refresh_endpoints(self.directory.objects()) == Refresh::NotEnough {
+        let file_problems = self.directory.problems();
+        if !self.directory.refresh(changes) && !changes.settings {
+            return;
+        }
+        // Endpoints change most often, and after a wake they are what a person waits for: they need no compilation.
+        let refreshed = self.compiler.refresh_endpoints(self.directory.objects());
+        if refreshed == Refresh::NotEnough || changes.settings || file_problems != self.directory.problems() {
             for error in self.compile().await {
                 tracing::error!("{error}");
             }
@@ -210,6 +223,7 @@ impl<'o> Control<'o> {
     }
 
     fn reload_settings(&mut self) {
+        self.own_problems.clear();
         match self.options.load_settings() {
             Ok(settings) => {
                 for key in settings.restart_needed(&self.settings) {
@@ -234,7 +248,8 @@ impl<'o> Control<'o> {
     /// Compiles the objects and makes the result live. Returns the addresses that could not be bound.
     async fn compile(&mut self) -> Vec<BindError> {
         let compiled = self.compiler.compile(self.directory.objects(), &self.settings);
-        let (snapshot, failures) = self.edge.publish(Arc::new(compiled.table), Arc::clone(&self.settings)).await;
+        let (snapshot, failures) =
+            self.edge.publish(Arc::new(compiled.table), Arc::clone(&self.settings)).await;
         let mut problems = self.directory.problems();
         problems.extend(compiled.problems);
         problems.extend(self.own_problems.iter().cloned());
@@ -243,12 +258,15 @@ impl<'o> Control<'o> {
         problems.sort();
         problems.dedup();
         self.report(&problems);
+        let objects = self.directory.objects();
+        self.state.metrics.retain_routes(|object| objects.contains(object));
+        let certificates = snapshot.table.listeners.iter().filter_map(|listener| listener.tls.as_ref()?.expires());
         self.state.publish(Live {
             version: snapshot.version,
             applied: Timestamp::now(),
             table: Arc::clone(&snapshot.table),
             problems,
-            certificates_expire: None,
+            certificates_expire: certificates.min(),
         });
         failures
     }
@@ -284,7 +302,9 @@ fn available_workers() -> NonZeroUsize {
 }
 
 /// The certificate for names that have none of their own. One from a Secret is found by `compile`.
-fn fallback_certificate(settings: &Settings) -> Result<Option<Arc<Certificate>>, DefaultCertificateError> {
+pub(crate) fn fallback_certificate(
+    settings: &Settings,
+) -> Result<Option<Arc<Certificate>>, DefaultCertificateError> {
     match &settings.tls.default_certificate {
         DefaultCertificate::Refuse | DefaultCertificate::SecretRef(_) => Ok(None),
         DefaultCertificate::SelfSigned => {

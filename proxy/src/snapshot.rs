@@ -79,7 +79,9 @@ impl Snapshot {
     /// Every address that should be bound, with the slot whose listener it belongs to.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = (Slot, SocketAddr)> {
         self.served.iter().enumerate().flat_map(|(slot, served)| {
-            served.iter().flat_map(move |served| served.listener.addresses.iter().map(move |address| (slot, *address)))
+            served
+                .iter()
+                .flat_map(move |served| served.listener.addresses.iter().map(move |address| (slot, *address)))
         })
     }
 }

@@ -17,7 +17,11 @@ pub(crate) enum Transport {
 
 impl Transport {
     /// Reads what is there, at most the spare capacity of `buffer`. `Ok(0)` is the end of the stream.
-    pub(crate) fn poll_read_into(&mut self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_read_into(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut BytesMut,
+    ) -> Poll<io::Result<usize>> {
         match self {
             Transport::Tcp(stream) => tokio_util::io::poll_read_buf(Pin::new(stream), cx, buffer),
             Transport::TlsServer(stream) => tokio_util::io::poll_read_buf(Pin::new(stream), cx, buffer),
@@ -50,7 +54,11 @@ impl Transport {
 }
 
 impl AsyncRead for Transport {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         match &mut *self {
             Transport::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Transport::TlsServer(stream) => Pin::new(stream).poll_read(cx, buf),
@@ -114,7 +122,11 @@ impl Rewound {
 }
 
 impl AsyncRead for Rewound {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if self.ahead.is_empty() {
             return Pin::new(&mut self.transport).poll_read(cx, buf);
         }

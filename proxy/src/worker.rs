@@ -43,8 +43,15 @@ pub(crate) struct Shared {
 /// A message to a worker.
 pub(crate) enum Mail {
     Publish(Arc<Snapshot>),
-    Open { slot: Slot, address: SocketAddr, listener: std::net::TcpListener },
-    Close { slot: Slot, address: SocketAddr },
+    Open {
+        slot: Slot,
+        address: SocketAddr,
+        listener: std::net::TcpListener,
+    },
+    Close {
+        slot: Slot,
+        address: SocketAddr,
+    },
     /// Answer what comes, keep nothing open for longer than needed, and end when nothing is open any more.
     Drain,
 }
@@ -122,13 +129,21 @@ pub(crate) struct Start {
 
 /// Starts a worker on a thread of its own. The thread ends when the mailbox is closed, or when a drain is complete.
 pub(crate) fn start(start: Start) -> std::io::Result<std::thread::JoinHandle<()>> {
-    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
-    // Built once here only to report what the system refuses; a runtime cannot move to its thread.
-    drop(runtime()?);
-    std::thread::Builder::new().name(format!("worker-{}", start.index)).spawn(move || match runtime() {
-        Ok(runtime) => serve(&runtime, start),
-        Err(error) => tracing::error!(%error, "a worker could not start"),
-    })
+    // A runtime cannot move between threads, so the thread that needs it makes it and says whether it could.
+    let (built, outcome) = std_mpsc::sync_channel(1);
+    let thread = std::thread::Builder::new().name(format!("worker-{}", start.index)).spawn(move || {
+        let options = LocalOptions::default();
+        match tokio::runtime::Builder::new_current_thread().enable_all().build_local(options) {
+            Ok(runtime) => {
+                let _ = built.send(Ok(()));
+                serve(&runtime, start);
+            }
+            Err(error) => {
+                let _ = built.send(Err(error));
+            }
+        }
+    })?;
+    outcome.recv().unwrap_or_else(|_| Err(std::io::ErrorKind::Other.into())).map(|()| thread)
 }
 
 fn serve(runtime: &LocalRuntime, start: Start) {

@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use crate::request::access;
 use crate::request::redirect;
 use crate::request::target::{EncodedSlash, Scheme, Target};
-use crate::route::host::Host;
 use crate::route::matches::Lookup;
 use crate::route::table::{Found, Listener, ListenerKey, Table};
 use crate::route::{Action, Route};
@@ -136,7 +135,10 @@ pub fn explain(table: &Table, question: &Question) -> Report {
     if matches!(question.method, Method::CONNECT | Method::TRACE) {
         return refuse(format!("{} is not served here: 501 method_unsupported", question.method));
     }
-    let host = question.headers.get(http::header::HOST).map_or(question.authority.as_bytes(), |host| host.as_bytes());
+    let host = question
+        .headers
+        .get(http::header::HOST)
+        .map_or(question.authority.as_bytes(), |host| host.as_bytes());
     let target = Target::parse(
         &question.method,
         &question.target,
@@ -147,7 +149,9 @@ pub fn explain(table: &Table, question: &Question) -> Report {
     );
     let target = match target {
         Ok(target) => target,
-        Err(error) => return refuse(format!("{error}: {}", crate::reject::Reject::BadTarget(error).status())),
+        Err(error) => {
+            return refuse(format!("{error}: {}", crate::reject::Reject::BadTarget(error).status()));
+        }
     };
     let listeners = listeners_for(table, question);
     let refused = listeners.is_empty().then(|| Verdict {
@@ -202,7 +206,9 @@ fn ask(listener: &Listener, lookup: &Lookup<'_>, target: &Target, question: &Que
         .map(|step| Verdict { step: "route".into(), passes: true, text: step.to_string() })
         .collect();
     let (answer, route) = match explanation.found {
-        Found::Route(route) => (follow(route, target, question, &mut verdicts), Some(route.origin.to_string())),
+        Found::Route(route) => {
+            (follow(route, target, question, &mut verdicts), Some(route.origin.to_string()))
+        }
         Found::NoRoute => ("404 route_not_found".to_owned(), None),
         Found::NoHost => ("404 host_not_found".to_owned(), None),
     };
@@ -246,7 +252,8 @@ fn follow(route: &Route, target: &Target, question: &Question, verdicts: &mut Ve
                 networks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
             };
             let allow = if rules.allow.is_empty() { "every address".into() } else { list(&rules.allow) };
-            let deny = if rules.deny.is_empty() { String::new() } else { format!(", except {}", list(&rules.deny)) };
+            let deny =
+                if rules.deny.is_empty() { String::new() } else { format!(", except {}", list(&rules.deny)) };
             say("access", true, format!("{allow}{deny} may enter; --client ADDRESS tells for one"));
         }
         Some(client) => {
@@ -266,7 +273,7 @@ fn follow(route: &Route, target: &Target, question: &Question, verdicts: &mut Ve
             format!("{} route_status", status.as_u16())
         }
         Action::Location { location, status } => {
-            let location = String::from_utf8_lossy(location.as_bytes());
+            let location = location.as_bytes().escape_ascii();
             say("redirect", false, format!("the route sends to {location}"));
             format!("{} to {location}", status.as_u16())
         }
@@ -297,7 +304,11 @@ fn follow(route: &Route, target: &Target, question: &Question, verdicts: &mut Ve
                     Ok(backend) => {
                         let endpoints = backend.endpoints().len();
                         let plural = if endpoints == 1 { "" } else { "s" };
-                        say("backend", endpoints > 0, format!("{}, {endpoints} endpoint{plural}{part}", backend.key));
+                        say(
+                            "backend",
+                            endpoints > 0,
+                            format!("{}, {endpoints} endpoint{plural}{part}", backend.key),
+                        );
                         names.push(backend.key.to_string());
                     }
                     Err(status) => {
@@ -306,15 +317,19 @@ fn follow(route: &Route, target: &Target, question: &Question, verdicts: &mut Ve
                     }
                 }
             }
-            if names.is_empty() { "500 backend_invalid".into() } else { format!("forwarded to {}", names.join(" or ")) }
+            if names.is_empty() {
+                "500 backend_invalid".into()
+            } else {
+                format!("forwarded to {}", names.join(" or "))
+            }
         }
     }
 }
 
 fn location_of(headers: &HeaderMap) -> String {
-    headers.get(http::header::LOCATION).map_or_else(String::new, |value| {
-        value.as_bytes().escape_ascii().to_string()
-    })
+    headers
+        .get(http::header::LOCATION)
+        .map_or_else(String::new, |value| value.as_bytes().escape_ascii().to_string())
 }
 
 #[cfg(test)]

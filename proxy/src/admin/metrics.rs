@@ -187,9 +187,9 @@ impl Metrics {
         self.started
     }
 
-    /// Forgets the objects that are no longer there, so that they make room for others.
-    pub fn retain_routes(&self, objects: &BTreeSet<ObjectRef>) {
-        lock(&self.shared.routes).retain(|object, _| objects.contains(object));
+    /// Forgets the objects that `exists` no longer knows, so that they make room for others.
+    pub fn retain_routes(&self, exists: impl Fn(&ObjectRef) -> bool) {
+        lock(&self.shared.routes).retain(|object, _| exists(object));
     }
 
     /// Says what is live now.
@@ -233,7 +233,8 @@ impl Metrics {
             totals.connections_opened += worker.connections_opened.value();
             totals.connections_refused += worker.connections_refused.value();
             totals.tls_handshakes += worker.tls_handshakes.value();
-            totals.tls_handshakes_failed += worker.tls_handshakes_failed.iter().map(Counter::value).sum::<u64>();
+            totals.tls_handshakes_failed +=
+                worker.tls_handshakes_failed.iter().map(Counter::value).sum::<u64>();
             totals.requests += worker.requests.value();
             let rejects = &worker.reasons.0[..REASONS.len() - REASONS_UNFINISHED.len()];
             totals.rejects += rejects.iter().map(Counter::value).sum::<u64>();

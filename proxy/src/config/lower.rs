@@ -301,8 +301,8 @@ pub(crate) fn route(origin: Origin, action: crate::route::Action, reading: &Read
         request_headers: set(&words.request_headers),
         response_headers: set(&words.response_headers),
         rewrite: Rewrite { host: words.upstream_vhost.clone(), path: None },
-        metrics: Default::default(),
         mirrors: Vec::new(),
+        metrics: Default::default(),
     }
 }
 

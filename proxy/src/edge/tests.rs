@@ -11,7 +11,8 @@ use crate::route::matches::{Conditions, Precedence, Rule};
 use crate::route::path::HostRoutes;
 use crate::route::table::{HostFallback, HostTable, Listener, Section};
 use crate::route::{
-    Action, AddressRules, HeaderEdits, Limits, Origin, PathPattern, Retry, Rewrite, Route, Timeouts, WeightedBackend,
+    Action, AddressRules, HeaderEdits, Limits, Origin, PathPattern, Retry, Rewrite, Route, Timeouts,
+    WeightedBackend,
 };
 use crate::upstream::{Backend, BackendKey, BackendProtocol, Balance, EndpointAddress, EndpointSpec};
 

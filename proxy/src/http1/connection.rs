@@ -17,6 +17,7 @@ use tokio::io::AsyncWrite;
 
 use super::body::{BodyLimits, Decoded, Decoder, Encoder};
 use super::head::{self, BodyLength, Disposition, HeadError, RequestHead, ResponseFraming, Scan};
+use crate::connection::Client;
 use crate::message::{Body, BodyError, Interim, Protocol, Request, Response};
 use crate::reject::Reject;
 use crate::request;
@@ -25,7 +26,6 @@ use crate::transport::{Outbox, Transport};
 use crate::upstream::upgrade::Upgraded;
 use crate::worker::Worker;
 use crate::worker::clock::Watch;
-use crate::connection::Client;
 
 /// Room for one read from a client.
 const READ_BYTES: usize = 8 << 10;
@@ -66,7 +66,9 @@ pub(crate) async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, transport: T
             }
             Next::Http2 => {
                 return match Rc::try_unwrap(link) {
-                    Ok(link) => End::Http2(link.input.into_inner().buffer.freeze(), link.transport.into_inner()),
+                    Ok(link) => {
+                        End::Http2(link.input.into_inner().buffer.freeze(), link.transport.into_inner())
+                    }
                     Err(_) => End::Closed,
                 };
             }
@@ -105,14 +107,22 @@ async fn serve_busy(worker: &Rc<Worker>, client: &Rc<Client>, link: &Rc<Link>, s
         let Some((mut response, record)) = link.exchange(client, request).await else { return Next::Close };
         if let Some(upgraded) = response.upgraded.take() {
             link.outbox().bytes.clear();
-            let framing = ResponseFraming::plan(protocol, &method, response.status, None, Disposition::Upgrade);
-            head::write_response_head(&mut link.outbox().bytes, response.status, &response.headers, &framing, &worker.date());
+            let framing =
+                ResponseFraming::plan(protocol, &method, response.status, None, Disposition::Upgrade);
+            head::write_response_head(
+                &mut link.outbox().bytes,
+                response.status,
+                &response.headers,
+                &framing,
+                &worker.date(),
+            );
             return match link.flush().await {
                 Ok(()) => Next::Tunnel(Box::new(upgraded), Box::new(record)),
                 Err(_) => Next::Close,
             };
         }
-        let keep = wants_more && !worker.is_draining() && !client.is_old(worker) && !record.closes_connection();
+        let keep =
+            wants_more && !worker.is_draining() && !client.is_old(worker) && !record.closes_connection();
         let wish = if keep { Disposition::KeepAlive } else { Disposition::Close };
         if link.respond(&method, protocol, response, wish, record).await != Disposition::KeepAlive
             || !link.drain().await
@@ -160,6 +170,9 @@ struct Input {
 
 impl Link {
     fn new(worker: Rc<Worker>, transport: Transport) -> Self {
+        // A client may have sent its first request together with the end of the handshake; then it waits inside the TLS
+        // session, and the socket will not tell of it.
+        let exhausted = matches!(transport, Transport::Tcp(_));
         let watch = worker.clock.watch();
         Link {
             worker,
@@ -169,7 +182,7 @@ impl Link {
                 scan: Scan::default(),
                 decoder: None,
                 expects_continue: false,
-                exhausted: true,
+                exhausted,
                 ended: false,
             }),
             outbox: RefCell::default(),
@@ -185,6 +198,9 @@ impl Link {
     /// Waits for the first byte of the next request without holding a buffer. False: time to close.
     async fn park(&self) -> bool {
         let worker = &self.worker;
+        if !self.can_park() {
+            return true;
+        }
         {
             let mut input = self.input.borrow_mut();
             input.buffer = BytesMut::new();
@@ -228,13 +244,19 @@ impl Link {
                     return Poll::Ready(Ok(Start::Request(Box::new(head))));
                 }
                 match input.poll_fill(&mut self.transport.borrow_mut(), cx) {
-                    Poll::Ready(Ok(0)) if input.buffer.is_empty() => return Poll::Ready(Ok(Start::Nothing)),
+                    Poll::Ready(Ok(0)) if is_silence(&input.buffer) => {
+                        return Poll::Ready(Ok(Start::Nothing));
+                    }
                     Poll::Ready(Ok(0)) => return Poll::Ready(Err(Reject::from(HeadError::RequestLine))),
                     Poll::Ready(Ok(_)) => {}
                     Poll::Ready(Err(_)) => return Poll::Ready(Ok(Start::Nothing)),
                     Poll::Pending if self.watch.poll_expired(&worker.clock, cx) => {
-                        let silent = input.buffer.is_empty();
-                        return Poll::Ready(if silent { Ok(Start::Nothing) } else { Err(Reject::HeadTimeout) });
+                        let silent = is_silence(&input.buffer);
+                        return Poll::Ready(if silent {
+                            Ok(Start::Nothing)
+                        } else {
+                            Err(Reject::HeadTimeout)
+                        });
                     }
                     Poll::Pending => return Poll::Pending,
                 }
@@ -262,7 +284,16 @@ impl Link {
             watch.arm(&self.worker.clock, self.worker.settings().timeouts.body_idle);
             Body::Stream(Box::pin(ClientBody { link: Rc::clone(self), watch, remaining }))
         };
-        Request { method, target, authority: None, protocol, headers, body, upgrade, interim: self.interim.clone() }
+        Request {
+            method,
+            target,
+            authority: None,
+            protocol,
+            headers,
+            body,
+            upgrade,
+            interim: self.interim.clone(),
+        }
     }
 
     /// Runs the path of one request. `None` when the client went away before there was an answer.
@@ -467,6 +498,11 @@ impl Input {
     }
 }
 
+/// Nothing of a request: nothing at all, or the empty line that old clients send behind a body (RFC 9112 §2.2).
+fn is_silence(buffer: &[u8]) -> bool {
+    b"\r\n".starts_with(buffer)
+}
+
 /// True while what was read is the start of an HTTP/2 preface, or all of it.
 fn could_be_http2(buffer: &[u8]) -> bool {
     !buffer.is_empty() && HTTP2_PREFACE.starts_with(&buffer[..buffer.len().min(HTTP2_PREFACE.len())])
@@ -491,7 +527,7 @@ impl Sending {
             let mut waiting_for_body = false;
             while !self.ended && link.outbox().is_open() {
                 match Pin::new(&mut self.body).poll_frame(cx) {
-                    Poll::Ready(frame) => self.encode(frame, &mut link.outbox())?,
+                    Poll::Ready(frame) => self.encode(frame, &mut link.outbox(), record)?,
                     Poll::Pending => {
                         waiting_for_body = true;
                         break;
@@ -499,8 +535,8 @@ impl Sending {
                 }
             }
             let mut moved = 0;
-            let written = link.outbox.borrow_mut().poll_write(&mut link.transport.borrow_mut(), cx, &mut moved);
-            record.sent(moved);
+            let written =
+                link.outbox.borrow_mut().poll_write(&mut link.transport.borrow_mut(), cx, &mut moved);
             if moved > 0 {
                 link.watch.arm(&worker.clock, worker.settings().timeouts.write_idle);
             }
@@ -513,7 +549,11 @@ impl Sending {
                 Poll::Ready(Ok(())) if waiting_for_body => {
                     // It is not the client who keeps us waiting.
                     link.watch.disarm();
-                    return if link.poll_gone(cx) { Poll::Ready(Err(BodyError::Receiver)) } else { Poll::Pending };
+                    return if link.poll_gone(cx) {
+                        Poll::Ready(Err(BodyError::Receiver))
+                    } else {
+                        Poll::Pending
+                    };
                 }
                 Poll::Ready(Ok(())) => {}
                 Poll::Pending => {
@@ -524,7 +564,12 @@ impl Sending {
         }
     }
 
-    fn encode(&mut self, frame: Option<Result<Frame<Bytes>, BodyError>>, outbox: &mut Outbox) -> Result<(), BodyError> {
+    fn encode(
+        &mut self,
+        frame: Option<Result<Frame<Bytes>, BodyError>>,
+        outbox: &mut Outbox,
+        record: &mut Record,
+    ) -> Result<(), BodyError> {
         let overrun = |_| BodyError::Sender("its length is not the announced one".into());
         match frame.transpose()?.map(Frame::into_data) {
             None => {
@@ -533,6 +578,7 @@ impl Sending {
             }
             Some(Ok(data)) => {
                 if !data.is_empty() {
+                    record.sent(data.len());
                     self.encoder.prefix(data.len(), &mut outbox.bytes).map_err(overrun)?;
                     outbox.push(data, self.encoder.suffix());
                 }
@@ -558,7 +604,10 @@ impl http_body::Body for ClientBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
         let mut input = this.link.input.borrow_mut();
         if input.expects_continue {
@@ -568,7 +617,11 @@ impl http_body::Body for ClientBody {
                 this.link.outbox.borrow_mut().bytes.extend_from_slice(head::CONTINUE);
                 let mut moved = 0;
                 // What does not fit into the socket goes out with the next write.
-                let _ = this.link.outbox.borrow_mut().poll_write(&mut this.link.transport.borrow_mut(), cx, &mut moved);
+                let _ = this.link.outbox.borrow_mut().poll_write(
+                    &mut this.link.transport.borrow_mut(),
+                    cx,
+                    &mut moved,
+                );
             }
         }
         let polled = input.poll_body(&mut this.link.transport.borrow_mut(), cx);

@@ -3,8 +3,8 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, Method};
 use http::header::{CONTENT_TYPE, HOST};
+use http::{HeaderMap, Method};
 use smallvec::SmallVec;
 
 use super::record::Record;
@@ -119,10 +119,11 @@ impl Tries<'_> {
         let mut tried: SmallVec<[u64; 4]> = SmallVec::new();
         loop {
             let now_ms = self.worker.clock.now_ms();
-            let choice = choose(&self.worker.pools, self.backend, &tried, now_ms).map_err(|none| match none {
-                NoChoice::NoEndpoints => Reject::NoEndpoints,
-                NoChoice::Saturated => Reject::Overloaded,
-            })?;
+            let choice =
+                choose(&self.worker.pools, self.backend, &tried, now_ms).map_err(|none| match none {
+                    NoChoice::NoEndpoints => Reject::NoEndpoints,
+                    NoChoice::Saturated => Reject::Overloaded,
+                })?;
             if tried.is_empty() {
                 choice.pool.budget.deposit();
             }
@@ -193,12 +194,24 @@ impl Tries<'_> {
                     Some(connection) => connection,
                     None => Connection::new(self.connect(choice).await?, worker),
                 };
-                exchange::send(worker, &choice.pool, connection, *outgoing, body, interim, patience, in_flight).await
+                exchange::send(
+                    worker,
+                    &choice.pool,
+                    connection,
+                    *outgoing,
+                    body,
+                    interim,
+                    patience,
+                    in_flight,
+                )
+                .await
             }
             BackendProtocol::Http2 => {
                 let sender = match choice.pool.http2_sender(now_ms) {
                     Some(sender) => sender,
-                    None => http2::open(worker, &choice.pool, self.connect(choice).await?).await.map_err(Miss::Exchange)?,
+                    None => http2::open(worker, &choice.pool, self.connect(choice).await?)
+                        .await
+                        .map_err(Miss::Exchange)?,
                 };
                 http2::send(worker, sender, *outgoing, body, interim, patience, in_flight).await
             }
@@ -271,9 +284,9 @@ impl Repeatable {
 pub(crate) fn is_open_ended(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|value| {
         let value = value.as_bytes();
-        [&b"text/event-stream"[..], b"application/grpc"].iter().any(|kind| {
-            value.get(..kind.len()).is_some_and(|start| start.eq_ignore_ascii_case(kind))
-        })
+        [&b"text/event-stream"[..], b"application/grpc"]
+            .iter()
+            .any(|kind| value.get(..kind.len()).is_some_and(|start| start.eq_ignore_ascii_case(kind)))
     })
 }
 
@@ -283,7 +296,9 @@ impl Miss {
         match self {
             Miss::Connect(ConnectError::Forbidden { .. }) => false,
             Miss::Connect(_) | Miss::Exchange(Failure::Unprocessed) => true,
-            Miss::Exchange(Failure::Closed { .. } | Failure::Reset(_) | Failure::TimedOut) => is_idempotent(method),
+            Miss::Exchange(Failure::Closed { .. } | Failure::Reset(_) | Failure::TimedOut) => {
+                is_idempotent(method)
+            }
             Miss::Exchange(Failure::Protocol(_) | Failure::Upload(_)) => false,
         }
     }
@@ -314,12 +329,16 @@ impl From<Miss> for Reject {
         match miss {
             Miss::Connect(ConnectError::TimedOut(_)) => Reject::ConnectTimeout,
             Miss::Connect(ConnectError::Tls(_)) => Reject::UpstreamTls,
-            Miss::Connect(ConnectError::Refused { .. } | ConnectError::Unresolved { .. } | ConnectError::Forbidden { .. }) => {
-                Reject::ConnectFailed
-            }
+            Miss::Connect(
+                ConnectError::Refused { .. }
+                | ConnectError::Unresolved { .. }
+                | ConnectError::Forbidden { .. },
+            ) => Reject::ConnectFailed,
             Miss::Exchange(Failure::TimedOut) => Reject::UpstreamTimeout,
             Miss::Exchange(Failure::Protocol(words)) => Reject::UpstreamProtocol(words),
-            Miss::Exchange(Failure::Closed { .. } | Failure::Unprocessed | Failure::Reset(_)) => Reject::UpstreamReset,
+            Miss::Exchange(Failure::Closed { .. } | Failure::Unprocessed | Failure::Reset(_)) => {
+                Reject::UpstreamReset
+            }
             Miss::Exchange(Failure::Upload(error)) => Reject::from(&error),
         }
     }

@@ -12,13 +12,13 @@ use jiff::Timestamp;
 use super::forward::Miss;
 use super::forwarded::{ClientView, RequestId};
 use super::target::{PathAndQuery, Scheme, Target};
-use crate::route::host::Host;
 use crate::access::Entry;
 use crate::connection::Client;
 use crate::message::{BodyError, Protocol, Request, Response};
 use crate::reject::Reject;
 use crate::reject::refusals::Refused;
 use crate::route::Route;
+use crate::route::host::Host;
 use crate::upstream::{Backend, Endpoint, EndpointAddress};
 use crate::worker::Worker;
 
@@ -182,7 +182,7 @@ impl Record {
         self.status = Some(response.status);
     }
 
-    /// Bytes were handed to the client's connection.
+    /// Bytes of the answer's body were handed to the client's connection.
     pub(crate) fn sent(&mut self, bytes: usize) {
         self.bytes_out += bytes as u64;
     }
@@ -243,7 +243,9 @@ impl Record {
             (None, End::Complete) => None,
             (None, End::ClientGone | End::Broken(BodyError::Receiver)) => Some("client_gone"),
             (None, End::Broken(BodyError::Stalled)) => Some("answer_stalled"),
-            (None, End::Broken(BodyError::Sender(_) | BodyError::TooLarge { .. })) => Some("answer_broken_off"),
+            (None, End::Broken(BodyError::Sender(_) | BodyError::TooLarge { .. })) => {
+                Some("answer_broken_off")
+            }
         }
     }
 }

@@ -30,7 +30,12 @@ pub(crate) const IN_FLIGHT_MAX: u32 = 1_024;
 /// Near endpoints come before far ones, healthy ones before ejected ones; a half-open endpoint gets its single probe.
 /// When more than half are ejected health is no longer believed and all of them count: if everything looks broken, the
 /// fault is as likely on our side. Among equals the cheaper of two random ones is taken.
-pub(crate) fn choose(pools: &Pools, backend: &Backend, tried: &[u64], now_ms: u64) -> Result<Choice, NoChoice> {
+pub(crate) fn choose(
+    pools: &Pools,
+    backend: &Backend,
+    tried: &[u64],
+    now_ms: u64,
+) -> Result<Choice, NoChoice> {
     let endpoints = backend.endpoints();
     let endpoints: &[Arc<Endpoint>] = &endpoints;
     match endpoints {
@@ -38,7 +43,8 @@ pub(crate) fn choose(pools: &Pools, backend: &Backend, tried: &[u64], now_ms: u6
         [only] => return admit(pools, only).ok_or(NoChoice::Saturated),
         _ => {}
     }
-    if let Some(probe) = endpoints.iter().find(|endpoint| endpoint.health.claim_probe(now_ms) && !tried.contains(&endpoint.id))
+    if let Some(probe) =
+        endpoints.iter().find(|endpoint| endpoint.health.claim_probe(now_ms) && !tried.contains(&endpoint.id))
         && let Some(choice) = admit(pools, probe)
     {
         return Ok(choice);

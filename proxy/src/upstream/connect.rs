@@ -40,7 +40,9 @@ pub(crate) async fn connect(
     endpoint: &Endpoint,
     limit: Duration,
 ) -> Result<Transport, ConnectError> {
-    tokio::time::timeout(limit, open(worker, backend, endpoint)).await.map_err(|_| ConnectError::TimedOut(limit))?
+    tokio::time::timeout(limit, open(worker, backend, endpoint))
+        .await
+        .map_err(|_| ConnectError::TimedOut(limit))?
 }
 
 async fn open(worker: &Worker, backend: &Backend, endpoint: &Endpoint) -> Result<Transport, ConnectError> {

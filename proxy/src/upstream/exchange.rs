@@ -152,9 +152,16 @@ pub(crate) async fn send(
             connection.watch.arm(&worker.clock, patience.head);
         }
         loop {
-            match head::parse_response(&mut connection.buffer, &mut scan, outgoing.method, &HeadLimits::RESPONSE) {
+            match head::parse_response(
+                &mut connection.buffer,
+                &mut scan,
+                outgoing.method,
+                &HeadLimits::RESPONSE,
+            ) {
                 Err(error) => return Poll::Ready(Err(Failure::from(error))),
-                Ok(Some(head)) if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS => {
+                Ok(Some(head))
+                    if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS =>
+                {
                     interims += 1;
                     if interims > INTERIM_MAX {
                         return Poll::Ready(Err(Failure::Protocol("too many informational answers")));
@@ -194,7 +201,12 @@ pub(crate) async fn send(
         }
         let ahead = connection.buffer.split().freeze();
         let upgraded = Upgraded::new(ahead, connection.transport, in_flight);
-        return Ok(Response { status: head.status, headers: head.headers, body: Body::Empty, upgraded: Some(upgraded) });
+        return Ok(Response {
+            status: head.status,
+            headers: head.headers,
+            body: Body::Empty,
+            upgraded: Some(upgraded),
+        });
     }
     let body = if let Some(body) = whole_body(&mut connection, head.length, &upload) {
         if head.keep_alive && connection.buffer.is_empty() {
@@ -343,7 +355,10 @@ impl http_body::Body for ResponseBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
         loop {
             let Some(connection) = &mut this.connection else { return Poll::Ready(None) };

@@ -88,7 +88,11 @@ impl State {
     }
 
     fn unpack(packed: u64) -> Self {
-        State { failures: (packed >> 56) as u8, ejections: (packed >> 48) as u8, until_ms: packed & UNTIL_MASK }
+        State {
+            failures: (packed >> 56) as u8,
+            ejections: (packed >> 48) as u8,
+            until_ms: packed & UNTIL_MASK,
+        }
     }
 }
 

@@ -49,10 +49,12 @@ impl Sender {
 
     /// Open, and either in use or neither old nor long idle.
     pub(crate) fn is_usable(&self, now_ms: u64) -> bool {
-        let younger_than = |since: u64, limit: Duration| now_ms.saturating_sub(since) < limit.as_millis() as u64;
+        let younger_than =
+            |since: u64, limit: Duration| now_ms.saturating_sub(since) < limit.as_millis() as u64;
         self.open.get()
             && (self.streams.get() > 0
-                || younger_than(self.last_used_ms.get(), IDLE_TIMEOUT) && younger_than(self.opened_ms, CONNECTION_AGE_MAX))
+                || younger_than(self.last_used_ms.get(), IDLE_TIMEOUT)
+                    && younger_than(self.opened_ms, CONNECTION_AGE_MAX))
     }
 }
 
@@ -64,7 +66,11 @@ impl Pool {
 }
 
 /// Starts HTTP/2 on a new connection and puts it into the pool.
-pub(crate) async fn open(worker: &Rc<Worker>, pool: &Rc<Pool>, transport: Transport) -> Result<Rc<Sender>, Failure> {
+pub(crate) async fn open(
+    worker: &Rc<Worker>,
+    pool: &Rc<Pool>,
+    transport: Transport,
+) -> Result<Rc<Sender>, Failure> {
     let (send, connection) = h2::client::Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -112,7 +118,8 @@ pub(crate) async fn send(
     watch.arm(&worker.clock, patience.head);
 
     std::future::poll_fn(|cx| ready.poll_ready(cx)).await.map_err(|_| Failure::Unprocessed)?;
-    let (mut answer, upload) = ready.send_request(request, body.is_empty()).map_err(|error| failure(&error))?;
+    let (mut answer, upload) =
+        ready.send_request(request, body.is_empty()).map_err(|error| failure(&error))?;
     let upload = Upload::start(body, upload);
     let head = std::future::poll_fn(|cx| {
         while let Poll::Ready(Some(Ok(informational))) = answer.poll_informational(cx) {
@@ -129,7 +136,11 @@ pub(crate) async fn send(
         if let Some(error) = upload.failed() {
             return Poll::Ready(Err(Failure::Upload(error)));
         }
-        if watch.poll_expired(&worker.clock, cx) { Poll::Ready(Err(Failure::TimedOut)) } else { Poll::Pending }
+        if watch.poll_expired(&worker.clock, cx) {
+            Poll::Ready(Err(Failure::TimedOut))
+        } else {
+            Poll::Pending
+        }
     })
     .await?;
 
@@ -261,7 +272,10 @@ impl http_body::Body for ResponseBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
         let polled = poll_received(&mut this.receive, &mut this.data_ended, cx);
         match &polled {

@@ -65,11 +65,6 @@ impl Pools {
             pool.endpoint.strong_count() > 0
         });
     }
-
-    /// Idle connections over all endpoints.
-    pub(crate) fn idle_len(&self) -> usize {
-        self.endpoints.borrow().values().map(|pool| pool.idle.borrow().len()).sum()
-    }
 }
 
 impl Pool {

@@ -33,7 +33,8 @@ impl Resolver {
         let addresses: Vec<IpAddr> = if let Ok(literal) = name.parse() {
             vec![literal]
         } else {
-            let resolver = self.resolver.clone().ok_or_else(|| unresolved("/etc/resolv.conf is not usable".into()))?;
+            let resolver =
+                self.resolver.clone().ok_or_else(|| unresolved("/etc/resolv.conf is not usable".into()))?;
             let query = name.to_string();
             let lookup = self.control.spawn(async move { resolver.lookup_ip(query).await });
             let found = lookup.await.map_err(|error| unresolved(error.to_string()))?;

@@ -23,7 +23,10 @@ pub(crate) const BUDGET_PER_SECOND: u32 = 10;
 
 /// True when repeating the request has the same effect as sending it once (RFC 9110 §9.2.2).
 pub(crate) fn is_idempotent(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE | Method::TRACE)
+    matches!(
+        *method,
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE | Method::TRACE
+    )
 }
 
 /// How many retries the failures of one endpoint may still cause: a fifth of its requests, and ten a second.
@@ -100,7 +103,10 @@ impl http_body::Body for Replay {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let mut inner = self.0.borrow_mut();
         if let Some(frame) = inner.kept.get(inner.next).cloned() {
             inner.next += 1;
@@ -188,7 +194,8 @@ mod tests {
 
     #[test]
     fn only_idempotent_methods_are_repeated() {
-        let repeated = [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE, Method::TRACE];
+        let repeated =
+            [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE, Method::TRACE];
         assert!(repeated.iter().all(is_idempotent));
         assert!(![Method::POST, Method::PATCH, Method::CONNECT].iter().any(is_idempotent));
     }

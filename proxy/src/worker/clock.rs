@@ -40,7 +40,8 @@ impl Clock {
 
     /// Reads the time and wakes every task whose deadline has passed. Called once a tick.
     pub(crate) fn tick(&self, now: Instant) {
-        let now_ms = u64::try_from(now.saturating_duration_since(self.started).as_millis()).unwrap_or(u64::MAX);
+        let now_ms =
+            u64::try_from(now.saturating_duration_since(self.started).as_millis()).unwrap_or(u64::MAX);
         self.now_ms.set(now_ms);
         self.sweep(|watch| watch.deadline_ms.get() <= now_ms);
     }
@@ -90,7 +91,8 @@ impl Watch {
     pub(crate) fn arm(&self, clock: &Clock, limit: Duration) {
         let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(NEVER);
         // One tick is added because the clock may be that old already: a limit is never cut short.
-        let deadline = if limit_ms == 0 { NEVER } else { clock.now_ms() + TICK.as_millis() as u64 + limit_ms };
+        let deadline =
+            if limit_ms == 0 { NEVER } else { clock.now_ms() + TICK.as_millis() as u64 + limit_ms };
         self.deadline_ms.set(deadline);
     }
 
@@ -118,7 +120,12 @@ impl Watch {
     }
 
     /// Runs `future` until it is done or the deadline passes. The deadline is armed anew and cleared at the end.
-    pub(crate) async fn within<F: Future>(&self, clock: &Clock, limit: Duration, future: F) -> Result<F::Output, Expired> {
+    pub(crate) async fn within<F: Future>(
+        &self,
+        clock: &Clock,
+        limit: Duration,
+        future: F,
+    ) -> Result<F::Output, Expired> {
         self.arm(clock, limit);
         let mut future = pin!(future);
         let outcome = std::future::poll_fn(|cx| {

@@ -5,7 +5,7 @@ use super::*;
 use crate::admin::Live;
 use crate::admin::metrics::Metrics;
 use crate::reject::Reject;
-use crate::reject::refusals::{Refused, Refusals};
+use crate::reject::refusals::{Refusals, Refused};
 
 fn now() -> Timestamp {
     "2026-03-01T00:00:00Z".parse().unwrap()
@@ -18,7 +18,13 @@ fn state() -> Arc<State> {
 
 fn live(state: &State) {
     let table = Arc::default();
-    state.publish(Live { version: 1, applied: now(), table, problems: Vec::new(), certificates_expire: None });
+    state.publish(Live {
+        version: 1,
+        applied: now(),
+        table,
+        problems: Vec::new(),
+        certificates_expire: None,
+    });
 }
 
 fn get(state: &State, uri: &str) -> (StatusCode, String) {
@@ -69,7 +75,8 @@ fn a_refusal_is_found_by_its_request_id_on_any_worker() {
 fn questions_are_decoded_and_judged() {
     let state = state();
     live(&state);
-    let (status, body) = get(&state, "/explain?url=https%3A%2F%2Fshop.example%2Fa%20b&method=POST&header=A:+b");
+    let (status, body) =
+        get(&state, "/explain?url=https%3A%2F%2Fshop.example%2Fa%20b&method=POST&header=A:+b");
     assert!(status == StatusCode::OK && body.contains("\"passes\":false"), "{body}");
     let (_, body) = get(&state, "/explain?url=https%3A%2F%2Fshop.example%2Fcart%3Fx&method=POST&header=A:+b");
     assert!(body.contains("POST https://shop.example/cart?x"), "{body}");

@@ -58,12 +58,18 @@ impl Collected {
             }
         }
         let help = "From a request's first byte to its answer's last";
-        let mut family =
-            encoder.encode_descriptor("request_duration", help, Some(&Unit::Seconds), MetricType::Histogram)?;
+        let mut family = encoder.encode_descriptor(
+            "request_duration",
+            help,
+            Some(&Unit::Seconds),
+            MetricType::Histogram,
+        )?;
         for route in &routes {
             let bounds = DURATION_BOUNDS_MS.iter().map(|bound| bound / 1000.0).chain([f64::INFINITY]);
-            let buckets: Vec<(f64, u64)> =
-                bounds.enumerate().map(|(at, bound)| (bound, sum(route, |slot| &slot.durations[at]))).collect();
+            let buckets: Vec<(f64, u64)> = bounds
+                .enumerate()
+                .map(|(at, bound)| (bound, sum(route, |slot| &slot.durations[at])))
+                .collect();
             let count = buckets.iter().map(|(_, count)| count).sum();
             if count > 0 {
                 let seconds = sum(route, |slot| &slot.microseconds) as f64 / 1e6;
@@ -99,7 +105,10 @@ impl Collected {
         }
         let dropped = self.metrics.access_log_dropped.load(std::sync::atomic::Ordering::Relaxed);
         let help = "Lines of the access log that were not written, because its reader was too slow";
-        counter(&mut encoder.encode_descriptor("access_log_dropped", help, None, MetricType::Counter)?, dropped)
+        counter(
+            &mut encoder.encode_descriptor("access_log_dropped", help, None, MetricType::Counter)?,
+            dropped,
+        )
     }
 
     /// One series for each reason that occurred.
@@ -212,7 +221,9 @@ const HANDSHAKES_FAILED: (&str, &str) = ("tls_handshakes_failed", "TLS handshake
 
 const COUNTERS: [(&str, &str, Field); 11] = [
     ("connections", "Connections that were taken", |worker| &worker.connections_opened),
-    ("connections_refused", "Connections closed at once because of a bound", |worker| &worker.connections_refused),
+    ("connections_refused", "Connections closed at once because of a bound", |worker| {
+        &worker.connections_refused
+    }),
     ("accepts_failed", "Times that the system gave no connection", |worker| &worker.accepts_failed),
     ("tls_handshakes", "TLS handshakes that succeeded", |worker| &worker.tls_handshakes),
     ("tls_handshakes_shed", "Connections closed because too many handshakes were under way", |worker| {

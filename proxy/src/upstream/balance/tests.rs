@@ -67,7 +67,8 @@ fn the_slower_of_two_gets_less_and_the_busier_too() {
         pools.of(endpoint).observe(std::time::Duration::from_millis(latency_ms));
     }
     assert!(!shares(&pools, &backend, &[], 0).contains_key(&endpoints[2].id));
-    let _busy: Vec<_> = (0..20).map(|_| [pools.of(&endpoints[0]).enter(), pools.of(&endpoints[1]).enter()]).collect();
+    let _busy: Vec<_> =
+        (0..20).map(|_| [pools.of(&endpoints[0]).enter(), pools.of(&endpoints[1]).enter()]).collect();
     assert!(shares(&pools, &backend, &[], 0)[&endpoints[2].id] > 500);
 }
 

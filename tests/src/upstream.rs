@@ -22,8 +22,11 @@ pub struct Connection {
     /// The first connection has 0.
     pub number: usize,
     pub reader: Reader,
-    socket: TcpStream,
+    /// `None` after a reset.
+    socket: Option<TcpStream>,
     shared: Arc<Shared>,
+    /// Where the request read last stands among all.
+    last: usize,
 }
 
 #[derive(Default)]
@@ -98,9 +101,10 @@ impl Upstream {
                         let _ = socket.shutdown(Shutdown::Both);
                         return;
                     };
-                    let mut connection = Connection { number, reader: Reader::new(stream), socket, shared };
+                    let reader = Reader::new(stream);
+                    let mut connection = Connection { number, reader, socket: Some(socket), shared, last: 0 };
                     script.1(&mut connection);
-                    let _ = connection.socket.shutdown(Shutdown::Both);
+                    connection.shutdown(Shutdown::Both);
                 });
                 lock(&ours.threads).push(thread);
             }
@@ -164,11 +168,7 @@ impl Connection {
             self.fault(&error);
             return None;
         }
-        if let Some(last) = lock(&self.shared.requests).iter_mut().rev().find(|known| {
-            known.fields == request.fields && known.target == request.target && known.body.is_empty()
-        }) {
-            *last = request.clone();
-        }
+        lock(&self.shared.requests)[self.last] = request.clone();
         Some(request)
     }
 
@@ -176,7 +176,10 @@ impl Connection {
     pub fn head(&mut self) -> Option<Received> {
         match self.reader.request_head() {
             Ok(Some(request)) => {
-                lock(&self.shared.requests).push(request.clone());
+                let mut requests = lock(&self.shared.requests);
+                self.last = requests.len();
+                requests.push(request.clone());
+                drop(requests);
                 Some(request)
             }
             Ok(None) => None,
@@ -207,20 +210,28 @@ impl Connection {
 
     /// Ends the sending side.
     pub fn finish(&mut self) {
-        let _ = self.socket.shutdown(Shutdown::Write);
+        self.shutdown(Shutdown::Write);
     }
 
     /// Cuts the connection with a reset.
     pub fn reset(&mut self) {
-        // With a linger of zero the last close of the socket sends a reset; the harness holds another descriptor of it.
-        let _ = SockRef::from(&self.socket).set_linger(Some(std::time::Duration::ZERO));
-        let address = self.socket.peer_addr().ok();
-        lock(&self.shared.sockets).retain(|socket| socket.peer_addr().ok() != address);
-        let (nowhere, _) = std::os::unix::net::UnixStream::pair().expect("a pair of sockets");
-        self.reader = Reader::new(Box::new(nowhere));
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let other = TcpStream::connect(listener.local_addr().expect("an address")).expect("a connection");
-        drop(std::mem::replace(&mut self.socket, other));
+        let Some(socket) = self.socket.take() else { return };
+        // With a linger of zero the close of the last descriptor sends a reset.
+        let _ = SockRef::from(&socket).set_linger(Some(std::time::Duration::ZERO));
+        let peer = socket.peer_addr().ok();
+        lock(&self.shared.sockets).retain(|known| known.peer_addr().ok() != peer);
+        self.reader = Reader::new(Box::new(std::io::Cursor::new(Vec::new())));
+    }
+
+    /// The socket itself, for its options.
+    pub fn socket(&self) -> Option<&TcpStream> {
+        self.socket.as_ref()
+    }
+
+    fn shutdown(&self, how: Shutdown) {
+        if let Some(socket) = &self.socket {
+            let _ = socket.shutdown(how);
+        }
     }
 
     fn fault(&self, error: &std::io::Error) {

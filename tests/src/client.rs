@@ -144,6 +144,11 @@ impl Client {
         self.socket.shutdown(Shutdown::Write).expect("an open connection");
     }
 
+    /// The socket itself, for its options.
+    pub fn socket(&self) -> &TcpStream {
+        &self.socket
+    }
+
     /// A small receive buffer, so that a client that does not read is felt soon.
     pub fn with_receive_buffer(self, bytes: usize) -> Self {
         SockRef::from(&self.socket).set_recv_buffer_size(bytes).expect("a TCP socket");

@@ -104,7 +104,8 @@ async fn respond(
         return Ok(response);
     }
     access::check(&route.access, view.address)?;
-    if let (Some(max), Some(length)) = (route.limits.body_bytes_max, request.body.exact_length())
+    let body_bytes_max = route.limits.body_bytes_max(current.settings.limits.body_bytes.0);
+    if let (Some(max), Some(length)) = (body_bytes_max, request.body.exact_length())
         && length > max
     {
         return Err(Reject::BodyTooLarge);

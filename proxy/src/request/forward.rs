@@ -43,7 +43,10 @@ pub(super) async fn forward(
         None => target.path_and_query.clone(),
     };
     let websocket = request.upgrade == Some(UpgradeRequest::WebSocket);
-    let body = bounded(std::mem::take(&mut request.body), route.limits.body_bytes_max);
+    let body = bounded(
+        std::mem::take(&mut request.body),
+        route.limits.body_bytes_max(worker.settings().limits.body_bytes.0),
+    );
     let tries = Tries {
         worker,
         route,

@@ -50,7 +50,13 @@ pub(crate) enum End {
 pub(crate) async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, transport: Transport) -> End {
     let link = Rc::new(Link::new(Rc::clone(worker), transport));
     let mut served = 0;
+    let mut served_when_parked = None;
     loop {
+        // A socket may wake without a byte for us (half a TLS record); that gives no more time.
+        if served_when_parked != Some(served) {
+            served_when_parked = Some(served);
+            link.watch.arm(&worker.clock, worker.settings().timeouts.keep_alive);
+        }
         if !link.park().await {
             break;
         }
@@ -93,6 +99,7 @@ async fn serve_busy(worker: &Rc<Worker>, client: &Rc<Client>, link: &Rc<Link>, s
             Ok(Start::Request(head)) => head,
             Ok(Start::Http2) => return Next::Http2,
             Ok(Start::Nothing) => return Next::Close,
+            Ok(Start::NotYet) => return Next::Park,
             Err(reject) => {
                 // Where the next request would start is unknown, so this answer is the last.
                 let (response, record) = request::answer_unreadable(worker, client, reject);
@@ -139,8 +146,10 @@ async fn serve_busy(worker: &Rc<Worker>, client: &Rc<Client>, link: &Rc<Link>, s
 enum Start {
     Request(Box<RequestHead>),
     Http2,
-    /// The client closed, or said nothing for too long.
+    /// The client closed.
     Nothing,
+    /// No byte has come.
+    NotYet,
 }
 
 /// A client's connection, shared by the future that answers and by the body that is being read. Both run on one task, and
@@ -192,7 +201,8 @@ impl Link {
         self.outbox.borrow_mut()
     }
 
-    /// Waits for the first byte of the next request without holding a buffer. False: time to close.
+    /// Waits for the first byte of the next request without holding a buffer, until the deadline that the caller has set.
+    /// False: time to close.
     async fn park(&self) -> bool {
         let worker = &self.worker;
         {
@@ -201,7 +211,6 @@ impl Link {
             *self.outbox.borrow_mut() = Outbox::default();
         }
         self.watch.set_idle(true);
-        self.watch.arm(&worker.clock, worker.settings().timeouts.keep_alive);
         let readable = std::future::poll_fn(|cx| {
             if let Poll::Ready(result) = self.transport.borrow().tcp().poll_read_ready(cx) {
                 return Poll::Ready(result.is_ok());
@@ -225,10 +234,14 @@ impl Link {
     /// Reads the head of the next request.
     async fn read_head(&self, client: &Client, first: bool) -> Result<Start, Reject> {
         let worker = &self.worker;
-        self.watch.arm(&worker.clock, worker.settings().timeouts.headers);
+        let mut begun = false;
         let outcome = std::future::poll_fn(|cx| {
             let mut input = self.input.borrow_mut();
             loop {
+                if !begun && !input.buffer.is_empty() {
+                    begun = true;
+                    self.watch.arm(&worker.clock, worker.settings().timeouts.headers);
+                }
                 let Input { buffer, scan, .. } = &mut *input;
                 if first && client.tls.is_none() && could_be_http2(buffer) {
                     if buffer.len() >= HTTP2_PREFACE.len() {
@@ -242,20 +255,18 @@ impl Link {
                     Poll::Ready(Ok(0)) => return Poll::Ready(Err(Reject::from(HeadError::RequestLine))),
                     Poll::Ready(Ok(_)) => {}
                     Poll::Ready(Err(_)) => return Poll::Ready(Ok(Start::Nothing)),
+                    Poll::Pending if !begun => return Poll::Ready(Ok(Start::NotYet)),
                     Poll::Pending if self.watch.poll_expired(&worker.clock, cx) => {
-                        let silent = input.buffer.is_empty();
-                        return Poll::Ready(if silent {
-                            Ok(Start::Nothing)
-                        } else {
-                            Err(Reject::HeadTimeout)
-                        });
+                        return Poll::Ready(Err(Reject::HeadTimeout));
                     }
                     Poll::Pending => return Poll::Pending,
                 }
             }
         })
         .await;
-        self.watch.disarm();
+        if begun {
+            self.watch.disarm();
+        }
         outcome
     }
 

@@ -216,6 +216,3 @@ fn start_graveyard() -> std::io::Result<std_mpsc::Sender<Arc<Snapshot>>> {
         .spawn(move || receiver.into_iter().for_each(drop))?;
     Ok(sender)
 }
-
-#[cfg(test)]
-mod tests;

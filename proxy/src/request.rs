@@ -104,8 +104,7 @@ async fn respond(
         return Ok(response);
     }
     access::check(&route.access, view.address)?;
-    let body_bytes_max = route.limits.body_bytes_max.or(current.settings.limits.body_bytes.as_limit());
-    if let Some(max) = body_bytes_max {
+    if let Some(max) = route.limits.body_bytes_max(current.settings.limits.body_bytes.0) {
         match request.body.exact_length() {
             Some(length) if length > max => return Err(Reject::BodyTooLarge),
             Some(_) => {}

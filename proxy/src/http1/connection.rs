@@ -50,7 +50,13 @@ pub(crate) enum End {
 pub(crate) async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, transport: Transport) -> End {
     let link = Rc::new(Link::new(Rc::clone(worker), transport));
     let mut served = 0;
+    let mut served_when_parked = None;
     loop {
+        // A socket may wake without a byte for us (half a TLS record); that gives no more time.
+        if served_when_parked != Some(served) {
+            served_when_parked = Some(served);
+            link.watch.arm(&worker.clock, worker.settings().timeouts.keep_alive);
+        }
         if !link.park(served == 0).await {
             break;
         }
@@ -93,7 +99,7 @@ async fn serve_busy(worker: &Rc<Worker>, client: &Rc<Client>, link: &Rc<Link>, s
             Ok(Start::Request(head)) => head,
             Ok(Start::Http2) => return Next::Http2,
             Ok(Start::Nothing) => return Next::Close,
-            Ok(Start::Silence) => return Next::Park,
+            Ok(Start::NotYet) => return Next::Park,
             Err(reject) => {
                 // Where the next request would start is unknown, so this answer is the last.
                 let (response, record) = request::answer_unreadable(worker, client, reject);
@@ -141,8 +147,8 @@ enum Start {
     Http2,
     /// The client closed.
     Nothing,
-    /// Not a byte is there, and the socket will tell when one comes.
-    Silence,
+    /// No byte has come.
+    NotYet,
 }
 
 /// A client's connection, shared by the future that answers and by the body that is being read. Both run on one task, and
@@ -200,7 +206,8 @@ impl Link {
         self.outbox.borrow_mut()
     }
 
-    /// Waits for the first byte of the next request without holding a buffer. False: time to close.
+    /// Waits for the first byte of the next request without holding a buffer, until the deadline that the caller has set.
+    /// False: time to close.
     ///
     /// While the worker drains, a connection that was `never_used` still gets its one answer: its client may have been sent
     /// here by somebody who does not know yet.
@@ -215,7 +222,6 @@ impl Link {
             *self.outbox.borrow_mut() = Outbox::default();
         }
         self.watch.set_idle(true);
-        self.watch.arm(&worker.clock, worker.settings().timeouts.keep_alive);
         let readable = std::future::poll_fn(|cx| {
             if let Poll::Ready(result) = self.transport.borrow().tcp().poll_read_ready(cx) {
                 return Poll::Ready(result.is_ok());
@@ -240,10 +246,14 @@ impl Link {
     /// Reads the head of the next request.
     async fn read_head(&self, client: &Client, first: bool) -> Result<Start, Reject> {
         let worker = &self.worker;
-        self.watch.arm(&worker.clock, worker.settings().timeouts.headers);
+        let mut begun = false;
         let outcome = std::future::poll_fn(|cx| {
             let mut input = self.input.borrow_mut();
             loop {
+                if !begun && !is_silence(&input.buffer) {
+                    begun = true;
+                    self.watch.arm(&worker.clock, worker.settings().timeouts.headers);
+                }
                 let Input { buffer, scan, .. } = &mut *input;
                 if first && client.tls.is_none() && could_be_http2(buffer) {
                     if buffer.len() >= HTTP2_PREFACE.len() {
@@ -259,9 +269,9 @@ impl Link {
                     Poll::Ready(Ok(0)) => return Poll::Ready(Err(Reject::from(HeadError::RequestLine))),
                     Poll::Ready(Ok(_)) => {}
                     Poll::Ready(Err(_)) => return Poll::Ready(Ok(Start::Nothing)),
-                    Poll::Pending if is_silence(&input.buffer) => {
+                    Poll::Pending if !begun => {
                         input.buffer.clear();
-                        return Poll::Ready(Ok(Start::Silence));
+                        return Poll::Ready(Ok(Start::NotYet));
                     }
                     Poll::Pending if self.watch.poll_expired(&worker.clock, cx) => {
                         return Poll::Ready(Err(Reject::HeadTimeout));
@@ -271,7 +281,9 @@ impl Link {
             }
         })
         .await;
-        self.watch.disarm();
+        if begun {
+            self.watch.disarm();
+        }
         outcome
     }
 
@@ -364,7 +376,8 @@ impl Link {
             body = Body::Empty;
         }
         self.watch.arm(&self.worker.clock, self.worker.settings().timeouts.write_idle);
-        let mut sending = Sending { encoder: Encoder::new(framing.length), ended: body.is_empty(), body };
+        let mut sending =
+            Sending { encoder: Encoder::new(framing.length), ended: body.is_empty(), broken: None, body };
         let outcome = std::future::poll_fn(|cx| sending.poll(self, &mut record, cx)).await;
         match outcome {
             Ok(()) => {
@@ -530,7 +543,11 @@ fn could_be_http2(buffer: &[u8]) -> bool {
 struct Sending {
     encoder: Encoder,
     body: Body,
+    /// Nothing more comes from the body.
     ended: bool,
+    /// Why the body ended early. What came of it before is sent all the same: a client that got nothing would take the
+    /// request for one that was never looked at, and send it again.
+    broken: Option<BodyError>,
 }
 
 impl Sending {
@@ -545,7 +562,12 @@ impl Sending {
             let mut waiting_for_body = false;
             while !self.ended && link.outbox().is_open() {
                 match Pin::new(&mut self.body).poll_frame(cx) {
-                    Poll::Ready(frame) => self.encode(frame.transpose()?, link, record)?,
+                    Poll::Ready(frame) => {
+                        if let Err(broken) = self.encode(frame, link, record) {
+                            self.ended = true;
+                            self.broken = Some(broken);
+                        }
+                    }
                     Poll::Pending => {
                         waiting_for_body = true;
                         break;
@@ -562,7 +584,7 @@ impl Sending {
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(BodyError::Receiver)),
                 Poll::Ready(Ok(())) if self.ended => {
                     link.watch.disarm();
-                    return Poll::Ready(Ok(()));
+                    return Poll::Ready(self.broken.take().map_or(Ok(()), Err));
                 }
                 Poll::Ready(Ok(())) if waiting_for_body => {
                     // It is not the client who keeps us waiting.
@@ -587,10 +609,11 @@ impl Sending {
 
     fn encode(
         &mut self,
-        frame: Option<Frame<Bytes>>,
+        frame: Option<Result<Frame<Bytes>, BodyError>>,
         link: &Link,
         record: &mut Record,
     ) -> Result<(), BodyError> {
+        let frame = frame.transpose()?;
         record.sent(frame.as_ref().and_then(Frame::data_ref).map_or(0, Bytes::len));
         let overrun = |_| BodyError::Sender("its length is not the announced one".into());
         self.ended = link.outbox().encode(&mut self.encoder, frame).map_err(overrun)?;

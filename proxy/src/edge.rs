@@ -175,13 +175,16 @@ impl Edge {
 }
 
 /// A thread that frees old snapshots, so that no request waits for it.
-fn start_graveyard() -> std::io::Result<std_mpsc::Sender<Arc<Snapshot>>> {
-    let (sender, receiver) = std_mpsc::channel();
+fn start_graveyard() -> std::io::Result<std_mpsc::SyncSender<Arc<Snapshot>>> {
+    let (sender, receiver) = std_mpsc::sync_channel(GRAVEYARD_LEN_MAX);
     std::thread::Builder::new()
         .name("graveyard".into())
         .spawn(move || receiver.into_iter().for_each(drop))?;
     Ok(sender)
 }
+
+/// Old snapshots that wait to be freed; further ones are freed by whoever let go of them.
+const GRAVEYARD_LEN_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests;

@@ -199,7 +199,7 @@ async fn send(
     record: &mut Record,
 ) -> Result<(), BodyError> {
     let watch = worker.clock.watch();
-    let outcome = loop {
+    loop {
         let next = std::future::poll_fn(|cx| match stream.poll_reset(cx) {
             Poll::Ready(_) => Poll::Ready(Err(BodyError::Receiver)),
             Poll::Pending => Pin::new(&mut body).poll_frame(cx).map(Ok),
@@ -225,8 +225,7 @@ async fn send(
                 }
             },
         }
-    };
-    outcome
+    }
 }
 
 async fn send_data(

@@ -156,7 +156,7 @@ impl<'o> Control<'o> {
         let directory = Directory::open(&options.manifests)?;
         let workers = settings.workers.unwrap_or_else(available_workers);
         let (log, access) = Writer::start(io::stdout()).map_err(ServeError::System)?;
-        let metrics = Arc::new(Metrics::new(workers.get(), access.dropped(), Timestamp::now()));
+        let metrics = Arc::new(Metrics::new(workers.get(), access.dropped(), wall_clock()));
         let fallback = fallback_certificate(&settings).map_err(ServeError::DefaultCertificate)?;
         let settings = Arc::new(settings);
         let control = tokio::runtime::Handle::current();
@@ -256,7 +256,7 @@ impl<'o> Control<'o> {
         self.report(&problems);
         self.state.publish(Live {
             version: snapshot.version,
-            applied: Timestamp::now(),
+            applied: wall_clock(),
             table: Arc::clone(&snapshot.table),
             problems,
             certificates_expire: None,
@@ -290,6 +290,15 @@ impl<'o> Control<'o> {
     }
 }
 
+/// The process is the shell where time comes in.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "every other function of the control side takes the time as an argument"
+)]
+fn wall_clock() -> Timestamp {
+    Timestamp::now()
+}
+
 fn available_workers() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
@@ -301,7 +310,7 @@ pub(crate) fn fallback_certificate(
     match &settings.tls.default_certificate {
         DefaultCertificate::Refuse | DefaultCertificate::SecretRef(_) => Ok(None),
         DefaultCertificate::SelfSigned => {
-            let certificate = Certificate::self_signed(&["vestibule.invalid"], Timestamp::now())?;
+            let certificate = Certificate::self_signed(&["vestibule.invalid"], wall_clock())?;
             Ok(Some(Arc::new(certificate)))
         }
         DefaultCertificate::Pem(PemSource { certificate, key }) => {

@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
 
-use super::pool::{CONNECTION_AGE_MAX, IDLE_TIMEOUT, InFlight, Pool};
+use super::pool::{CONNECTION_AGE_MAX, IDLE_TIMEOUT, InFlight};
 use super::upgrade::Upgraded;
 use crate::http1::body::{BodyLimits, Decoded, Decoder, Encoder};
 use crate::http1::head::{self, BodyLength, Disposition, HeadError, HeadLimits, Scan};
@@ -129,7 +129,6 @@ impl Connection {
 /// `in_flight` and the connection until its end.
 pub(crate) async fn send(
     worker: &Rc<Worker>,
-    pool: &Rc<Pool>,
     mut connection: Box<Connection>,
     outgoing: Outgoing<'_>,
     body: Body,
@@ -210,7 +209,7 @@ pub(crate) async fn send(
     }
     let body = if let Some(body) = whole_body(&mut connection, head.length, &upload) {
         if head.keep_alive && connection.buffer.is_empty() {
-            pool.put(connection, worker.clock.now_ms());
+            in_flight.pool().put(connection, worker.clock.now_ms());
         }
         body
     } else {
@@ -227,8 +226,7 @@ pub(crate) async fn send(
             keep_alive: head.keep_alive,
             read_limit,
             worker: Rc::clone(worker),
-            pool: Rc::clone(pool),
-            _in_flight: in_flight,
+            in_flight,
         }))
     };
     Ok(Response { status: head.status, headers: head.headers, body, upgraded: None })
@@ -333,8 +331,7 @@ struct ResponseBody {
     keep_alive: bool,
     read_limit: Duration,
     worker: Rc<Worker>,
-    pool: Rc<Pool>,
-    _in_flight: InFlight,
+    in_flight: InFlight,
 }
 
 impl ResponseBody {
@@ -346,7 +343,7 @@ impl ResponseBody {
     fn end(&mut self) {
         let Some(connection) = self.connection.take() else { return };
         if self.keep_alive && self.upload.finished() && connection.buffer.is_empty() {
-            self.pool.put(connection, self.worker.clock.now_ms());
+            self.in_flight.pool().put(connection, self.worker.clock.now_ms());
         }
     }
 }

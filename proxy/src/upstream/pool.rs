@@ -32,6 +32,10 @@ pub(crate) struct Pools {
 /// One worker's view of one endpoint.
 pub(crate) struct Pool {
     endpoint: Weak<Endpoint>,
+    #[expect(
+        clippy::vec_box,
+        reason = "a connection is large, and its box goes back and forth with each request"
+    )]
     idle: RefCell<Vec<Box<Connection>>>,
     pub(super) http2: RefCell<Vec<Rc<Sender>>>,
     in_flight: Cell<u32>,
@@ -64,11 +68,6 @@ impl Pools {
             pool.http2.borrow_mut().retain(|sender| sender.is_usable(now_ms));
             pool.endpoint.strong_count() > 0
         });
-    }
-
-    /// Idle connections over all endpoints.
-    pub(crate) fn idle_len(&self) -> usize {
-        self.endpoints.borrow().values().map(|pool| pool.idle.borrow().len()).sum()
     }
 }
 
@@ -119,6 +118,13 @@ impl Pool {
 
 /// One request under way at an endpoint.
 pub(crate) struct InFlight(Rc<Pool>);
+
+impl InFlight {
+    /// The pool of the endpoint.
+    pub(crate) fn pool(&self) -> &Rc<Pool> {
+        &self.0
+    }
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {

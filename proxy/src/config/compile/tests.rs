@@ -203,6 +203,7 @@ fn tls_keeps_its_ticket_keys_until_its_certificates_change() {
 /// What one change costs among many hosts. Prints times; run it with an optimised profile.
 #[test]
 #[ignore = "a measurement"]
+#[expect(clippy::print_stdout, reason = "what was measured is for whoever asked")]
 fn one_change_among_ten_thousand_hosts() {
     let (mut objects, settings) = (Objects::new(), Settings::default());
     for index in 0..10_000 {

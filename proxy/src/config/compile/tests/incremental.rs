@@ -136,7 +136,7 @@ fn service_value() -> impl Strategy<Value = Value> {
 
 fn slice_value() -> impl Strategy<Value = Value> {
     (pick(&["n0", "n1", "n2"]), 1..4_u8).prop_map(|(service, last)| {
-        let mut value = super::slice("", service, &format!("10.1.0.{last}"));
+        let mut value = slice("", service, &format!("10.1.0.{last}"));
         value["metadata"] = json!({"labels": {"kubernetes.io/service-name": service}});
         value
     })
@@ -188,7 +188,7 @@ fn make(objects: &mut Objects, edit: &Edit) {
 /// All that a compilation came to, endpoints included.
 fn show(compiled: &Compiled) -> String {
     let mut text = describe(&compiled.table);
-    let mut endpoints = std::collections::BTreeSet::new();
+    let mut endpoints = BTreeSet::new();
     for section in compiled.table.listeners.iter().flat_map(|listener| listener.sections()) {
         for (_, host) in section.hosts.hosts().iter() {
             for (_, candidate) in host.list() {

@@ -206,13 +206,16 @@ impl<'o> Control<'o> {
     }
 
     async fn take_up(&mut self, changes: &Changes) {
-        self.own_problems.clear();
         if changes.settings || changes.everything {
             self.reload_settings();
         }
-        self.directory.refresh(changes);
-        if changes.settings || self.compiler.refresh_endpoints(self.directory.objects()) == Refresh::NotEnough
-        {
+        let file_problems = self.directory.problems();
+        if !self.directory.refresh(changes) && !changes.settings {
+            return;
+        }
+        // Endpoints change most often, and after a wake they are what a person waits for: they need no compilation.
+        let refreshed = self.compiler.refresh_endpoints(self.directory.objects());
+        if refreshed == Refresh::NotEnough || changes.settings || file_problems != self.directory.problems() {
             for error in self.compile().await {
                 tracing::error!("{error}");
             }
@@ -220,6 +223,7 @@ impl<'o> Control<'o> {
     }
 
     fn reload_settings(&mut self) {
+        self.own_problems.clear();
         match self.options.load_settings() {
             Ok(settings) => {
                 for key in settings.restart_needed(&self.settings) {
@@ -254,12 +258,15 @@ impl<'o> Control<'o> {
         problems.sort();
         problems.dedup();
         self.report(&problems);
+        let objects = self.directory.objects();
+        self.state.metrics.retain_routes(|object| objects.contains(object));
+        let certificates = snapshot.table.listeners.iter().filter_map(|listener| listener.tls.as_ref()?.expires());
         self.state.publish(Live {
             version: snapshot.version,
             applied: wall_clock(),
             table: Arc::clone(&snapshot.table),
             problems,
-            certificates_expire: None,
+            certificates_expire: certificates.min(),
         });
         failures
     }

@@ -17,6 +17,7 @@ use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 use aws_lc_rs::digest;
+use jiff::Timestamp;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
@@ -103,6 +104,8 @@ pub struct ListenerTls {
     names: Arc<CertificateNames>,
     policies: Vec<Policy>,
     policy_by_host: HostMap<u32>,
+    /// When the first of the configured certificates ends.
+    expires: Option<Timestamp>,
     /// Over all that was given to [`ListenerTls::new`], save the ticket secret.
     digest: [u8; 32],
 }
@@ -126,7 +129,13 @@ impl ListenerTls {
                 Policy { client_auth, config }
             })
             .collect();
-        ListenerTls { names, policies, policy_by_host, digest: spec_digest(spec, &policy_digest) }
+        let expires = spec.certificates.iter().map(|usage| usage.certificate.not_after()).min();
+        ListenerTls { names, policies, policy_by_host, expires, digest: spec_digest(spec, &policy_digest) }
+    }
+
+    /// When the first of the configured certificates ends. `None`: only the default certificate is shown.
+    pub fn expires(&self) -> Option<Timestamp> {
+        self.expires
     }
 
     /// True when a request for `host` may use a connection that was made with `info`: the host asks for the same client

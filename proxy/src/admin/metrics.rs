@@ -187,9 +187,9 @@ impl Metrics {
         self.started
     }
 
-    /// Forgets the objects that are no longer there, so that they make room for others.
-    pub fn retain_routes(&self, objects: &BTreeSet<ObjectRef>) {
-        lock(&self.shared.routes).retain(|object, _| objects.contains(object));
+    /// Forgets the objects that `exists` no longer knows, so that they make room for others.
+    pub fn retain_routes(&self, exists: impl Fn(&ObjectRef) -> bool) {
+        lock(&self.shared.routes).retain(|object, _| exists(object));
     }
 
     /// Says what is live now.

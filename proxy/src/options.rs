@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -59,6 +60,9 @@ pub struct Serve {
     /// How the access log is written, in place of the settings.
     #[arg(long, value_name = "FORMAT")]
     pub access_log: Option<AccessLogFormat>,
+    /// Serve a sample upstream too, such as shop=127.0.0.1:9001, for trying things out. May be given more than once.
+    #[arg(long, value_name = "NAME=ADDRESS", value_parser = sample_app_at)]
+    pub sample_app: Vec<SampleAppAt>,
     /// What the process says about itself on standard error: a level, or levels by module.
     #[arg(long, value_name = "LEVEL", env = "VESTIBULE_LOG", default_value = "info")]
     pub log: String,
@@ -139,6 +143,20 @@ pub struct SampleApp {
     pub name: String,
 }
 
+/// A sample upstream that `serve` runs itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SampleAppAt {
+    /// The name that answers carry.
+    pub name: Arc<str>,
+    pub address: SocketAddr,
+}
+
+fn sample_app_at(text: &str) -> Result<SampleAppAt, String> {
+    let expected = || "write a name and an address, such as shop=127.0.0.1:9001".to_owned();
+    let (name, address) = text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(expected)?;
+    Ok(SampleAppAt { name: name.into(), address: address.parse().map_err(|_| expected())? })
+}
+
 /// Where `serve` puts the admin listener unless it is told otherwise.
 const ADMIN_ADDRESS: &str = "127.0.0.1:10254";
 
@@ -155,6 +173,15 @@ mod tests {
     #[test]
     fn the_admin_address_is_that_of_the_settings() {
         assert_eq!(ADMIN_ADDRESS, crate::settings::Settings::default().admin.address.to_string());
+    }
+
+    #[test]
+    fn a_sample_upstream_has_a_name_and_an_address() {
+        let app = sample_app_at("shop=[::1]:9001").unwrap();
+        assert_eq!((&*app.name, app.address), ("shop", "[::1]:9001".parse().unwrap()));
+        for wrong in ["shop", "=127.0.0.1:9001", "shop=9001", "127.0.0.1:9001"] {
+            assert!(sample_app_at(wrong).unwrap_err().contains("shop=127.0.0.1:9001"), "{wrong}");
+        }
     }
 
     #[test]

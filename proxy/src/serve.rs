@@ -22,6 +22,8 @@ use crate::directory::watch::{Watch, WatchError};
 use crate::directory::{Changes, Directory, DirectoryError};
 use crate::edge::{Drained, Edge, EdgeOptions};
 use crate::listen::{BindError, Inherited};
+use crate::options::SampleAppAt;
+use crate::sample_app;
 use crate::settings::SettingsError;
 use crate::settings::{AccessLogFormat, DefaultCertificate, PemSource, Settings};
 use crate::tls::certificates::{Certificate, CertificateError};
@@ -34,6 +36,8 @@ pub struct ServeOptions {
     pub manifests: PathBuf,
     /// The operator's file; without one the defaults hold.
     pub settings: Option<PathBuf>,
+    /// Upstreams to try things out with, in this process.
+    pub sample_apps: Vec<SampleAppAt>,
     /// Laid over the settings each time they are read.
     pub overrides: Overrides,
 }
@@ -63,6 +67,8 @@ pub enum ServeError {
     Bind(#[from] BindError),
     #[error("the admin address {address}: {source}; choose another with --admin")]
     Admin { address: SocketAddr, source: io::Error },
+    #[error("the sample upstream at {address}: {source}; choose another address with --sample-app")]
+    SampleApp { address: SocketAddr, source: io::Error },
     #[error("tls.defaultCertificate: {0}")]
     DefaultCertificate(DefaultCertificateError),
     #[error("LISTEN_FDS: {0}; start the process without it, or hand over TCP listeners only")]
@@ -154,6 +160,14 @@ impl<'o> Control<'o> {
     ) -> Result<Self, ServeError> {
         let watch = Watch::start(&options.manifests, options.settings.as_deref())?;
         let directory = Directory::open(&options.manifests)?;
+        for app in &options.sample_apps {
+            let address = app.address;
+            let listener = TcpListener::bind(address).await;
+            let listener = listener.map_err(|source| ServeError::SampleApp { address, source })?;
+            tracing::info!(%address, name = %app.name, "the sample upstream answers");
+            // It ends with the runtime, which is after the last request has.
+            tokio::spawn(sample_app::serve(listener, Arc::clone(&app.name)));
+        }
         let workers = settings.workers.unwrap_or_else(available_workers);
         let (log, access) = Writer::start(io::stdout()).map_err(ServeError::System)?;
         let metrics = Arc::new(Metrics::new(workers.get(), access.dropped(), wall_clock()));
@@ -260,7 +274,8 @@ impl<'o> Control<'o> {
         self.report(&problems);
         let objects = self.directory.objects();
         self.state.metrics.retain_routes(|object| objects.contains(object));
-        let certificates = snapshot.table.listeners.iter().filter_map(|listener| listener.tls.as_ref()?.expires());
+        let certificates =
+            snapshot.table.listeners.iter().filter_map(|listener| listener.tls.as_ref()?.expires());
         self.state.publish(Live {
             version: snapshot.version,
             applied: wall_clock(),

@@ -185,6 +185,3 @@ fn start_graveyard() -> std::io::Result<std_mpsc::SyncSender<Arc<Snapshot>>> {
 
 /// Old snapshots that wait to be freed; further ones are freed by whoever let go of them.
 const GRAVEYARD_LEN_MAX: usize = 256;
-
-#[cfg(test)]
-mod tests;

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use h2::server::{Builder, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
-use http::header::{CONTENT_LENGTH, DATE, HOST};
+use http::header::{CONTENT_LENGTH, DATE, EXPECT, HOST};
 use http::{HeaderValue, Method, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
 
@@ -103,6 +103,12 @@ async fn answer_stream(
 ) {
     let interim = Interim::default();
     let request = translate(worker, request, interim.clone());
+    if !request.body.is_empty() && request.headers.contains_key(EXPECT) {
+        // On HTTP/2 a refusal costs no connection, so the body is asked for at once (RFC 9110 §10.1.1).
+        let mut go_on = http::Response::new(());
+        *go_on.status_mut() = StatusCode::CONTINUE;
+        let _ = respond.send_informational(go_on);
+    }
     let is_head = request.method == Method::HEAD;
     let answered = {
         let mut answer = pin!(request::answer(worker, client, request));

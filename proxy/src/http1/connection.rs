@@ -353,7 +353,8 @@ impl Link {
         if framing.length == BodyLength::None {
             body = Body::Empty;
         }
-        let mut sending = Sending { encoder: Encoder::new(framing.length), ended: body.is_empty(), body };
+        let mut sending =
+            Sending { encoder: Encoder::new(framing.length), ended: body.is_empty(), broken: None, body };
         let outcome = std::future::poll_fn(|cx| sending.poll(self, &mut record, cx)).await;
         match outcome {
             Ok(()) => {
@@ -512,7 +513,11 @@ fn could_be_http2(buffer: &[u8]) -> bool {
 struct Sending {
     encoder: Encoder,
     body: Body,
+    /// Nothing more comes from the body.
     ended: bool,
+    /// Why the body ended early. What came of it before is sent all the same: a client that got nothing would take the
+    /// request for one that was never looked at, and send it again.
+    broken: Option<BodyError>,
 }
 
 impl Sending {
@@ -527,7 +532,12 @@ impl Sending {
             let mut waiting_for_body = false;
             while !self.ended && link.outbox().is_open() {
                 match Pin::new(&mut self.body).poll_frame(cx) {
-                    Poll::Ready(frame) => self.encode(frame, &mut link.outbox(), record)?,
+                    Poll::Ready(frame) => {
+                        if let Err(broken) = self.encode(frame, &mut link.outbox(), record) {
+                            self.ended = true;
+                            self.broken = Some(broken);
+                        }
+                    }
                     Poll::Pending => {
                         waiting_for_body = true;
                         break;
@@ -544,7 +554,7 @@ impl Sending {
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(BodyError::Receiver)),
                 Poll::Ready(Ok(())) if self.ended => {
                     link.watch.disarm();
-                    return Poll::Ready(Ok(()));
+                    return Poll::Ready(self.broken.take().map_or(Ok(()), Err));
                 }
                 Poll::Ready(Ok(())) if waiting_for_body => {
                     // It is not the client who keeps us waiting.

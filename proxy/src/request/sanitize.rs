@@ -155,6 +155,8 @@ fn judge_folded(name: &str) -> Verdict {
             "client-cert" | "client-cert-chain" => Verdict::Identity,
             _ => Verdict::Keep,
         },
+        // Met by this edge, which asks the client for the body itself (RFC 9110 §10.1.1).
+        Some(b'e') if name == "expect" => Verdict::HopByHop,
         Some(b'f') => match name {
             "forwarded" | "forwarded-for" | "front-end-https" | "fastly-client-ip" => Verdict::Forwarding,
             _ => Verdict::Keep,

@@ -143,11 +143,16 @@ impl Edge {
             let _ = worker.mailbox.send(Mail::Drain).await;
         }
         let threads: Vec<JoinHandle<()>> = self.workers.into_iter().map(|worker| worker.thread).collect();
-        let joined =
-            tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join())));
-        match tokio::time::timeout(limit, joined).await {
-            Ok(_) => Drained::Completely,
-            Err(_) => Drained::Partly,
+        let (all_ended, ended) = tokio::sync::oneshot::channel();
+        // Not a blocking task of the runtime, whose own end would wait for it: what is left is to be cut.
+        let waiting = std::thread::Builder::new().name("drain".into()).spawn(move || {
+            threads.into_iter().for_each(|thread| drop(thread.join()));
+            // Nobody listens any more when time was over.
+            let _ = all_ended.send(());
+        });
+        match tokio::time::timeout(limit, ended).await {
+            Ok(Ok(())) if waiting.is_ok() => Drained::Completely,
+            _ => Drained::Partly,
         }
     }
 

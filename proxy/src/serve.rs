@@ -158,6 +158,7 @@ impl<'o> Control<'o> {
         settings: Settings,
         inherited: Inherited,
     ) -> Result<Self, ServeError> {
+        Directory::probe(&options.manifests)?;
         let watch = Watch::start(&options.manifests, options.settings.as_deref())?;
         let directory = Directory::open(&options.manifests)?;
         for app in &options.sample_apps {

@@ -55,7 +55,7 @@ pub struct EdgeOptions {
 pub enum Drained {
     /// Every connection ended by itself.
     Completely,
-    /// Time was over; what was left is cut when the process ends.
+    /// Time was over; what was left is cut.
     Partly,
 }
 
@@ -142,18 +142,21 @@ impl Edge {
         for worker in &self.workers {
             let _ = worker.mailbox.send(Mail::Drain).await;
         }
-        let threads: Vec<JoinHandle<()>> = self.workers.into_iter().map(|worker| worker.thread).collect();
-        let (all_ended, ended) = tokio::sync::oneshot::channel();
-        // Not a blocking task of the runtime, whose own end would wait for it: what is left is to be cut.
-        let waiting = std::thread::Builder::new().name("drain".into()).spawn(move || {
-            threads.into_iter().for_each(|thread| drop(thread.join()));
-            // Nobody listens any more when time was over.
-            let _ = all_ended.send(());
+        let (mailboxes, threads): (Vec<_>, Vec<_>) =
+            self.workers.into_iter().map(|worker| (worker.mailbox, worker.thread)).unzip();
+        let mut ended = tokio::spawn(async move {
+            let mut idle = tokio::time::interval(ENDED_INTERVAL);
+            while !threads.iter().all(JoinHandle::is_finished) {
+                idle.tick().await;
+            }
         });
-        match tokio::time::timeout(limit, ended).await {
-            Ok(Ok(())) if waiting.is_ok() => Drained::Completely,
-            _ => Drained::Partly,
+        if tokio::time::timeout(limit, &mut ended).await.is_ok() {
+            return Drained::Completely;
         }
+        // Closed mailboxes tell the workers to drop what is left, which writes its lines to the access log.
+        drop(mailboxes);
+        let _ = tokio::time::timeout(CUT_LIMIT, ended).await;
+        Drained::Partly
     }
 
     async fn open(&mut self, socket: Socket) -> Result<(), BindError> {
@@ -188,5 +191,9 @@ fn start_graveyard() -> std::io::Result<std_mpsc::SyncSender<Arc<Snapshot>>> {
     Ok(sender)
 }
 
+/// How often the end of the workers is looked for.
+const ENDED_INTERVAL: Duration = Duration::from_millis(5);
+/// For workers to drop what is open when the time of a drain is over.
+const CUT_LIMIT: Duration = Duration::from_secs(2);
 /// Old snapshots that wait to be freed; further ones are freed by whoever let go of them.
 const GRAVEYARD_LEN_MAX: usize = 256;

@@ -180,10 +180,14 @@ fn serve(runtime: &LocalRuntime, start: Start) {
                 }
             }
         }
-        // The mailbox is drained too: a configuration change no longer matters.
         let mut idle = tokio::time::interval(TICK / 4);
         while worker.is_draining() && worker.connections.get() > 0 {
-            idle.tick().await;
+            tokio::select! {
+                _ = idle.tick() => {}
+                // A configuration change no longer matters. A closed mailbox says that time is over: what is still open
+                // is dropped with the runtime, and logged.
+                mail = mailbox.recv() => if mail.is_none() { break },
+            }
         }
     });
     worker.access.borrow_mut().flush();

@@ -212,11 +212,12 @@ fn a_drain_ends_when_its_time_is_over() {
     files.write_settings("drain: 200ms\n");
     let mut process = Process::serve(&files);
     let mut stuck = Client::connect(process.http());
-    stuck.send("GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    stuck.send("GET /stuck HTTP/1.1\r\nHost: a.example\r\n\r\n");
     eventually("the request reaches the upstream", || upstream.count() == 1);
     assert_eq!(process.stop().code(), Some(0));
     process.err().wait_for(&["connections that were still open are cut"]);
     assert!(stuck.is_closed());
+    process.out().wait_for(&["\"path\":\"/stuck\""]);
 }
 
 #[test]

@@ -58,7 +58,7 @@ pub struct EdgeOptions {
 pub enum Drained {
     /// Every connection ended by itself.
     Completely,
-    /// Time was over; what was left is cut when the process ends.
+    /// Time was over; what was left is cut.
     Partly,
 }
 
@@ -148,7 +148,7 @@ impl Edge {
     pub async fn drain(self, limit: Duration) -> Drained {
         self.tell(|| Mail::Drain).await;
         let all_ended = async {
-            let mut look = tokio::time::interval(DRAIN_LOOK);
+            let mut look = tokio::time::interval(ENDED_INTERVAL);
             while self.shared.addresses.total() > 0 {
                 look.tick().await;
             }
@@ -157,11 +157,15 @@ impl Edge {
             Ok(()) => Drained::Completely,
             Err(_) => Drained::Partly,
         };
+        // What is left is dropped with its worker, which writes its lines to the access log.
         self.tell(|| Mail::Cut).await;
-        for worker in self.workers {
-            // A panic of a worker was printed when it happened.
-            let _ = worker.thread.join();
-        }
+        let all_cut = async {
+            let mut look = tokio::time::interval(ENDED_INTERVAL);
+            while !self.workers.iter().all(|worker| worker.thread.is_finished()) {
+                look.tick().await;
+            }
+        };
+        let _ = tokio::time::timeout(CUT_LIMIT, all_cut).await;
         drained
     }
 
@@ -205,14 +209,18 @@ impl Edge {
     }
 }
 
-/// How often a drain looks whether everything has ended.
-const DRAIN_LOOK: Duration = Duration::from_millis(20);
-
 /// A thread that frees old snapshots, so that no request waits for it.
-fn start_graveyard() -> std::io::Result<std_mpsc::Sender<Arc<Snapshot>>> {
-    let (sender, receiver) = std_mpsc::channel();
+fn start_graveyard() -> std::io::Result<std_mpsc::SyncSender<Arc<Snapshot>>> {
+    let (sender, receiver) = std_mpsc::sync_channel(GRAVEYARD_LEN_MAX);
     std::thread::Builder::new()
         .name("graveyard".into())
         .spawn(move || receiver.into_iter().for_each(drop))?;
     Ok(sender)
 }
+
+/// How often the end of the workers is looked for.
+const ENDED_INTERVAL: Duration = Duration::from_millis(5);
+/// For workers to drop what is open when the time of a drain is over.
+const CUT_LIMIT: Duration = Duration::from_secs(2);
+/// Old snapshots that wait to be freed; further ones are freed by whoever let go of them.
+const GRAVEYARD_LEN_MAX: usize = 256;

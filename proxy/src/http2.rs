@@ -205,7 +205,7 @@ async fn send(
     record: &mut Record,
 ) -> Result<(), BodyError> {
     let watch = worker.clock.watch();
-    let outcome = loop {
+    loop {
         let next = std::future::poll_fn(|cx| match stream.poll_reset(cx) {
             Poll::Ready(_) => Poll::Ready(Err(BodyError::Receiver)),
             Poll::Pending => Pin::new(&mut body).poll_frame(cx).map(Ok),
@@ -231,8 +231,7 @@ async fn send(
                 }
             },
         }
-    };
-    outcome
+    }
 }
 
 async fn send_data(

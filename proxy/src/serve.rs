@@ -23,6 +23,8 @@ use crate::directory::watch::{Watch, WatchError};
 use crate::directory::{Changes, Directory, DirectoryError};
 use crate::edge::{Drained, Edge, EdgeOptions};
 use crate::listen::{BindError, Inherited};
+use crate::options::SampleAppAt;
+use crate::sample_app;
 use crate::settings::SettingsError;
 use crate::settings::{AccessLogFormat, DefaultCertificate, PemSource, Settings};
 use crate::tls::certificates::{Certificate, CertificateError};
@@ -35,6 +37,8 @@ pub struct ServeOptions {
     pub manifests: PathBuf,
     /// The operator's file; without one the defaults hold.
     pub settings: Option<PathBuf>,
+    /// Upstreams to try things out with, in this process.
+    pub sample_apps: Vec<SampleAppAt>,
     /// Laid over the settings each time they are read.
     pub overrides: Overrides,
 }
@@ -64,6 +68,8 @@ pub enum ServeError {
     Bind(#[from] BindError),
     #[error("the admin address {address}: {source}; choose another with --admin")]
     Admin { address: SocketAddr, source: io::Error },
+    #[error("the sample upstream at {address}: {source}; choose another address with --sample-app")]
+    SampleApp { address: SocketAddr, source: io::Error },
     #[error("tls.defaultCertificate: {0}")]
     DefaultCertificate(DefaultCertificateError),
     #[error("LISTEN_FDS: {0}; start the process without it, or hand over TCP listeners only")]
@@ -155,11 +161,20 @@ impl<'o> Control<'o> {
         settings: Settings,
         inherited: Inherited,
     ) -> Result<Self, ServeError> {
+        Directory::probe(&options.manifests)?;
         let watch = Watch::start(&options.manifests, options.settings.as_deref())?;
         let directory = Directory::open(&options.manifests)?;
+        for app in &options.sample_apps {
+            let address = app.address;
+            let listener = TcpListener::bind(address).await;
+            let listener = listener.map_err(|source| ServeError::SampleApp { address, source })?;
+            tracing::info!(%address, name = %app.name, "the sample upstream answers");
+            // It ends with the runtime, which is after the last request has.
+            tokio::spawn(sample_app::serve(listener, Arc::clone(&app.name)));
+        }
         let workers = settings.workers.unwrap_or_else(available_workers);
         let (log, access) = Writer::start(io::stdout()).map_err(ServeError::System)?;
-        let metrics = Arc::new(Metrics::new(workers.get(), access.dropped(), Timestamp::now()));
+        let metrics = Arc::new(Metrics::new(workers.get(), access.dropped(), wall_clock()));
         let fallback = fallback_certificate(&settings).map_err(ServeError::DefaultCertificate)?;
         let settings = Arc::new(settings);
         let control = tokio::runtime::Handle::current();
@@ -278,7 +293,7 @@ impl<'o> Control<'o> {
             snapshot.table.listeners.iter().filter_map(|listener| listener.tls.as_ref()?.expires());
         self.state.publish(Live {
             version: snapshot.version,
-            applied: Timestamp::now(),
+            applied: wall_clock(),
             table: Arc::clone(&snapshot.table),
             problems,
             certificates_expire: certificates.min(),
@@ -315,6 +330,15 @@ impl<'o> Control<'o> {
 /// When an address that could not be bound is tried again.
 const BIND_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
+/// The process is the shell where time comes in.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "every other function of the control side takes the time as an argument"
+)]
+fn wall_clock() -> Timestamp {
+    Timestamp::now()
+}
+
 fn available_workers() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
@@ -326,7 +350,7 @@ pub(crate) fn fallback_certificate(
     match &settings.tls.default_certificate {
         DefaultCertificate::Refuse | DefaultCertificate::SecretRef(_) => Ok(None),
         DefaultCertificate::SelfSigned => {
-            let certificate = Certificate::self_signed(&["vestibule.invalid"], Timestamp::now())?;
+            let certificate = Certificate::self_signed(&["vestibule.invalid"], wall_clock())?;
             Ok(Some(Arc::new(certificate)))
         }
         DefaultCertificate::Pem(PemSource { certificate, key }) => {

@@ -98,11 +98,11 @@ impl Snapshot {
 /// One worker's hold on a snapshot.
 pub(crate) struct Current {
     snapshot: Option<Arc<Snapshot>>,
-    graveyard: mpsc::Sender<Arc<Snapshot>>,
+    graveyard: mpsc::SyncSender<Arc<Snapshot>>,
 }
 
 impl Current {
-    pub(crate) fn new(snapshot: Arc<Snapshot>, graveyard: mpsc::Sender<Arc<Snapshot>>) -> Self {
+    pub(crate) fn new(snapshot: Arc<Snapshot>, graveyard: mpsc::SyncSender<Arc<Snapshot>>) -> Self {
         Current { snapshot: Some(snapshot), graveyard }
     }
 }
@@ -119,8 +119,8 @@ impl Deref for Current {
 impl Drop for Current {
     fn drop(&mut self) {
         if let Some(snapshot) = self.snapshot.take() {
-            // The control thread ends after the workers; if it is gone, freeing here is as good.
-            let _ = self.graveyard.send(snapshot);
+            // Without room, or when the thread is gone, freeing here is as good.
+            let _ = self.graveyard.try_send(snapshot);
         }
     }
 }

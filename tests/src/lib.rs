@@ -9,6 +9,7 @@ pub mod edge;
 pub mod frames;
 pub mod manifests;
 pub mod message;
+pub mod process;
 pub mod scenario;
 pub mod streams;
 pub mod upstream;

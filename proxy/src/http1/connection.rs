@@ -110,7 +110,7 @@ async fn serve_busy(worker: &Rc<Worker>, client: &Rc<Client>, link: &Rc<Link>, s
         *served += 1;
         let (method, protocol) = (head.method.clone(), head.protocol);
         let wants_more = head.keep_alive && *served < worker.settings().limits.requests_per_connection;
-        let request = link.begin(head);
+        let request = link.begin(*head);
         let Some((mut response, record)) = link.exchange(client, request).await else { return Next::Close };
         if let Some(upgraded) = response.upgraded.take() {
             let framing =
@@ -288,8 +288,8 @@ impl Link {
     }
 
     /// Turns a head into a request whose body reads from this connection.
-    fn begin(self: &Rc<Self>, head: Box<RequestHead>) -> Request {
-        let RequestHead { method, target, protocol, headers, length, expect_continue, upgrade, .. } = *head;
+    fn begin(self: &Rc<Self>, head: RequestHead) -> Request {
+        let RequestHead { method, target, protocol, headers, length, expect_continue, upgrade, .. } = head;
         self.input.borrow_mut().pace = Pace::starting_at(self.worker.clock.now_ms());
         let body = if length == BodyLength::None {
             Body::Empty

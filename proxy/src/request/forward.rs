@@ -193,17 +193,7 @@ impl Tries<'_> {
                     Some(connection) => connection,
                     None => Connection::new(self.connect(choice).await?, worker),
                 };
-                exchange::send(
-                    worker,
-                    &choice.pool,
-                    connection,
-                    *outgoing,
-                    body,
-                    interim,
-                    patience,
-                    in_flight,
-                )
-                .await
+                exchange::send(worker, connection, *outgoing, body, interim, patience, in_flight).await
             }
             BackendProtocol::Http2 => {
                 let sender = match choice.pool.http2_sender(now_ms) {

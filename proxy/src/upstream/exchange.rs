@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
 
-use super::pool::{CONNECTION_AGE_MAX, InFlight, Pool};
+use super::pool::{CONNECTION_AGE_MAX, InFlight};
 use super::upgrade::Upgraded;
 use crate::http1::body::{BodyLimits, Decoded, Decoder, Encoder};
 use crate::http1::head::{self, BodyLength, Disposition, HeadError, HeadLimits, Scan};
@@ -134,7 +134,6 @@ impl Connection {
 /// `in_flight` and the connection until its end.
 pub(crate) async fn send(
     worker: &Rc<Worker>,
-    pool: &Rc<Pool>,
     mut connection: Box<Connection>,
     outgoing: Outgoing<'_>,
     body: Body,
@@ -215,7 +214,7 @@ pub(crate) async fn send(
     }
     let body = if let Some(body) = whole_body(&mut connection, head.length, &upload) {
         if head.keep_alive && connection.buffer.is_empty() {
-            pool.put(connection, worker);
+            in_flight.pool().put(connection, worker);
         }
         body
     } else {
@@ -232,8 +231,7 @@ pub(crate) async fn send(
             keep_alive: head.keep_alive,
             read_limit,
             worker: Rc::clone(worker),
-            pool: Rc::clone(pool),
-            _in_flight: in_flight,
+            in_flight,
         }))
     };
     Ok(Response { status: head.status, headers: head.headers, body, upgraded: None })
@@ -325,8 +323,7 @@ struct ResponseBody {
     keep_alive: bool,
     read_limit: Duration,
     worker: Rc<Worker>,
-    pool: Rc<Pool>,
-    _in_flight: InFlight,
+    in_flight: InFlight,
 }
 
 impl ResponseBody {
@@ -338,7 +335,7 @@ impl ResponseBody {
     fn end(&mut self) {
         let Some(connection) = self.connection.take() else { return };
         if self.keep_alive && self.upload.finished() && connection.buffer.is_empty() {
-            self.pool.put(connection, &self.worker);
+            self.in_flight.pool().put(connection, &self.worker);
         }
     }
 }

@@ -38,6 +38,10 @@ pub(crate) struct Pools {
 /// One worker's view of one endpoint.
 pub(crate) struct Pool {
     endpoint: Weak<Endpoint>,
+    #[expect(
+        clippy::vec_box,
+        reason = "a connection is large, and its box goes back and forth with each request"
+    )]
     idle: RefCell<Vec<Box<Connection>>>,
     pub(super) http2: RefCell<Vec<Rc<Sender>>>,
     in_flight: Cell<u32>,
@@ -134,6 +138,13 @@ impl Pool {
 
 /// One request under way at an endpoint.
 pub(crate) struct InFlight(Rc<Pool>);
+
+impl InFlight {
+    /// The pool of the endpoint.
+    pub(crate) fn pool(&self) -> &Rc<Pool> {
+        &self.0
+    }
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {

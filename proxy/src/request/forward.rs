@@ -106,7 +106,7 @@ struct Tries<'a> {
 }
 
 /// How one try ended without an answer.
-pub(super) enum Miss {
+pub(crate) enum Miss {
     /// No connection, so no byte of the request was sent.
     Connect(ConnectError),
     Exchange(Failure),
@@ -207,13 +207,8 @@ impl Tries<'_> {
                 .await
             }
             BackendProtocol::Http2 => {
-                let sender = match choice.pool.http2_sender(now_ms) {
-                    Some(sender) => sender,
-                    None => http2::open(worker, &choice.pool, self.connect(choice).await?)
-                        .await
-                        .map_err(Miss::Exchange)?,
-                };
-                http2::send(worker, sender, *outgoing, body, interim, patience, in_flight).await
+                let lease = http2::lease(worker, &choice.pool, self.connect(choice)).await?;
+                http2::send(worker, lease, *outgoing, body, interim, patience, in_flight).await
             }
         }
         .map_err(Miss::Exchange)
@@ -252,7 +247,7 @@ impl Repeatable {
         if retries == 0 {
             return Repeatable::Once(body);
         }
-        let replay = Replay::new(body);
+        let replay = Replay::new(body, retries);
         let body = replay.rewind().unwrap_or_default();
         Repeatable::Often { replay, body }
     }
@@ -299,7 +294,7 @@ impl Miss {
             Miss::Exchange(Failure::Closed { .. } | Failure::Reset(_) | Failure::TimedOut) => {
                 is_idempotent(method)
             }
-            Miss::Exchange(Failure::Protocol(_) | Failure::Upload(_)) => false,
+            Miss::Exchange(Failure::Protocol(_) | Failure::Unsendable(_) | Failure::Upload(_)) => false,
         }
     }
 
@@ -310,7 +305,7 @@ impl Miss {
             // An idle connection may be closed at any time; only a fresh one says something about the endpoint.
             Miss::Exchange(Failure::Closed { reused }) => !reused,
             Miss::Exchange(Failure::Reset(_) | Failure::TimedOut | Failure::Protocol(_)) => true,
-            Miss::Exchange(Failure::Unprocessed | Failure::Upload(_)) => false,
+            Miss::Exchange(Failure::Unprocessed | Failure::Unsendable(_) | Failure::Upload(_)) => false,
         }
     }
 }
@@ -336,6 +331,7 @@ impl From<Miss> for Reject {
             ) => Reject::ConnectFailed,
             Miss::Exchange(Failure::TimedOut) => Reject::UpstreamTimeout,
             Miss::Exchange(Failure::Protocol(words)) => Reject::UpstreamProtocol(words),
+            Miss::Exchange(Failure::Unsendable(words)) => Reject::BadHead(words),
             Miss::Exchange(Failure::Closed { .. } | Failure::Unprocessed | Failure::Reset(_)) => {
                 Reject::UpstreamReset
             }

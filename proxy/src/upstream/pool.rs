@@ -12,7 +12,7 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 
 use super::exchange::Connection;
-use super::http2::Sender;
+use super::http2::Senders;
 use super::{Endpoint, retry::Budget};
 
 /// Idle HTTP/1 connections kept for one endpoint by one worker.
@@ -33,7 +33,7 @@ pub(crate) struct Pools {
 pub(crate) struct Pool {
     endpoint: Weak<Endpoint>,
     idle: RefCell<Vec<Box<Connection>>>,
-    pub(super) http2: RefCell<Vec<Rc<Sender>>>,
+    pub(super) http2: Senders,
     in_flight: Cell<u32>,
     latency_us: Cell<f32>,
     pub(crate) budget: Budget,
@@ -48,7 +48,7 @@ impl Pools {
         let pool = Rc::new(Pool {
             endpoint: Arc::downgrade(endpoint),
             idle: RefCell::default(),
-            http2: RefCell::default(),
+            http2: Senders::default(),
             in_flight: Cell::new(0),
             latency_us: Cell::new(0.0),
             budget: Budget::default(),
@@ -61,7 +61,7 @@ impl Pools {
     pub(crate) fn sweep(&self, now_ms: u64) {
         self.endpoints.borrow_mut().retain(|_, pool| {
             pool.idle.borrow_mut().retain_mut(|connection| connection.is_fresh(now_ms));
-            pool.http2.borrow_mut().retain(|sender| sender.is_usable(now_ms));
+            pool.http2.sweep(now_ms);
             pool.endpoint.strong_count() > 0
         });
     }

@@ -6,6 +6,8 @@
 pub(crate) mod stream;
 
 #[cfg(test)]
+pub(crate) mod fixtures;
+#[cfg(test)]
 mod tests;
 
 use std::cell::{Cell, RefCell};

@@ -197,6 +197,7 @@ const TOKENS_MAX: u32 = BUDGET_PER_SECOND * 100 * 10;
 
 #[cfg(test)]
 mod tests {
+    use http_body::Body as _;
     use http_body_util::BodyExt;
 
     use super::*;

@@ -82,7 +82,7 @@ pub(crate) async fn edge(upstream: SocketAddr, settings: Settings) -> Running {
         workers: NonZeroUsize::MIN,
         inherited: Inherited::default(),
         control: tokio::runtime::Handle::current(),
-        metrics: Arc::new(Metrics::new(1, Arc::default(), jiff::Timestamp::now())),
+        metrics: Arc::new(Metrics::new(1, Arc::default(), jiff::Timestamp::UNIX_EPOCH)),
         access,
     };
     let mut edge = Edge::start(options, Arc::clone(&settings)).expect("an edge");

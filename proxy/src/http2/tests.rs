@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, COOKIE, EXPECT};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use super::fixtures::{answer, client, edge, exchange, read, request, run, until, upstream};
+use super::fixtures::{PATIENCE, answer, client, edge, exchange, read, request, run, until, upstream};
 use super::*;
 use crate::settings::Settings;
 
@@ -100,7 +100,7 @@ fn the_expectation_of_an_http1_client_ends_at_the_edge() {
 }
 
 /// Takes `count` requests back, each after the upstream has it, and lets `answered` be answered first.
-async fn cancel(answered: u64, count: u64) -> Option<Reason> {
+async fn cancel(answered: u64, count: u64, patience: Duration) -> Option<Reason> {
     let upstream = upstream(usize::MAX, |request, mut respond| async move {
         if request.uri().path() == "/quick" {
             answer(&mut respond, &[], "");
@@ -130,16 +130,16 @@ async fn cancel(answered: u64, count: u64) -> Option<Reason> {
         drop(response);
     }
     // The last reset has to arrive; a connection that is not closed by then stays open.
-    let closed = tokio::time::timeout(Duration::from_millis(500), connection).await.ok()?;
+    let closed = tokio::time::timeout(patience, connection).await.ok()?;
     closed.expect("no panic").err().and_then(|error| error.reason())
 }
 
 #[test]
 fn a_client_that_only_cancels_is_thrown_out() {
     run(async {
-        assert_eq!(cancel(0, CANCELLED_MAX).await, None);
-        assert_eq!(cancel(0, CANCELLED_MAX + 1).await, Some(Reason::ENHANCE_YOUR_CALM));
-        assert_eq!(cancel(3, CANCELLED_MAX + 3).await, None);
+        assert_eq!(cancel(0, CANCELLED_MAX, Duration::from_millis(300)).await, None);
+        assert_eq!(cancel(0, CANCELLED_MAX + 1, PATIENCE / 2).await, Some(Reason::ENHANCE_YOUR_CALM));
+        assert_eq!(cancel(3, CANCELLED_MAX + 3, Duration::from_millis(300)).await, None);
     });
 }
 

@@ -207,7 +207,7 @@ impl Tries<'_> {
                 .await
             }
             BackendProtocol::Http2 => {
-                let lease = http2::lease(worker, &choice.pool, self.connect(choice)).await?;
+                let lease = http2::lease(&worker.clock, &choice.pool, self.connect(choice)).await?;
                 http2::send(worker, lease, *outgoing, body, interim, patience, in_flight).await
             }
         }

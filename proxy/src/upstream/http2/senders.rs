@@ -17,7 +17,7 @@ use crate::transport::Transport;
 use crate::upstream::connect::ConnectError;
 use crate::upstream::exchange::Failure;
 use crate::upstream::pool::{CONNECTION_AGE_MAX, IDLE_TIMEOUT, Pool};
-use crate::worker::Worker;
+use crate::worker::clock::Clock;
 
 /// Streams on one connection before the next one is opened; most servers allow 100.
 pub(super) const STREAMS_MAX: usize = 90;
@@ -55,13 +55,13 @@ pub(crate) struct Lease(Rc<Sender>);
 /// One connection is opened at a time: whoever comes meanwhile waits for it, or hundred requests to a cold endpoint would
 /// open hundred connections. That it failed is told to all who wait; when its opener gives up, another one opens.
 pub(crate) async fn lease(
-    worker: &Worker,
+    clock: &Clock,
     pool: &Pool,
     connect: impl Future<Output = Result<Transport, Miss>>,
 ) -> Result<Lease, Miss> {
     let senders = &pool.http2;
     let opening = loop {
-        if let Some(lease) = senders.with_room(worker.clock.now_ms()) {
+        if let Some(lease) = senders.with_room(clock.now_ms()) {
             return Ok(lease);
         }
         let Some(opening) = senders.opening.borrow().upgrade() else { break Opening::begin(senders) };
@@ -71,13 +71,13 @@ pub(crate) async fn lease(
         }
     };
     let opened = match connect.await {
-        Ok(transport) => open(worker, transport).await.map_err(Miss::Exchange),
+        Ok(transport) => open(transport, clock.now_ms()).await.map_err(Miss::Exchange),
         Err(miss) => Err(miss),
     };
     match opened {
         Ok(sender) => {
             // The opener's own place is taken before anyone else is woken.
-            let lease = Lease::new(&sender, worker.clock.now_ms());
+            let lease = Lease::new(&sender, clock.now_ms());
             senders.senders.borrow_mut().push(sender);
             Ok(lease)
         }
@@ -138,7 +138,7 @@ fn again(miss: &Miss) -> Miss {
 }
 
 /// Starts HTTP/2 on a new connection.
-async fn open(worker: &Worker, transport: Transport) -> Result<Rc<Sender>, Failure> {
+async fn open(transport: Transport, now_ms: u64) -> Result<Rc<Sender>, Failure> {
     let (send, connection) = h2::client::Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -148,7 +148,7 @@ async fn open(worker: &Worker, transport: Transport) -> Result<Rc<Sender>, Failu
         .handshake(transport)
         .await
         .map_err(|error| failure(&error, false))?;
-    let sender = Rc::new(Sender::new(send, worker.clock.now_ms()));
+    let sender = Rc::new(Sender::new(send, now_ms));
     let open = Rc::clone(&sender.open);
     tokio::task::spawn_local(async move {
         // Each stream learns of an error by itself; the connection as a whole has nobody to tell.
@@ -267,3 +267,6 @@ fn failure(error: &h2::Error, reused: bool) -> Failure {
         None => Failure::Unsendable("the request cannot be written for HTTP/2"),
     }
 }
+
+#[cfg(test)]
+mod tests;

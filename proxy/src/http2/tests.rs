@@ -41,7 +41,7 @@ fn one_expectation_is_known_and_none_is_forwarded() {
 #[test]
 fn a_client_that_waits_for_100_gets_it_when_the_upstream_reads() {
     run(async {
-        let seen: Arc<Mutex<Vec<(HeaderMap, Vec<u8>)>>> = Arc::default();
+        let seen = Arc::new(Mutex::new(Vec::<(HeaderMap, Vec<u8>)>::new()));
         let log = Arc::clone(&seen);
         let upstream = upstream(usize::MAX, move |request, mut respond| {
             let log = Arc::clone(&log);

@@ -104,7 +104,7 @@ fn an_answer_keeps_its_length() {
 #[test]
 fn a_broken_upload_is_not_sent_again() {
     run(async {
-        let bodies: Arc<Mutex<Vec<Result<Vec<u8>, Option<Reason>>>>> = Arc::default();
+        let bodies = Arc::new(Mutex::new(Vec::<Result<Vec<u8>, Option<Reason>>>::new()));
         let log = Arc::clone(&bodies);
         let upstream = upstream(usize::MAX, move |request, mut respond| {
             let log = Arc::clone(&log);

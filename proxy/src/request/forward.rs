@@ -98,7 +98,7 @@ struct Tries<'a> {
 }
 
 /// How one try ended without an answer.
-pub(super) enum Miss {
+pub(crate) enum Miss {
     /// No connection, so no byte of the request was sent.
     Connect(ConnectError),
     Exchange(Failure),
@@ -186,7 +186,6 @@ impl Tries<'_> {
         let Tries { worker, outgoing, interim, .. } = self;
         let in_flight = choice.pool.enter();
         let patience = self.patience();
-        let now_ms = worker.clock.now_ms();
         match self.backend.key.protocol {
             BackendProtocol::Http1 => {
                 let connection = match choice.pool.take(worker) {
@@ -196,13 +195,8 @@ impl Tries<'_> {
                 exchange::send(worker, connection, *outgoing, body, interim, patience, in_flight).await
             }
             BackendProtocol::Http2 => {
-                let sender = match choice.pool.http2_sender(now_ms) {
-                    Some(sender) => sender,
-                    None => http2::open(worker, &choice.pool, self.connect(choice).await?)
-                        .await
-                        .map_err(Miss::Exchange)?,
-                };
-                http2::send(worker, sender, *outgoing, body, interim, patience, in_flight).await
+                let lease = http2::lease(&worker.clock, &choice.pool, self.connect(choice)).await?;
+                http2::send(worker, lease, *outgoing, body, interim, patience, in_flight).await
             }
         }
         .map_err(Miss::Exchange)
@@ -248,7 +242,7 @@ impl Repeatable {
         if retries == 0 {
             return Repeatable::Once(body);
         }
-        let replay = Replay::new(body);
+        let replay = Replay::new(body, retries);
         let body = replay.rewind().unwrap_or_default();
         Repeatable::Often { replay, body }
     }
@@ -334,11 +328,11 @@ impl From<Miss> for Reject {
             ) => Reject::ConnectFailed,
             Miss::Exchange(Failure::TimedOut) => Reject::UpstreamTimeout,
             Miss::Exchange(Failure::Protocol(words)) => Reject::UpstreamProtocol(words),
+            Miss::Exchange(Failure::Unsendable(words)) => Reject::BadHead(words),
             Miss::Exchange(Failure::Closed { .. } | Failure::Unprocessed | Failure::Reset(_)) => {
                 Reject::UpstreamReset
             }
             Miss::Exchange(Failure::Upload(error)) => Reject::from(&error),
-            Miss::Exchange(Failure::Unsendable(words)) => Reject::BadHead(words),
         }
     }
 }

@@ -27,7 +27,7 @@ use crate::worker::clock::Watch;
 /// Room made for one read. Small answers fit whole; large ones take several reads of it.
 const READ_BYTES: usize = 16 << 10;
 /// Informational answers one upstream may send before its final one.
-const INTERIM_MAX: usize = 16;
+pub(super) const INTERIM_MAX: usize = 16;
 
 /// An HTTP/1.1 connection to an upstream.
 pub(crate) struct Connection {
@@ -80,8 +80,8 @@ pub(crate) enum Failure {
     TimedOut,
     #[error("the upstream's answer breaks HTTP: {0}")]
     Protocol(&'static str),
-    /// The request cannot be written in the upstream's protocol.
-    #[error("the request cannot be sent on: {0}")]
+    /// The request cannot be put into the upstream's protocol. Nothing was sent, and no other endpoint could take it.
+    #[error("the request cannot be sent: {0}")]
     Unsendable(&'static str),
     /// The client's side failed.
     #[error("the request's body failed: {0}")]

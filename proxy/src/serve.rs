@@ -260,7 +260,8 @@ impl<'o> Control<'o> {
         self.report(&problems);
         let objects = self.directory.objects();
         self.state.metrics.retain_routes(|object| objects.contains(object));
-        let certificates = snapshot.table.listeners.iter().filter_map(|listener| listener.tls.as_ref()?.expires());
+        let certificates =
+            snapshot.table.listeners.iter().filter_map(|listener| listener.tls.as_ref()?.expires());
         self.state.publish(Live {
             version: snapshot.version,
             applied: Timestamp::now(),

@@ -16,7 +16,8 @@ use crate::route::host::HostPattern;
 use crate::route::matches::Rule;
 use crate::route::table::ListenerKey;
 use crate::route::{
-    AddressRules, HeaderEdits, HttpsRedirect, Limits, Origin, Refusal, Retry, Rewrite, Route, Timeouts,
+    AddressRules, Handling, HeaderEdits, HttpsRedirect, Limits, Origin, Refusal, Retry, Rewrite, Route,
+    Timeouts,
 };
 use crate::tls::CertificateUse;
 use crate::upstream::{Backend, BackendKey, BackendProtocol, BackendTls, Verify};
@@ -277,15 +278,28 @@ pub(crate) fn bystander(annotations: &super::objects::metadata::StringMap, kind:
     if annotations.is_empty() { None } else { annotations::read_bystander(annotations, kind).refusal }
 }
 
-/// A route with nothing but its action, and what the annotations say of every route of their object.
-pub(crate) fn route(origin: Origin, action: crate::route::Action, reading: &Reading) -> Route {
-    let words = &reading.annotations;
-    let set = |headers: &Vec<_>| HeaderEdits { set: headers.clone(), ..HeaderEdits::default() };
+/// A route with nothing but its action, handled like this.
+pub(crate) fn route(
+    origin: Origin,
+    action: crate::route::Action,
+    reading: &Reading,
+    handling: Arc<Handling>,
+) -> Route {
     Route {
         origin,
         refusal: reading.refusal.clone(),
         action,
+        canary: None,
         https_redirect: None,
+        handling,
+        metrics: Default::default(),
+    }
+}
+
+/// What the annotations say of every route of their object.
+pub(crate) fn handling(words: &Annotations) -> Handling {
+    let set = |headers: &Vec<_>| HeaderEdits { set: headers.clone(), ..HeaderEdits::default() };
+    Handling {
         hsts: words.hsts.clone(),
         cors: words.cors.rules().map(Arc::new),
         access: AddressRules { allow: words.allow.clone(), deny: words.deny.clone() },
@@ -302,7 +316,6 @@ pub(crate) fn route(origin: Origin, action: crate::route::Action, reading: &Read
         response_headers: set(&words.response_headers),
         rewrite: Rewrite { host: words.upstream_vhost.clone(), path: None },
         mirrors: Vec::new(),
-        metrics: Default::default(),
     }
 }
 

@@ -10,10 +10,7 @@ use crate::route::host::HostPattern;
 use crate::route::matches::{Conditions, Precedence, Rule};
 use crate::route::path::HostRoutes;
 use crate::route::table::{HostFallback, HostTable, Listener, Section};
-use crate::route::{
-    Action, AddressRules, HeaderEdits, Limits, Origin, PathPattern, Retry, Rewrite, Route, Timeouts,
-    WeightedBackend,
-};
+use crate::route::{Action, Handling, Origin, PathPattern, Route, WeightedBackend};
 use crate::upstream::{Backend, BackendKey, BackendProtocol, Balance, EndpointAddress, EndpointSpec};
 
 fn route(upstream: SocketAddr) -> Route {
@@ -37,24 +34,11 @@ fn route(upstream: SocketAddr) -> Route {
             path: PathPattern::prefix("/").expect("a path"),
         },
         refusal: None,
-        action: Action::Forward(vec![WeightedBackend {
-            weight: 1,
-            backend: Ok(Arc::new(backend)),
-            request_headers: HeaderEdits::default(),
-            response_headers: HeaderEdits::default(),
-        }]),
+        action: Action::Forward([WeightedBackend::whole(Arc::new(backend))].into()),
+        canary: None,
         https_redirect: None,
-        hsts: None,
-        cors: None,
-        access: AddressRules::default(),
-        limits: Limits { body_bytes_max: None },
-        timeouts: Timeouts::default(),
-        retry: Retry::default(),
-        request_headers: HeaderEdits::default(),
-        response_headers: HeaderEdits::default(),
-        rewrite: Rewrite::default(),
+        handling: Handling::plain(),
         metrics: Default::default(),
-        mirrors: Vec::new(),
     }
 }
 

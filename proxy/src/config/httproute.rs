@@ -72,7 +72,7 @@ pub(crate) fn lower<'g>(
     }
     let status = RouteStatus { route: scope.source.clone(), generation: object.metadata.generation, parents };
     let attached = if verdict.is_accepted() { attached } else { Vec::new() };
-    Lowered { status: Some(Arc::new(status)), attached, ..scope.finish(shares) }
+    Lowered { status: Some(Arc::new(status)), attached: attached.into(), ..scope.finish(shares) }
 }
 
 /// The same rules, with a refusal that the Gateway brings along.

@@ -96,6 +96,7 @@ pub(crate) fn place_of(class: &Class) -> Place {
 pub(crate) fn lower(
     ingress: &Ingress,
     class: &Class,
+    place: &Arc<Place>,
     has_tls: &dyn Fn(&HostPattern) -> bool,
     certificates: &mut Certificates,
     mut scope: Scope<'_>,
@@ -117,7 +118,8 @@ pub(crate) fn lower(
         }
     };
     let handling = handling(&reading.annotations).shared();
-    let mut lowering = Lowering { ingress, class, reading, handling, wishes, scope, shares: Vec::new() };
+    let mut lowering =
+        Lowering { ingress, class, place, reading, handling, wishes, scope, shares: Vec::new() };
     for (index, rule) in ingress.spec.rules.iter().enumerate() {
         lowering.rule(index, rule, has_tls);
     }
@@ -126,13 +128,14 @@ pub(crate) fn lower(
         let message = "the Ingress has neither rules nor a default backend";
         lowering.scope.problem(Severity::Warning, "spec", "NoRules", message);
     }
-    let certificates = lowering.certificates(certificates);
-    Lowered { certificates, class: Some(place_of(class)), ..lowering.scope.finish(lowering.shares) }
+    let certificates = lowering.certificates(certificates).into();
+    Lowered { certificates, class: Some(place.clone()), ..lowering.scope.finish(lowering.shares) }
 }
 
 struct Lowering<'a, 's> {
     ingress: &'a Ingress,
     class: &'a Class,
+    place: &'a Arc<Place>,
     reading: Reading,
     /// What the annotations say; every route has it.
     handling: Arc<Handling>,
@@ -409,7 +412,7 @@ impl Lowering<'_, '_> {
     }
 
     fn share(&mut self, host: HostPattern, content: Content) {
-        self.shares.push(Share { place: place_of(self.class), host, content });
+        self.shares.push(Share { place: self.place.clone(), host, content });
     }
 
     fn origin(&self, rule: usize, name: Option<Arc<str>>, path: PathPattern) -> Origin {

@@ -34,23 +34,38 @@ pub(crate) struct Place {
 /// What one Ingress or HTTPRoute became.
 #[derive(Debug, Default)]
 pub(crate) struct Lowered {
-    pub(crate) shares: Vec<Share>,
-    pub(crate) problems: Vec<Problem>,
+    pub(crate) shares: Box<[Share]>,
+    pub(crate) problems: Box<[Problem]>,
     /// What was looked up, found or not.
-    pub(crate) depends: Vec<ObjectRef>,
+    pub(crate) depends: Box<[ObjectRef]>,
     pub(crate) status: Option<Arc<RouteStatus>>,
     /// Sections that carry an HTTPRoute, each once.
-    pub(crate) attached: Vec<Place>,
+    pub(crate) attached: Box<[Arc<Place>]>,
     /// The section of an Ingress's class.
-    pub(crate) class: Option<Place>,
+    pub(crate) class: Option<Arc<Place>>,
     /// Certificates of an Ingress, for the TLS side of its class.
-    pub(crate) certificates: Vec<CertificateUse>,
+    pub(crate) certificates: Box<[CertificateUse]>,
+}
+
+impl Lowered {
+    /// How many routes there are, each counted once however many hosts it has.
+    pub(crate) fn routes_len(&self) -> u32 {
+        let routes = self.shares.iter().flat_map(|share| match &share.content {
+            Content::Rules(rules) | Content::Twin(rules) => rules.iter().map(|rule| &rule.route).collect(),
+            Content::Default(route) => vec![route],
+            Content::Alias { .. } => Vec::new(),
+        });
+        let mut seen: Vec<*const Route> = routes.map(Arc::as_ptr).collect();
+        seen.sort_unstable();
+        seen.dedup();
+        seen.len() as u32
+    }
 }
 
 /// What one object adds to one host of one section.
 #[derive(Debug)]
 pub(crate) struct Share {
-    pub(crate) place: Place,
+    pub(crate) place: Arc<Place>,
     pub(crate) host: HostPattern,
     pub(crate) content: Content,
 }
@@ -255,11 +270,14 @@ impl<'a> Scope<'a> {
         })
     }
 
-    pub(crate) fn finish(mut self, mut shares: Vec<Share>) -> Lowered {
-        // Kept for as long as the object is, and there are thousands of them.
-        shares.shrink_to_fit();
-        self.depends.shrink_to_fit();
-        Lowered { shares, problems: self.problems, depends: self.depends, ..Lowered::default() }
+    pub(crate) fn finish(self, shares: Vec<Share>) -> Lowered {
+        // Kept for as long as the object is, and there are thousands of them: no more room than is used.
+        Lowered {
+            shares: shares.into(),
+            problems: self.problems.into(),
+            depends: self.depends.into(),
+            ..Lowered::default()
+        }
     }
 }
 

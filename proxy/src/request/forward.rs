@@ -30,11 +30,16 @@ pub(super) async fn forward(
     mut request: Request,
     record: &mut Record,
 ) -> Result<Response, Reject> {
-    let share = pick(backends).ok_or(Reject::BackendInvalid)?;
+    let share = match &route.canary {
+        Some(canary) if canary.takes(&request.headers) => &canary.share,
+        Some(_) | None => pick(backends).ok_or(Reject::BackendInvalid)?,
+    };
     let backend = share.backend.as_ref().map_err(|status| Reject::RouteStatus(*status))?;
     record.backend(backend);
     edit::apply(&route.request_headers, &mut request.headers);
-    edit::apply(&share.request_headers, &mut request.headers);
+    if let Some(edits) = &share.request_headers {
+        edit::apply(edits, &mut request.headers);
+    }
     if let Some(host) = &route.rewrite.host {
         request.headers.insert(HOST, host.clone());
     }
@@ -65,7 +70,9 @@ pub(super) async fn forward(
     };
     let mut response = answered?;
     sanitize_response(&mut response.headers);
-    edit::apply(&share.response_headers, &mut response.headers);
+    if let Some(edits) = &share.response_headers {
+        edit::apply(edits, &mut response.headers);
+    }
     if websocket && response.upgraded.is_none() {
         // The client may have sent the other protocol's bytes already; they must not be read as a request.
         record.close_connection();

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::net::TcpListener;
@@ -148,6 +149,8 @@ struct Control<'o> {
     log: Writer,
     terminate: Signal,
     interrupt: Signal,
+    /// An address could not be bound, and may be free by now.
+    addresses_missing: bool,
     /// Problems of the process rather than of the objects: addresses that cannot be bound, settings that do not parse.
     own_problems: Vec<Problem>,
 }
@@ -200,6 +203,7 @@ impl<'o> Control<'o> {
             log,
             terminate: signal(SignalKind::terminate()).map_err(ServeError::System)?,
             interrupt: signal(SignalKind::interrupt()).map_err(ServeError::System)?,
+            addresses_missing: false,
             own_problems: Vec::new(),
         };
         // An address that cannot be had now is a mistake on the command line; later it is a problem among others.
@@ -214,6 +218,7 @@ impl<'o> Control<'o> {
         loop {
             tokio::select! {
                 changes = self.watch.changed() => self.take_up(&changes).await,
+                () = tokio::time::sleep(BIND_AGAIN_AFTER), if self.addresses_missing => self.bind_again().await,
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
             }
@@ -234,6 +239,14 @@ impl<'o> Control<'o> {
             for error in self.compile().await {
                 tracing::error!("{error}");
             }
+        }
+    }
+
+    /// Tries again what could not be bound; when that helps, the problem goes.
+    async fn bind_again(&mut self) {
+        self.addresses_missing = !self.edge.bind().await.is_empty();
+        if !self.addresses_missing {
+            self.compile().await;
         }
     }
 
@@ -265,6 +278,7 @@ impl<'o> Control<'o> {
         let compiled = self.compiler.compile(self.directory.objects(), &self.settings);
         let (snapshot, failures) =
             self.edge.publish(Arc::new(compiled.table), Arc::clone(&self.settings)).await;
+        self.addresses_missing = !failures.is_empty();
         let mut problems = self.directory.problems();
         problems.extend(compiled.problems);
         problems.extend(self.own_problems.iter().cloned());
@@ -312,6 +326,9 @@ impl<'o> Control<'o> {
         self.log.finish();
     }
 }
+
+/// When an address that could not be bound is tried again.
+const BIND_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 /// The process is the shell where time comes in.
 #[expect(

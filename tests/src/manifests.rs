@@ -1,4 +1,7 @@
 //! Objects that nearly every test needs, as YAML. All of them live in the namespace `shop`.
+//!
+//! Services are headless: one with an address of its own and no endpoints would be dialled at that address, and a test must
+//! not reach for a machine that might be there. What is written down to be unreachable is of 192.0.2.0/24 (RFC 5737).
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -13,7 +16,7 @@ pub fn service_with(name: &str, protocol: &str, endpoints: &[SocketAddr]) -> Str
     let protocol = if protocol.is_empty() { String::new() } else { format!(", appProtocol: {protocol}") };
     format!(
         "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: shop}}\n\
-         spec: {{clusterIP: 10.0.0.1, ports: [{{name: http, port: 80{protocol}}}]}}\n{}",
+         spec: {{clusterIP: None, ports: [{{name: http, port: 80{protocol}}}]}}\n{}",
         endpoint_slices(name, endpoints)
     )
 }

@@ -606,7 +606,7 @@ fn a_client_that_does_not_read_slows_the_upstream() {
                     rest -= bytes;
                     counted.fetch_add(bytes, Ordering::SeqCst);
                 }
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     let _ = stalled.send(());
                 }
                 Err(_) => return,

@@ -4,6 +4,7 @@
 //! puts the hosts on listeners. What was lowered and merged is kept, and a change touches only what it concerns: the
 //! journal of [`Objects`] says what changed, and each lowered object knows what it looked at.
 
+mod dependents;
 mod describe;
 mod listeners;
 mod places;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
+use self::dependents::Dependents;
 use self::listeners::Listeners;
 use self::places::Places;
 use super::backend::{Backends, Locality};
@@ -108,6 +110,11 @@ impl Compiler {
             listeners: Listeners::default(),
             compilations: 0,
         }
+    }
+
+    /// Replaces the certificate for names without one, from the next compilation on.
+    pub fn set_fallback_certificate(&mut self, certificate: Option<Arc<Certificate>>) {
+        self.fallback_certificate = certificate;
     }
 
     /// The table for these objects. Never fails: what is wrong becomes a problem, and what guards access and cannot be
@@ -254,7 +261,7 @@ impl Compiler {
             let object = objects.ingresses.find(&reference.namespace, &reference.name);
             let new = object.and_then(|ingress| match ingress::owner(ingress, objects, settings) {
                 Owner::Class(class) => Some((class.name.clone(), ingress::tls_hosts(ingress).collect())),
-                Owner::Unbound(_) | Owner::Other => None,
+                Owner::Unbound(_) | Owner::Nobody(_) | Owner::Other => None,
             });
             let old = self.sources.get_mut(&reference).and_then(|source| source.claims.take());
             self.secured.replace(old.as_ref(), new.as_ref(), &mut shifted);
@@ -320,9 +327,29 @@ impl Compiler {
         let lowered = match ingress::owner(ingress, objects, settings) {
             Owner::Class(class) => self.secured.lower(ingress, class, &mut self.certificates, scope),
             Owner::Unbound(class) => unbound(&class, scope),
+            Owner::Nobody(class) => of_nobody(class.as_deref(), settings, scope),
             Owner::Other => return None,
         };
         Some((ingress.metadata.seniority(), lowered))
+    }
+
+    /// Without any GatewayClass nobody else can be meant.
+    fn unclaimed_gateways<'a>(&'a self, objects: &'a Objects) -> impl Iterator<Item = Problem> + 'a {
+        let all = objects.gateways.iter().map(|gateway| (gateway, gateway.metadata.reference(Kind::Gateway)));
+        all.filter(|(_, reference)| !self.gateways.contains_key(reference)).map(|(gateway, reference)| {
+            let class = &gateway.spec.gateway_class_name;
+            let message = format!(
+                "the class {class} is not known, so the Gateway is not served: add it to `gatewayClasses`"
+            );
+            Problem {
+                severity: Severity::Warning,
+                object: Some(reference),
+                field: "spec.gatewayClassName".into(),
+                reason: "UnknownClass",
+                message: message.into(),
+                place: None,
+            }
+        })
     }
 
     fn assemble(&mut self, objects: &Objects, settings: &Settings) -> Compiled {
@@ -330,6 +357,9 @@ impl Compiler {
         problems.extend(self.sources.values().flat_map(|source| source.lowered.problems.iter().cloned()));
         problems.extend(self.gateways.values().flat_map(|gateway| gateway.problems.iter().cloned()));
         problems.extend(self.places.problems());
+        if objects.gateway_classes.is_empty() {
+            problems.extend(self.unclaimed_gateways(objects));
+        }
         let mut assembly = listeners::Assembly {
             objects,
             settings,
@@ -367,6 +397,19 @@ fn unbound(class: &Arc<str>, mut scope: Scope<'_>) -> Lowered {
     scope.finish(Vec::new())
 }
 
+fn of_nobody(class: Option<&str>, settings: &Settings, mut scope: Scope<'_>) -> Lowered {
+    let known: Vec<&str> = settings.classes.iter().map(|class| &*class.name).collect();
+    let known = known.join(", ");
+    let message = match class {
+        Some(class) => {
+            format!("the class {class} is not known, so the Ingress is not served; known are: {known}")
+        }
+        None => format!("the Ingress names no class and none is the default; known are: {known}"),
+    };
+    scope.problem(Severity::Warning, "spec.ingressClassName", "UnknownClass", message);
+    scope.finish(Vec::new())
+}
+
 /// What has to be lowered again.
 #[derive(Debug, Default)]
 struct Work {
@@ -381,33 +424,6 @@ impl Work {
                 Kind::Gateway => self.gateways.insert(dependent.clone()),
                 _ => self.sources.insert(dependent.clone()),
             };
-        }
-    }
-}
-
-/// Who looked at an object, so that they are lowered again when it changes.
-#[derive(Debug, Default)]
-struct Dependents(HashMap<ObjectRef, BTreeSet<ObjectRef>, RandomState>);
-
-impl Dependents {
-    fn of(&self, changed: &ObjectRef) -> impl Iterator<Item = &ObjectRef> {
-        self.0.get(changed).into_iter().flatten()
-    }
-
-    fn add(&mut self, source: &ObjectRef, depends: &[ObjectRef]) {
-        for target in depends {
-            self.0.entry(target.clone()).or_default().insert(source.clone());
-        }
-    }
-
-    fn remove(&mut self, source: &ObjectRef, depends: &[ObjectRef]) {
-        for target in depends {
-            if let Some(sources) = self.0.get_mut(target) {
-                sources.remove(source);
-                if sources.is_empty() {
-                    self.0.remove(target);
-                }
-            }
         }
     }
 }

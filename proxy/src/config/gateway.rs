@@ -5,7 +5,7 @@ mod frontend;
 use std::sync::Arc;
 
 use super::certs::{Certificates, target};
-use super::lower::{Place, Scope, bystander};
+use super::lower::{Place, Scope, bystander, nowhere};
 use super::objects::gateway::{
     AllowedRoutes, Gateway, LabelSelector, Listener, ListenerProtocol, NamespacesFrom, TlsMode,
 };
@@ -124,7 +124,7 @@ pub(crate) fn lower(
     mut scope: Scope<'_>,
 ) -> LoweredGateway {
     let reference = scope.source.clone();
-    scope.depend(Kind::GatewayClass, &"".into(), &gateway.spec.gateway_class_name);
+    scope.depend(Kind::GatewayClass, nowhere(), &gateway.spec.gateway_class_name);
     let mut refusal = None;
     let misplaced = bystander(&gateway.metadata.annotations, Kind::Gateway);
     scope.inherit(&mut refusal, misplaced, &reference);

@@ -33,6 +33,9 @@ pub(crate) enum Owner<'a> {
     Other,
     /// Ours by its IngressClass, but the settings give that class no addresses.
     Unbound(Arc<str>),
+    /// Nobody's, as far as can be seen: there are no IngressClasses, and the settings do not know its class (or, with `None`,
+    /// have none for Ingresses that name no class).
+    Nobody(Option<Arc<str>>),
 }
 
 /// Whose this Ingress is: by `spec.ingressClassName` or the annotation that came before it, else by the default class.
@@ -46,6 +49,7 @@ pub(crate) fn owner<'a>(ingress: &Ingress, objects: &Objects, settings: &'a Sett
         return match (object.map(|class| &*class.spec.controller), listed(name)) {
             (Some(INGRESS_CONTROLLER) | None, Some(class)) => Owner::Class(class),
             (Some(INGRESS_CONTROLLER), None) => Owner::Unbound(name.into()),
+            (None, None) if objects.ingress_classes.is_empty() => Owner::Nobody(Some(name.into())),
             (Some(_), _) | (None, None) => Owner::Other,
         };
     }
@@ -57,7 +61,11 @@ pub(crate) fn owner<'a>(ingress: &Ingress, objects: &Objects, settings: &'a Sett
             None => Owner::Unbound(class.metadata.name.clone()),
         },
         Some(_) => Owner::Other,
-        None => settings.classes.iter().find(|class| class.default).map_or(Owner::Other, Owner::Class),
+        None => match settings.classes.iter().find(|class| class.default) {
+            Some(class) => Owner::Class(class),
+            None if objects.ingress_classes.is_empty() => Owner::Nobody(None),
+            None => Owner::Other,
+        },
     }
 }
 
@@ -150,7 +158,7 @@ impl Lowering<'_, '_> {
             rules.extend(self.path(index, entry + 1, path, secure));
         }
         self.twins(index, &host, secure);
-        self.share(host, Content::Rules(rules));
+        self.share(host, Content::Rules(rules.into()));
     }
 
     fn path(&mut self, rule: usize, entry: usize, path: &IngressPath, secure: bool) -> Option<Rule> {
@@ -342,8 +350,8 @@ impl Lowering<'_, '_> {
             status: StatusCode::PERMANENT_REDIRECT,
         });
         let route = self.route(origin, action, None, secure);
-        let rules = vec![self.matched(rule, 0, pattern, route)];
-        self.share(HostPattern::Exact(twin), Content::Twin(rules));
+        let rules = [self.matched(rule, 0, pattern, route)];
+        self.share(HostPattern::Exact(twin), Content::Twin(rules.into()));
     }
 
     fn default_backend(&mut self, has_tls: &dyn Fn(&HostPattern) -> bool) {

@@ -2,7 +2,7 @@
 //!
 //! Every look at another object is noted, so that a change of that object lowers this one again and nothing else.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use http::StatusCode;
 
@@ -56,13 +56,13 @@ pub(crate) struct Share {
 
 #[derive(Debug)]
 pub(crate) enum Content {
-    Rules(Vec<Rule>),
+    Rules(Box<[Rule]>),
     /// The host has the routes of another one, as long as nobody has rules for it.
     Alias {
         of: HostPattern,
     },
     /// Rules for a host that count only as long as nobody has rules for it.
-    Twin(Vec<Rule>),
+    Twin(Box<[Rule]>),
     /// Answers what no rule takes. Its host is [`HostPattern::Any`].
     Default(Arc<Route>),
 }
@@ -117,7 +117,7 @@ impl<'a> Scope<'a> {
     }
 
     pub(crate) fn namespace(&mut self, name: &Arc<str>) -> Option<&'a Arc<Namespace>> {
-        self.depend(Kind::Namespace, &"".into(), name);
+        self.depend(Kind::Namespace, nowhere(), name);
         self.objects.namespaces.find("", name)
     }
 
@@ -254,7 +254,10 @@ impl<'a> Scope<'a> {
         })
     }
 
-    pub(crate) fn finish(self, shares: Vec<Share>) -> Lowered {
+    pub(crate) fn finish(mut self, mut shares: Vec<Share>) -> Lowered {
+        // Kept for as long as the object is, and there are thousands of them.
+        shares.shrink_to_fit();
+        self.depends.shrink_to_fit();
         Lowered { shares, problems: self.problems, depends: self.depends, ..Lowered::default() }
     }
 }
@@ -286,7 +289,7 @@ pub(crate) fn route(origin: Origin, action: crate::route::Action, reading: &Read
         hsts: words.hsts.clone(),
         cors: words.cors.rules().map(Arc::new),
         access: AddressRules { allow: words.allow.clone(), deny: words.deny.clone() },
-        limits: Limits { body_bytes_max: words.body_bytes_max.filter(|bytes| *bytes > 0) },
+        limits: Limits { body_bytes_max: words.body_bytes_max },
         timeouts: Timeouts {
             request: None,
             backend_request: None,
@@ -316,6 +319,12 @@ fn retry(words: &Annotations) -> Retry {
 pub(crate) fn https_redirect(port: Option<u16>) -> HttpsRedirect {
     let port = port.filter(|port| *port != Scheme::Https.default_port());
     HttpsRedirect { status: StatusCode::PERMANENT_REDIRECT, port }
+}
+
+/// The namespace of kinds that have none.
+pub(crate) fn nowhere() -> &'static Arc<str> {
+    static NOWHERE: LazyLock<Arc<str>> = LazyLock::new(|| "".into());
+    &NOWHERE
 }
 
 /// Stands for all ReferenceGrants of a namespace in a list of dependencies.

@@ -187,6 +187,11 @@ impl Record {
         self.bytes_out += bytes as u64;
     }
 
+    /// Bytes of the request's body that came, whatever was announced.
+    pub(crate) fn received(&mut self, bytes: u64) {
+        self.bytes_in = bytes;
+    }
+
     /// The exchange was a tunnel, and this is what went through it.
     pub(crate) fn tunnelled(&mut self, bytes_in: u64, bytes_out: u64) {
         self.bytes_in += bytes_in;

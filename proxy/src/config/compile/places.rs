@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
+use smallvec::SmallVec;
 
 use super::Source;
 use crate::config::ingress::path_field;
@@ -35,7 +36,8 @@ struct Section {
 
 #[derive(Debug, Default)]
 struct Host {
-    sources: BTreeSet<ObjectRef>,
+    /// Each once, in no order that means anything.
+    sources: SmallVec<[ObjectRef; 1]>,
     routes: Option<Arc<HostRoutes>>,
     problems: Vec<Problem>,
 }
@@ -53,7 +55,10 @@ impl Places {
             if let Content::Alias { of } = &share.content {
                 section.aliases.entry(of.clone()).or_default().insert(share.host.clone());
             }
-            section.hosts.entry(share.host.clone()).or_default().sources.insert(source.clone());
+            let host = section.hosts.entry(share.host.clone()).or_default();
+            if !host.sources.contains(source) {
+                host.sources.push(source.clone());
+            }
             section.touched.insert(share.host.clone());
         }
     }
@@ -68,7 +73,7 @@ impl Places {
                 continue;
             }
             if let Some(host) = section.hosts.get_mut(&share.host) {
-                host.sources.remove(source);
+                host.sources.retain(|other| other != source);
             }
             section.touched.insert(share.host.clone());
         }

@@ -1,6 +1,7 @@
 //! What a running process makes of changes to its manifests and settings.
 
-use tests::client;
+use tests::certificates::Authority;
+use tests::client::{self, Client};
 use tests::manifests;
 use tests::process::{self, Files, Process, binary};
 use tests::upstream::{Upstream, nobody};
@@ -98,6 +99,25 @@ fn settings_are_taken_up_while_it_runs_and_bad_ones_are_not() {
     eventually("the mended file is in force", || page().contains("carl@example.com"));
     process.err().wait_for(&["the new value of workers takes effect when the process is restarted"]);
     eventually("the problem is gone", || process.ask("/problems").text().trim() == "[]");
+}
+
+#[test]
+fn tls_1_2_can_be_refused() {
+    let authority = Authority::default();
+    let pair = authority.issue(&["a.example"]);
+    let files = Files::with("secret.yaml", &manifests::tls_secret("a", &pair.certificate, &pair.key));
+    let tls = "  tls: [{hosts: [a.example], secretName: a}]\n  rules:\n";
+    files.write("a.yaml", &host("a", "").replacen("  rules:\n", tls, 1));
+    files.write_settings("tls: {minVersion: '1.2'}\n");
+    let process = Process::serve(&files);
+    let speaks = |version| {
+        let config = authority.client().version(version).build();
+        Client::connect_tls(process.https(), &config, "a.example", b"").is_ok()
+    };
+    assert!(speaks(&rustls::version::TLS12) && speaks(&rustls::version::TLS13));
+    files.write_settings("tls: {minVersion: '1.3'}\n");
+    eventually("TLS 1.2 is refused", || !speaks(&rustls::version::TLS12));
+    assert!(speaks(&rustls::version::TLS13));
 }
 
 #[test]

@@ -121,6 +121,38 @@ fn tls_1_2_can_be_refused() {
 }
 
 #[test]
+fn the_default_certificate_is_taken_up_while_it_runs() {
+    let upstream = Upstream::saying("hello");
+    let files = Files::with("web.yaml", &manifests::site("", upstream.address));
+    let (one, two) = (Authority::new("one"), Authority::new("two"));
+    let put = |authority: &Authority| {
+        let pair = authority.issue(&["a.example"]);
+        std::fs::write(files.settings().with_file_name("chain.pem"), pair.certificate)
+            .expect("room for a file");
+        std::fs::write(files.settings().with_file_name("key.pem"), pair.key).expect("room for a file");
+    };
+    let pem = "tls: {defaultCertificate: {pem: {certificate: {file: chain.pem}, key: {file: key.pem}}}}\n";
+    put(&one);
+    files.write_settings(pem);
+    let process = Process::serve(&files);
+    let shows = |authority: &Authority| {
+        Client::connect_tls(process.https(), &authority.client().build(), "a.example", b"").is_ok()
+    };
+    assert!(shows(&one) && !shows(&two));
+    put(&two);
+    files.write_settings(&format!("# again\n{pem}"));
+    eventually("the new certificate is shown", || shows(&two));
+
+    std::fs::remove_file(files.settings().with_file_name("key.pem")).expect("a file");
+    files.write_settings(&format!("contact: Ask anna@example.com\n{pem}"));
+    process.err().wait_for(&["the settings stay as they were", "key.pem"]);
+    assert!(shows(&two), "the last good one stays");
+    files.write_settings("tls: {defaultCertificate: refuse}\n");
+    eventually("unknown names are refused", || !shows(&two));
+    assert_eq!(status(&process, "a.example"), 200);
+}
+
+#[test]
 fn listeners_open_and_close_while_it_runs() {
     let upstream = Upstream::saying("hello");
     let files = Files::with("service.yaml", &manifests::service("web", &[upstream.address]));

@@ -252,25 +252,34 @@ impl<'o> Control<'o> {
 
     fn reload_settings(&mut self) {
         self.own_problems.clear();
-        match self.options.load_settings() {
-            Ok(settings) => {
-                for key in settings.restart_needed(&self.settings) {
-                    tracing::warn!("the new value of {key} takes effect when the process is restarted");
-                }
-                self.settings = Arc::new(settings);
-            }
-            Err(error) => {
-                tracing::error!("the settings stay as they were: {error}");
-                self.own_problems.push(Problem {
-                    severity: Severity::Degraded,
-                    object: None,
-                    field: "".into(),
-                    reason: "InvalidSettings",
-                    message: error.to_string().into(),
-                    place: None,
-                });
-            }
+        if let Err(error) = self.take_settings() {
+            tracing::error!("the settings stay as they were: {error}");
+            self.own_problems.push(Problem {
+                severity: Severity::Degraded,
+                object: None,
+                field: "".into(),
+                reason: "InvalidSettings",
+                message: error.to_string().into(),
+                place: None,
+            });
         }
+    }
+
+    /// Puts the settings in force as the file has them now; all of them, or none.
+    fn take_settings(&mut self) -> Result<(), ServeError> {
+        let settings = self.options.load_settings()?;
+        // A self-signed certificate stays what it is; the content of files may be new.
+        let before = &self.settings.tls.default_certificate;
+        let wanted = &settings.tls.default_certificate;
+        if wanted != before || matches!(wanted, DefaultCertificate::Pem(_)) {
+            let fallback = fallback_certificate(&settings).map_err(ServeError::DefaultCertificate)?;
+            self.compiler.set_fallback_certificate(fallback);
+        }
+        for key in settings.restart_needed(&self.settings) {
+            tracing::warn!("the new value of {key} takes effect when the process is restarted");
+        }
+        self.settings = Arc::new(settings);
+        Ok(())
     }
 
     /// Compiles the objects and makes the result live. Returns the addresses that could not be bound.

@@ -229,19 +229,13 @@ fn traffic_is_still_tried_when_every_endpoint_fails() {
 fn load_is_spread() {
     let upstreams: Vec<Upstream> = (0..3).map(|_| Upstream::saying("hello")).collect();
     let addresses: Vec<_> = upstreams.iter().map(|upstream| upstream.address).collect();
-    for (balance, least, most) in [("round_robin", 100, 100), ("ewma", 20, 250)] {
-        let before: Vec<usize> = upstreams.iter().map(Upstream::count).collect();
-        let annotations = format!("load-balance: {balance}");
-        let edge = Edge::from_yaml(&format!("{}{}", ingress(&annotations), service("web", &addresses)));
-        let mut client = Client::connect(edge.http());
-        for _ in 0..300 {
-            assert_eq!(send(&mut client, "GET", 0), 200);
-        }
-        for (upstream, before) in upstreams.iter().zip(before) {
-            let share = upstream.count() - before;
-            assert!((least..=most).contains(&share), "{balance}: {share} of 300");
-        }
+    let yaml = format!("{}{}", ingress("load-balance: round_robin"), service("web", &addresses));
+    let edge = Edge::from_yaml(&yaml);
+    let mut client = Client::connect(edge.http());
+    for _ in 0..300 {
+        assert_eq!(send(&mut client, "GET", 0), 200);
     }
+    assert!(upstreams.iter().all(|upstream| upstream.count() == 100));
 }
 
 #[test]

@@ -134,7 +134,10 @@ impl Tries<'_> {
             let outcome = self.attempt(&choice, body.take(), record).await;
             tried.push(choice.endpoint.id);
             let wants_repeat = match &outcome {
-                Ok(response) => self.route.retry.codes.contains(&response.status),
+                // The upstream has looked at the request, so it may have done what was asked already.
+                Ok(response) => {
+                    self.route.retry.codes.contains(&response.status) && is_idempotent(self.outgoing.method)
+                }
                 Err(miss) => {
                     record.missed(miss);
                     miss.is_safe_to_repeat(self.outgoing.method)
@@ -169,7 +172,7 @@ impl Tries<'_> {
         match &outcome {
             Ok(response) => {
                 let latency = started.elapsed();
-                choice.pool.observe(latency);
+                choice.pool.observe(latency, self.worker.clock.now_ms());
                 record.upstream_answered(response.status, latency);
                 if health.succeeded() {
                     tracing::info!(endpoint = ?choice.endpoint.spec.address, "an endpoint answers again");

@@ -58,7 +58,7 @@ pub(crate) fn choose(
     let circles: [&dyn Fn(&Endpoint) -> bool; 3] =
         [&|endpoint| endpoint.spec.local && fit(endpoint), &|endpoint| fit(endpoint), &|_| true];
     for circle in circles {
-        if let Some(choice) = pick(pools, backend, endpoints, circle) {
+        if let Some(choice) = pick(pools, backend, endpoints, now_ms, circle) {
             return Ok(choice);
         }
     }
@@ -70,6 +70,7 @@ fn pick(
     pools: &Pools,
     backend: &Backend,
     endpoints: &[Arc<Endpoint>],
+    now_ms: u64,
     fits: &dyn Fn(&Endpoint) -> bool,
 ) -> Option<Choice> {
     let count = endpoints.iter().filter(|endpoint| fits(endpoint)).count();
@@ -90,7 +91,7 @@ fn pick(
         }
     };
     match (nth(first), nth(second)) {
-        (Some(a), Some(b)) => Some(if b.pool.cost() < a.pool.cost() { b } else { a }),
+        (Some(a), Some(b)) => Some(if b.pool.cost(now_ms) < a.pool.cost(now_ms) { b } else { a }),
         (a, b) => a.or(b).or_else(|| (0..count).find_map(nth)),
     }
 }

@@ -22,6 +22,9 @@ pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// A connection is not used again after this time, so that load follows DNS and new endpoints.
 pub(crate) const CONNECTION_AGE_MAX: Duration = Duration::from_secs(3600);
 
+/// A response time counts for half after this time without a newer one.
+const LATENCY_HALF_LIFE: Duration = Duration::from_secs(1);
+
 /// Every endpoint that this worker has spoken to.
 #[derive(Default)]
 pub(crate) struct Pools {
@@ -36,6 +39,7 @@ pub(crate) struct Pool {
     pub(super) http2: RefCell<Vec<Rc<Sender>>>,
     in_flight: Cell<u32>,
     latency_us: Cell<f32>,
+    observed_ms: Cell<u64>,
     pub(crate) budget: Budget,
 }
 
@@ -51,6 +55,7 @@ impl Pools {
             http2: RefCell::default(),
             in_flight: Cell::new(0),
             latency_us: Cell::new(0.0),
+            observed_ms: Cell::new(0),
             budget: Budget::default(),
         });
         self.endpoints.borrow_mut().insert(endpoint.id, Rc::clone(&pool));
@@ -104,7 +109,8 @@ impl Pool {
     }
 
     /// Takes a response time into the moving average (weight one eighth: about the last dozen requests).
-    pub(crate) fn observe(&self, latency: Duration) {
+    pub(crate) fn observe(&self, latency: Duration, now_ms: u64) {
+        self.observed_ms.set(now_ms);
         let sample = latency.as_micros() as f32;
         let old = self.latency_us.get();
         self.latency_us.set(if old == 0.0 { sample } else { old + (sample - old) / 8.0 });
@@ -112,8 +118,13 @@ impl Pool {
 
     /// What a further request would cost here: expected latency times the queue it would join. An endpoint that has never
     /// answered costs nothing, so that it is tried soon.
-    pub(crate) fn cost(&self) -> f32 {
-        self.latency_us.get() * (self.in_flight.get() + 1) as f32
+    ///
+    /// What was seen long ago counts for less: an endpoint whose first answer was slow is asked by nobody, so nobody would
+    /// ever learn that it has become fast.
+    pub(crate) fn cost(&self, now_ms: u64) -> f32 {
+        let age_ms = now_ms.saturating_sub(self.observed_ms.get());
+        let fading = (-(age_ms as f32) / LATENCY_HALF_LIFE.as_millis() as f32).exp2();
+        self.latency_us.get() * fading * (self.in_flight.get() + 1) as f32
     }
 }
 

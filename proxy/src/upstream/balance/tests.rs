@@ -64,12 +64,27 @@ fn the_slower_of_two_gets_less_and_the_busier_too() {
     let backend = backend(Balance::PowerOfTwo, &[false; 3]);
     let endpoints = backend.endpoints();
     for (endpoint, latency_ms) in endpoints.iter().zip([1, 1, 10]) {
-        pools.of(endpoint).observe(std::time::Duration::from_millis(latency_ms));
+        pools.of(endpoint).observe(std::time::Duration::from_millis(latency_ms), 0);
     }
     assert!(!shares(&pools, &backend, &[], 0).contains_key(&endpoints[2].id));
     let _busy: Vec<_> =
         (0..20).map(|_| [pools.of(&endpoints[0]).enter(), pools.of(&endpoints[1]).enter()]).collect();
     assert!(shares(&pools, &backend, &[], 0)[&endpoints[2].id] > 500);
+}
+
+#[test]
+fn an_endpoint_that_was_slow_once_is_asked_again() {
+    let pools = Pools::default();
+    let backend = backend(Balance::PowerOfTwo, &[false; 2]);
+    let endpoints = backend.endpoints();
+    let observe = |index: usize, latency_ms, now_ms| {
+        pools.of(&endpoints[index]).observe(std::time::Duration::from_millis(latency_ms), now_ms);
+    };
+    observe(0, 1_000, 0);
+    observe(1, 1, 0);
+    assert!(!shares(&pools, &backend, &[], 0).contains_key(&endpoints[0].id));
+    observe(1, 1, 11_000);
+    assert!(shares(&pools, &backend, &[], 11_000).contains_key(&endpoints[0].id));
 }
 
 #[test]

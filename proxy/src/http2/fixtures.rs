@@ -23,7 +23,7 @@ use crate::route::fixtures::{prefix, route, rule};
 use crate::route::host::HostPattern;
 use crate::route::path::HostRoutes;
 use crate::route::table::{HostFallback, HostTable, Listener, ListenerKey, Section, Table};
-use crate::route::{Action, HeaderEdits, WeightedBackend};
+use crate::route::{Action, WeightedBackend};
 use crate::settings::Settings;
 use crate::upstream::{Backend, BackendKey, BackendProtocol, Balance, EndpointAddress, EndpointSpec};
 
@@ -61,12 +61,12 @@ pub(crate) async fn edge(upstream: SocketAddr, settings: Settings) -> Running {
     );
     backend.publish(&[EndpointSpec { address: EndpointAddress::Socket(upstream), local: false }]);
     let mut route = Arc::into_inner(route("web", &prefix("/"))).expect("nobody else has it");
-    route.action = Action::Forward(vec![WeightedBackend {
+    route.action = Action::Forward(Box::new([WeightedBackend {
         weight: 1,
         backend: Ok(Arc::new(backend)),
-        request_headers: HeaderEdits::default(),
-        response_headers: HeaderEdits::default(),
-    }]);
+        request_headers: None,
+        response_headers: None,
+    }]));
     let rule = crate::route::matches::Rule { route: Arc::new(route), ..rule("web", prefix("/")) };
     let routes = Arc::new(HostRoutes::new(vec![rule]));
     let hosts = HostTable::new([(HostPattern::Any, routes)], HostFallback::Never, None);

@@ -130,8 +130,9 @@ impl Tries<'_> {
             let outcome = self.attempt(&choice, body.take(), record).await;
             tried.push(choice.endpoint.id);
             let wants_repeat = match &outcome {
+                // The upstream has looked at the request, so it may have done what was asked already.
                 Ok(response) => {
-                    is_idempotent(self.outgoing.method) && self.route.retry.codes.contains(&response.status)
+                    self.route.retry.codes.contains(&response.status) && is_idempotent(self.outgoing.method)
                 }
                 Err(miss) => {
                     record.missed(miss);

@@ -17,7 +17,7 @@ use super::pool::{CONNECTION_AGE_MAX, InFlight};
 use super::upgrade::Upgraded;
 use crate::http1::body::{BodyLimits, Decoded, Decoder, Encoder};
 use crate::http1::head::{self, BodyLength, Disposition, HeadError, HeadLimits, Scan};
-use crate::message::{Body, BodyError, Interim, Response};
+use crate::message::{Body, BodyError, Interim, Response, UpgradeRequest};
 use crate::request::forward::is_open_ended;
 use crate::request::sanitize::sanitize_response;
 use crate::transport::{Outbox, Transport};
@@ -200,7 +200,8 @@ pub(crate) async fn send(
     .await?;
 
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
-        if !outgoing.websocket || head.upgraded.is_none() || !upload.finished() {
+        let asked = outgoing.websocket && head.upgraded == Some(UpgradeRequest::WebSocket);
+        if !asked || !upload.finished() {
             return Err(Failure::Protocol("it switched protocols unasked"));
         }
         let ahead = connection.buffer.split().freeze();

@@ -51,6 +51,8 @@ pub(crate) async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, transport: T
     let link = Rc::new(Link::new(Rc::clone(worker), transport));
     let mut served = 0;
     let mut served_when_parked = None;
+    // Its client was sent here by somebody who does not know yet that this edge goes; it gets one answer.
+    let came_late = worker.is_draining();
     loop {
         // First a look: a request that came with the end of a TLS handshake was read already, and no socket tells of it.
         // Boxed, so that a parked connection does not carry the room for a request.
@@ -59,9 +61,11 @@ pub(crate) async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, transport: T
                 // A socket may wake without a byte for us (half a TLS record); that gives no more time.
                 if served_when_parked != Some(served) {
                     served_when_parked = Some(served);
-                    link.watch.arm(&worker.clock, worker.settings().timeouts.keep_alive);
+                    let timeouts = &worker.settings().timeouts;
+                    let limit = if came_late { timeouts.headers } else { timeouts.keep_alive };
+                    link.watch.arm(&worker.clock, limit);
                 }
-                if !link.park(served == 0).await {
+                if !link.park(came_late && served == 0).await {
                     break;
                 }
             }
@@ -211,9 +215,8 @@ impl Link {
     /// Waits for the first byte of the next request without holding a buffer, until the deadline that the caller has set.
     /// False: time to close.
     ///
-    /// While the worker drains, a connection that was `never_used` still gets its one answer: its client may have been sent
-    /// here by somebody who does not know yet.
-    async fn park(&self, never_used: bool) -> bool {
+    /// A worker that drains closes its parked connections, save one that `may_stay`.
+    async fn park(&self, may_stay: bool) -> bool {
         let worker = &self.worker;
         if !self.can_park() {
             return true;
@@ -228,7 +231,7 @@ impl Link {
             if let Poll::Ready(result) = self.transport.borrow().tcp().poll_read_ready(cx) {
                 return Poll::Ready(result.is_ok());
             }
-            let leaves = worker.is_draining() && !never_used;
+            let leaves = worker.is_draining() && !may_stay;
             if leaves || self.watch.poll_expired(&worker.clock, cx) {
                 return Poll::Ready(false);
             }

@@ -18,7 +18,7 @@ use crate::reject::refusals::Refusals;
 use crate::route::table::{ListenerKey, Table};
 use crate::settings::Settings;
 use crate::snapshot::{Slots, Snapshot};
-use crate::upstream::resolve::Resolver;
+use crate::upstream::resolve::{Resolver, api_server_address};
 use crate::worker::sockets::Socket;
 use crate::worker::{MAILBOX_LEN_MAX, Mail, Shared, Start, start};
 
@@ -66,7 +66,12 @@ impl Edge {
     /// Starts the workers, with an empty table and no socket.
     pub fn start(options: EdgeOptions, settings: Arc<Settings>) -> std::io::Result<Edge> {
         let shared = Arc::new(Shared {
-            resolver: Resolver::new(options.control, settings.external_name.allow.clone()),
+            resolver: Resolver::new(
+                options.control,
+                api_server_address(std::env::var("KUBERNETES_SERVICE_HOST").ok().as_deref())
+                    .into_iter()
+                    .collect(),
+            ),
             metrics: options.metrics,
             addresses: Default::default(),
             workers: options.workers,

@@ -115,7 +115,7 @@ async fn respond(
     let cors = route.cors.as_deref().map(|cors| (cors, cors::decide(cors, &request.headers)));
     let mut response = match &route.action {
         Action::Redirect(rule) => redirect::redirect(rule, &route.origin.path, &target, view.port)?,
-        Action::Location { location, status } => redirect::to_fixed(location, *status),
+        Action::Location(fixed) => redirect::to_fixed(&fixed.location, fixed.status),
         Action::Status(status) => return Err(Reject::RouteStatus(*status)),
         Action::Forward(backends) => {
             let host_value = target.host_value(request.headers.get(HOST));

@@ -304,6 +304,7 @@ impl<'o> Control<'o> {
             version: snapshot.version,
             applied: wall_clock(),
             table: Arc::clone(&snapshot.table),
+            routes: compiled.routes,
             problems,
             certificates_expire: certificates.min(),
         });
@@ -313,13 +314,13 @@ impl<'o> Control<'o> {
     /// Writes the problems that are new, and how many have gone.
     fn report(&self, problems: &[Problem]) {
         let before = self.state.live().map(|live| live.problems.clone()).unwrap_or_default();
-        for problem in problems.iter().filter(|problem| !before.contains(problem)) {
+        for problem in problems.iter().filter(|problem| before.binary_search(problem).is_err()) {
             match problem.severity {
                 Severity::Refused => tracing::error!("{problem}"),
                 Severity::Degraded | Severity::Warning => tracing::warn!("{problem}"),
             }
         }
-        let gone = before.iter().filter(|problem| !problems.contains(problem)).count();
+        let gone = before.iter().filter(|problem| problems.binary_search(problem).is_err()).count();
         if gone > 0 {
             tracing::info!("{gone} problems are mended");
         }

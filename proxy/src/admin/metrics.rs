@@ -84,7 +84,7 @@ pub struct RouteMetrics {
 }
 
 /// A route's way to its counters: looked up by name once, with its first request.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct RouteHandle(OnceLock<Arc<RouteMetrics>>);
 
 /// What a family of routes is called.

@@ -45,7 +45,7 @@ pub(crate) struct LoweredGateway {
 /// One listener as routes see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Door {
-    pub(crate) place: Place,
+    pub(crate) place: Arc<Place>,
     pub(crate) port: u16,
     pub(crate) host: HostPattern,
     /// Whether HTTPRoutes may attach at all.
@@ -312,7 +312,7 @@ impl Judge<'_, '_, '_> {
             name: metadata.name.clone(),
             port: self.listener.port,
         };
-        let place = Place { listener, section: self.listener.name.clone() };
+        let place = Arc::new(Place { listener, section: self.listener.name.clone() });
         let door =
             Door { place, port: self.listener.port, host: host.clone(), takes_http_routes, namespaces };
         let side = Side {

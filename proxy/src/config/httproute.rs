@@ -14,14 +14,16 @@ use http::StatusCode;
 use super::annotations::Reading;
 use super::backend::numbered_port;
 use super::gateway::LoweredGateway;
-use super::lower::{BackendWishes, Content, Lowered, Scope, Share, bystander, https_redirect, route};
+use super::lower::{
+    BackendWishes, Content, Lowered, Scope, Share, bystander, handling, https_redirect, route,
+};
 use super::objects::httproute::{BackendReference, HttpBackendReference, HttpRoute, HttpRouteRule};
 use super::problem::{Kind, ObjectRef, Severity};
 use super::status::{Condition, ParentStatus, RouteStatus};
 use super::values::parse_duration;
 use crate::route::matches::{Precedence, Rule};
 use crate::route::{
-    Action, HeaderEdits, Mirror, Origin, PathPattern, Refusal, Route, Timeouts, WeightedBackend,
+    Action, Handling, HeaderEdits, Mirror, Origin, PathPattern, Refusal, Route, Timeouts, WeightedBackend,
 };
 use crate::upstream::Backend;
 use attach::{Attachment, attach};
@@ -70,7 +72,7 @@ pub(crate) fn lower<'g>(
     }
     let status = RouteStatus { route: scope.source.clone(), generation: object.metadata.generation, parents };
     let attached = if verdict.is_accepted() { attached } else { Vec::new() };
-    Lowered { status: Some(Arc::new(status)), attached, ..scope.finish(shares) }
+    Lowered { status: Some(Arc::new(status)), attached: attached.into(), ..scope.finish(shares) }
 }
 
 /// The same rules, with a refusal that the Gateway brings along.
@@ -173,7 +175,7 @@ impl Lowering<'_, '_> {
     }
 
     fn origin(&self, rule: usize, written: &HttpRouteRule, path: PathPattern) -> Origin {
-        Origin { object: self.scope.source.clone(), rule, name: written.name.clone(), path }
+        Origin { object: self.scope.source.clone(), rule: rule as u32, name: written.name.clone(), path }
     }
 
     /// All that the matches of one rule share.
@@ -219,7 +221,19 @@ impl Lowering<'_, '_> {
         } else {
             Shape::Forward(shares)
         };
-        Parts { reading: self.base(), action, filters, mirrors, timeouts, retry, refusal }
+        let mut handling = handling(&self.reading.annotations);
+        handling.timeouts.request = timeouts.request;
+        handling.timeouts.backend_request = timeouts.backend_request;
+        handling.retry = retry.unwrap_or(handling.retry);
+        extend(&mut handling.request_headers, &filters.request_headers);
+        extend(&mut handling.response_headers, &filters.response_headers);
+        if let Some(rewrite) = filters.rewrite {
+            handling.rewrite.host = rewrite.host.or(handling.rewrite.host);
+            handling.rewrite.path = rewrite.path;
+        }
+        handling.cors = filters.cors;
+        handling.mirrors = mirrors;
+        Parts { reading: self.base(), action, handling: handling.shared(), refusal }
     }
 
     /// What the annotations give to every route.
@@ -379,10 +393,7 @@ impl Lowering<'_, '_> {
 struct Parts {
     reading: Reading,
     action: Shape,
-    filters: Filters,
-    mirrors: Vec<Mirror>,
-    timeouts: Timeouts,
-    retry: Option<crate::route::Retry>,
+    handling: Arc<Handling>,
     refusal: Option<Refusal>,
 }
 
@@ -408,28 +419,15 @@ impl Parts {
             Shape::Forward(portions) => {
                 Action::Forward(portions.iter().cloned().map(Portion::into_share).collect())
             }
-            Shape::Redirect(redirect) => Action::Redirect(redirect.clone()),
+            Shape::Redirect(redirect) => Action::Redirect(Box::new(redirect.clone())),
             Shape::Status(status) => Action::Status(*status),
         };
-        let mut route = route(origin, action, &self.reading);
+        let mut route = route(origin, action, &self.reading, self.handling.clone());
         let words = &self.reading.annotations;
         if words.ssl_redirect == Some(true) || words.force_ssl_redirect == Some(true) {
             route.https_redirect = Some(https_redirect(None));
         }
         route.refusal = route.refusal.or_else(|| self.refusal.clone());
-        route.timeouts.request = self.timeouts.request;
-        route.timeouts.backend_request = self.timeouts.backend_request;
-        if let Some(retry) = &self.retry {
-            route.retry = retry.clone();
-        }
-        extend(&mut route.request_headers, &self.filters.request_headers);
-        extend(&mut route.response_headers, &self.filters.response_headers);
-        if let Some(rewrite) = &self.filters.rewrite {
-            route.rewrite.host = rewrite.host.clone().or(route.rewrite.host);
-            route.rewrite.path = rewrite.path.clone();
-        }
-        route.cors = self.filters.cors.clone();
-        route.mirrors = self.mirrors.clone();
         route
     }
 }
@@ -439,8 +437,8 @@ impl Portion {
         WeightedBackend {
             weight: self.weight,
             backend: self.backend,
-            request_headers: self.request_headers,
-            response_headers: self.response_headers,
+            request_headers: self.request_headers.shared(),
+            response_headers: self.response_headers.shared(),
         }
     }
 }

@@ -16,7 +16,8 @@ use crate::route::host::HostPattern;
 use crate::route::matches::Rule;
 use crate::route::table::ListenerKey;
 use crate::route::{
-    AddressRules, HeaderEdits, HttpsRedirect, Limits, Origin, Refusal, Retry, Rewrite, Route, Timeouts,
+    AddressRules, Handling, HeaderEdits, HttpsRedirect, Limits, Origin, Refusal, Retry, Rewrite, Route,
+    Timeouts,
 };
 use crate::tls::CertificateUse;
 use crate::upstream::{Backend, BackendKey, BackendProtocol, BackendTls, Verify};
@@ -33,23 +34,38 @@ pub(crate) struct Place {
 /// What one Ingress or HTTPRoute became.
 #[derive(Debug, Default)]
 pub(crate) struct Lowered {
-    pub(crate) shares: Vec<Share>,
-    pub(crate) problems: Vec<Problem>,
+    pub(crate) shares: Box<[Share]>,
+    pub(crate) problems: Box<[Problem]>,
     /// What was looked up, found or not.
-    pub(crate) depends: Vec<ObjectRef>,
+    pub(crate) depends: Box<[ObjectRef]>,
     pub(crate) status: Option<Arc<RouteStatus>>,
     /// Sections that carry an HTTPRoute, each once.
-    pub(crate) attached: Vec<Place>,
+    pub(crate) attached: Box<[Arc<Place>]>,
     /// The section of an Ingress's class.
-    pub(crate) class: Option<Place>,
+    pub(crate) class: Option<Arc<Place>>,
     /// Certificates of an Ingress, for the TLS side of its class.
-    pub(crate) certificates: Vec<CertificateUse>,
+    pub(crate) certificates: Box<[CertificateUse]>,
+}
+
+impl Lowered {
+    /// How many routes there are, each counted once however many hosts it has.
+    pub(crate) fn routes_len(&self) -> u32 {
+        let routes = self.shares.iter().flat_map(|share| match &share.content {
+            Content::Rules(rules) | Content::Twin(rules) => rules.iter().map(|rule| &rule.route).collect(),
+            Content::Default(route) => vec![route],
+            Content::Alias { .. } => Vec::new(),
+        });
+        let mut seen: Vec<*const Route> = routes.map(Arc::as_ptr).collect();
+        seen.sort_unstable();
+        seen.dedup();
+        seen.len() as u32
+    }
 }
 
 /// What one object adds to one host of one section.
 #[derive(Debug)]
 pub(crate) struct Share {
-    pub(crate) place: Place,
+    pub(crate) place: Arc<Place>,
     pub(crate) host: HostPattern,
     pub(crate) content: Content,
 }
@@ -254,11 +270,14 @@ impl<'a> Scope<'a> {
         })
     }
 
-    pub(crate) fn finish(mut self, mut shares: Vec<Share>) -> Lowered {
-        // Kept for as long as the object is, and there are thousands of them.
-        shares.shrink_to_fit();
-        self.depends.shrink_to_fit();
-        Lowered { shares, problems: self.problems, depends: self.depends, ..Lowered::default() }
+    pub(crate) fn finish(self, shares: Vec<Share>) -> Lowered {
+        // Kept for as long as the object is, and there are thousands of them: no more room than is used.
+        Lowered {
+            shares: shares.into(),
+            problems: self.problems.into(),
+            depends: self.depends.into(),
+            ..Lowered::default()
+        }
     }
 }
 
@@ -277,15 +296,28 @@ pub(crate) fn bystander(annotations: &super::objects::metadata::StringMap, kind:
     if annotations.is_empty() { None } else { annotations::read_bystander(annotations, kind).refusal }
 }
 
-/// A route with nothing but its action, and what the annotations say of every route of their object.
-pub(crate) fn route(origin: Origin, action: crate::route::Action, reading: &Reading) -> Route {
-    let words = &reading.annotations;
-    let set = |headers: &Vec<_>| HeaderEdits { set: headers.clone(), ..HeaderEdits::default() };
+/// A route with nothing but its action, handled like this.
+pub(crate) fn route(
+    origin: Origin,
+    action: crate::route::Action,
+    reading: &Reading,
+    handling: Arc<Handling>,
+) -> Route {
     Route {
         origin,
         refusal: reading.refusal.clone(),
         action,
+        canary: None,
         https_redirect: None,
+        handling,
+        metrics: Default::default(),
+    }
+}
+
+/// What the annotations say of every route of their object.
+pub(crate) fn handling(words: &Annotations) -> Handling {
+    let set = |headers: &Vec<_>| HeaderEdits { set: headers.clone(), ..HeaderEdits::default() };
+    Handling {
         hsts: words.hsts.clone(),
         cors: words.cors.rules().map(Arc::new),
         access: AddressRules { allow: words.allow.clone(), deny: words.deny.clone() },
@@ -302,7 +334,6 @@ pub(crate) fn route(origin: Origin, action: crate::route::Action, reading: &Read
         response_headers: set(&words.response_headers),
         rewrite: Rewrite { host: words.upstream_vhost.clone(), path: None },
         mirrors: Vec::new(),
-        metrics: Default::default(),
     }
 }
 

@@ -52,17 +52,19 @@ pub(crate) async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, transport: T
     let mut served = 0;
     let mut served_when_parked = None;
     loop {
-        // A socket may wake without a byte for us (half a TLS record); that gives no more time.
-        if served_when_parked != Some(served) {
-            served_when_parked = Some(served);
-            link.watch.arm(&worker.clock, worker.settings().timeouts.keep_alive);
-        }
-        if !link.park(served == 0).await {
-            break;
-        }
+        // First a look: a request that came with the end of a TLS handshake was read already, and no socket tells of it.
         // Boxed, so that a parked connection does not carry the room for a request.
         match Box::pin(serve_busy(worker, client, &link, &mut served)).await {
-            Next::Park => {}
+            Next::Park => {
+                // A socket may wake without a byte for us (half a TLS record); that gives no more time.
+                if served_when_parked != Some(served) {
+                    served_when_parked = Some(served);
+                    link.watch.arm(&worker.clock, worker.settings().timeouts.keep_alive);
+                }
+                if !link.park(served == 0).await {
+                    break;
+                }
+            }
             Next::Close => break,
             Next::Tunnel(upgraded, record) => {
                 if let Ok(link) = Rc::try_unwrap(link) {

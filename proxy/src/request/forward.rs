@@ -30,11 +30,16 @@ pub(super) async fn forward(
     mut request: Request,
     record: &mut Record,
 ) -> Result<Response, Reject> {
-    let share = pick(backends).ok_or(Reject::BackendInvalid)?;
+    let share = match &route.canary {
+        Some(canary) if canary.takes(&request.headers) => &canary.share,
+        Some(_) | None => pick(backends).ok_or(Reject::BackendInvalid)?,
+    };
     let backend = share.backend.as_ref().map_err(|status| Reject::RouteStatus(*status))?;
     record.backend(backend);
     edit::apply(&route.request_headers, &mut request.headers);
-    edit::apply(&share.request_headers, &mut request.headers);
+    if let Some(edits) = &share.request_headers {
+        edit::apply(edits, &mut request.headers);
+    }
     if let Some(host) = &route.rewrite.host {
         request.headers.insert(HOST, host.clone());
     }
@@ -65,7 +70,9 @@ pub(super) async fn forward(
     };
     let mut response = answered?;
     sanitize_response(&mut response.headers);
-    edit::apply(&share.response_headers, &mut response.headers);
+    if let Some(edits) = &share.response_headers {
+        edit::apply(edits, &mut response.headers);
+    }
     if websocket && response.upgraded.is_none() {
         // The client may have sent the other protocol's bytes already; they must not be read as a request.
         record.close_connection();
@@ -98,7 +105,7 @@ struct Tries<'a> {
 }
 
 /// How one try ended without an answer.
-pub(super) enum Miss {
+pub(crate) enum Miss {
     /// No connection, so no byte of the request was sent.
     Connect(ConnectError),
     Exchange(Failure),
@@ -123,8 +130,9 @@ impl Tries<'_> {
             let outcome = self.attempt(&choice, body.take(), record).await;
             tried.push(choice.endpoint.id);
             let wants_repeat = match &outcome {
+                // The upstream has looked at the request, so it may have done what was asked already.
                 Ok(response) => {
-                    is_idempotent(self.outgoing.method) && self.route.retry.codes.contains(&response.status)
+                    self.route.retry.codes.contains(&response.status) && is_idempotent(self.outgoing.method)
                 }
                 Err(miss) => {
                     record.missed(miss);
@@ -186,7 +194,6 @@ impl Tries<'_> {
         let Tries { worker, outgoing, interim, .. } = self;
         let in_flight = choice.pool.enter();
         let patience = self.patience();
-        let now_ms = worker.clock.now_ms();
         match self.backend.key.protocol {
             BackendProtocol::Http1 => {
                 let connection = match choice.pool.take(worker) {
@@ -196,13 +203,8 @@ impl Tries<'_> {
                 exchange::send(worker, connection, *outgoing, body, interim, patience, in_flight).await
             }
             BackendProtocol::Http2 => {
-                let sender = match choice.pool.http2_sender(now_ms) {
-                    Some(sender) => sender,
-                    None => http2::open(worker, &choice.pool, self.connect(choice).await?)
-                        .await
-                        .map_err(Miss::Exchange)?,
-                };
-                http2::send(worker, sender, *outgoing, body, interim, patience, in_flight).await
+                let lease = http2::lease(&worker.clock, &choice.pool, self.connect(choice)).await?;
+                http2::send(worker, lease, *outgoing, body, interim, patience, in_flight).await
             }
         }
         .map_err(Miss::Exchange)
@@ -248,7 +250,7 @@ impl Repeatable {
         if retries == 0 {
             return Repeatable::Once(body);
         }
-        let replay = Replay::new(body);
+        let replay = Replay::new(body, retries);
         let body = replay.rewind().unwrap_or_default();
         Repeatable::Often { replay, body }
     }
@@ -334,11 +336,11 @@ impl From<Miss> for Reject {
             ) => Reject::ConnectFailed,
             Miss::Exchange(Failure::TimedOut) => Reject::UpstreamTimeout,
             Miss::Exchange(Failure::Protocol(words)) => Reject::UpstreamProtocol(words),
+            Miss::Exchange(Failure::Unsendable(words)) => Reject::BadHead(words),
             Miss::Exchange(Failure::Closed { .. } | Failure::Unprocessed | Failure::Reset(_)) => {
                 Reject::UpstreamReset
             }
             Miss::Exchange(Failure::Upload(error)) => Reject::from(&error),
-            Miss::Exchange(Failure::Unsendable(words)) => Reject::BadHead(words),
         }
     }
 }

@@ -17,7 +17,7 @@ use super::pool::{CONNECTION_AGE_MAX, InFlight};
 use super::upgrade::Upgraded;
 use crate::http1::body::{BodyLimits, Decoded, Decoder, Encoder};
 use crate::http1::head::{self, BodyLength, Disposition, HeadError, HeadLimits, Scan};
-use crate::message::{Body, BodyError, Interim, Response};
+use crate::message::{Body, BodyError, Interim, Response, UpgradeRequest};
 use crate::request::forward::is_open_ended;
 use crate::request::sanitize::sanitize_response;
 use crate::transport::{Outbox, Transport};
@@ -27,7 +27,7 @@ use crate::worker::clock::Watch;
 /// Room made for one read. Small answers fit whole; large ones take several reads of it.
 const READ_BYTES: usize = 16 << 10;
 /// Informational answers one upstream may send before its final one.
-const INTERIM_MAX: usize = 16;
+pub(super) const INTERIM_MAX: usize = 16;
 
 /// An HTTP/1.1 connection to an upstream.
 pub(crate) struct Connection {
@@ -80,8 +80,8 @@ pub(crate) enum Failure {
     TimedOut,
     #[error("the upstream's answer breaks HTTP: {0}")]
     Protocol(&'static str),
-    /// The request cannot be written in the upstream's protocol.
-    #[error("the request cannot be sent on: {0}")]
+    /// The request cannot be put into the upstream's protocol. Nothing was sent, and no other endpoint could take it.
+    #[error("the request cannot be sent: {0}")]
     Unsendable(&'static str),
     /// The client's side failed.
     #[error("the request's body failed: {0}")]
@@ -200,7 +200,8 @@ pub(crate) async fn send(
     .await?;
 
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
-        if !outgoing.websocket || head.upgraded.is_none() || !upload.finished() {
+        let asked = outgoing.websocket && head.upgraded == Some(UpgradeRequest::WebSocket);
+        if !asked || !upload.finished() {
             return Err(Failure::Protocol("it switched protocols unasked"));
         }
         let ahead = connection.buffer.split().freeze();

@@ -12,7 +12,7 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 
 use super::exchange::Connection;
-use super::http2::Sender;
+use super::http2::Senders;
 use super::{Endpoint, retry::Budget};
 use crate::worker::Worker;
 
@@ -43,7 +43,7 @@ pub(crate) struct Pool {
         reason = "a connection is large, and its box goes back and forth with each request"
     )]
     idle: RefCell<Vec<Box<Connection>>>,
-    pub(super) http2: RefCell<Vec<Rc<Sender>>>,
+    pub(super) http2: Senders,
     in_flight: Cell<u32>,
     /// The moving average, and when it was last moved.
     latency_us: Cell<f32>,
@@ -60,7 +60,7 @@ impl Pools {
         let pool = Rc::new(Pool {
             endpoint: Arc::downgrade(endpoint),
             idle: RefCell::default(),
-            http2: RefCell::default(),
+            http2: Senders::default(),
             in_flight: Cell::new(0),
             latency_us: Cell::new(LATENCY_UNKNOWN.as_micros() as f32),
             observed_ms: Cell::new(0),
@@ -77,7 +77,7 @@ impl Pools {
                 connection.is_fresh(now_ms, idle_max) && connection.is_quiet()
             };
             pool.idle.borrow_mut().retain_mut(keep);
-            pool.http2.borrow_mut().retain(|sender| sender.is_usable(now_ms));
+            pool.http2.sweep(now_ms);
             pool.endpoint.strong_count() > 0
         });
     }

@@ -113,8 +113,14 @@ fn describe_route(f: &mut String, matched: &str, route: &Route) -> fmt::Result {
     if let Action::Forward(shares) = &route.action {
         for share in shares {
             let name = backend_name(share);
-            detail(&format!("request headers for {name}"), edits(&share.request_headers))?;
-            detail(&format!("response headers of {name}"), edits(&share.response_headers))?;
+            detail(
+                &format!("request headers for {name}"),
+                share.request_headers.as_deref().map_or(String::new(), edits),
+            )?;
+            detail(
+                &format!("response headers of {name}"),
+                share.response_headers.as_deref().map_or(String::new(), edits),
+            )?;
         }
     }
     Ok(())
@@ -158,8 +164,9 @@ impl fmt::Display for Does<'_> {
                 Ok(())
             }
             Action::Redirect(redirect) => write!(f, "-> {}", describe_redirect(redirect)),
-            Action::Location { location, status } => {
-                write!(f, "-> {} {}", status.as_u16(), String::from_utf8_lossy(location.as_bytes()))
+            Action::Location(fixed) => {
+                let location = String::from_utf8_lossy(fixed.location.as_bytes());
+                write!(f, "-> {} {location}", fixed.status.as_u16())
             }
             Action::Status(status) => write!(f, "-> {}", status.as_u16()),
         }

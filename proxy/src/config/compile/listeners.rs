@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::Source;
 use super::places::Places;
+use super::{Source, Sources};
 use crate::config::certs::Certificates;
 use crate::config::gateway::{LoweredGateway, Side};
 use crate::config::lower::Place;
@@ -56,7 +56,7 @@ pub(super) struct Assembly<'a> {
     pub(super) ticket_secret: &'a TicketSecret,
     pub(super) fallback: Option<&'a Arc<Certificate>>,
     pub(super) certificates: &'a mut Certificates,
-    pub(super) sources: &'a BTreeMap<ObjectRef, Source>,
+    pub(super) sources: &'a Sources,
     pub(super) places: &'a Places,
     pub(super) problems: &'a mut Vec<Problem>,
 }
@@ -263,9 +263,10 @@ impl Assembly<'_> {
     fn class_certificates(&self, place: &Place) -> Vec<CertificateUse> {
         let of_class = |source: &&Source| {
             !source.lowered.certificates.is_empty()
-                && source.lowered.class.as_ref().is_some_and(|class| *class == *place)
+                && source.lowered.class.as_ref().is_some_and(|class| **class == *place)
         };
-        let mut sources: Vec<&Source> = self.sources.values().filter(of_class).collect();
+        let sources = self.sources.values().map(|source| &**source);
+        let mut sources: Vec<&Source> = sources.filter(of_class).collect();
         sources.sort_by(|a, b| a.seniority.cmp(&b.seniority));
         sources.into_iter().flat_map(|source| source.lowered.certificates.iter().cloned()).collect()
     }

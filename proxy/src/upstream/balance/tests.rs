@@ -79,6 +79,21 @@ fn the_slower_of_two_gets_less_and_the_busier_too() {
 }
 
 #[test]
+fn an_endpoint_that_was_slow_once_is_asked_again() {
+    let pools = Pools::default();
+    let backend = backend(Balance::PowerOfTwo, &[false; 2]);
+    let endpoints = backend.endpoints();
+    let observe = |index: usize, latency_ms, now_ms| {
+        pools.of(&endpoints[index]).observe(std::time::Duration::from_millis(latency_ms), now_ms);
+    };
+    observe(0, 1_000, 0);
+    observe(1, 1, 0);
+    assert!(!shares(&pools, &backend, &[], 0).contains_key(&endpoints[0].id));
+    observe(1, 1, 11_000);
+    assert!(shares(&pools, &backend, &[], 11_000).contains_key(&endpoints[0].id));
+}
+
+#[test]
 fn near_endpoints_come_first_until_they_fail() {
     let pools = Pools::default();
     let backend = backend(Balance::PowerOfTwo, &[true, false, false]);

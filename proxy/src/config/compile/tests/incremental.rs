@@ -203,7 +203,7 @@ fn common_ground() -> Objects {
 }
 
 /// All that a compilation came to, endpoints included.
-fn show(compiled: &Compiled) -> String {
+fn show(compiled: &Compiled, compiler: &Compiler) -> String {
     let mut text = describe(&compiled.table);
     let mut endpoints = BTreeSet::new();
     for section in compiled.table.listeners.iter().flat_map(|listener| listener.sections()) {
@@ -220,7 +220,9 @@ fn show(compiled: &Compiled) -> String {
         text.push_str(&line);
         text.push('\n');
     }
-    format!("{text}{:#?}{:#?}{:#?}", compiled.problems, compiled.gateways, compiled.routes)
+    let statuses: Vec<_> = compiler.route_statuses().collect();
+    let Compiled { problems, gateways, routes, .. } = compiled;
+    format!("{text}{problems:#?}{gateways:#?}{routes}{statuses:#?}")
 }
 
 proptest! {
@@ -241,8 +243,9 @@ proptest! {
                 continue;
             }
             let compiled = kept.compile(&objects, &settings);
-            let fresh = compiler().compile(&objects, &settings);
-            let (now, wanted) = (show(&compiled), show(&fresh));
+            let mut new = compiler();
+            let fresh = new.compile(&objects, &settings);
+            let (now, wanted) = (show(&compiled, &kept), show(&fresh, &new));
             prop_assert_eq!(&now, &wanted);
             let table = describe(&compiled.table);
             prop_assert!(compiled.changed || table == before, "the table changed and nobody was told");

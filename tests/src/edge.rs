@@ -47,6 +47,8 @@ impl Edge {
         let (writer, access) = Writer::start(log.clone()).expect("a thread");
         let (objects, settings) = read(yaml);
         let settings = Arc::new(settings);
+        #[expect(clippy::disallowed_methods, reason = "the metrics say when the process began")]
+        let now = jiff::Timestamp::now();
         let edge = proxy::edge::Edge::start(
             EdgeOptions {
                 workers: settings.workers.unwrap_or(NonZeroUsize::MIN),
@@ -55,7 +57,7 @@ impl Edge {
                 metrics: Arc::new(Metrics::new(
                     settings.workers.map_or(1, NonZeroUsize::get),
                     access.dropped(),
-                    jiff::Timestamp::now(),
+                    now,
                 )),
                 access,
             },

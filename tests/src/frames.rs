@@ -45,6 +45,7 @@ impl Frames {
     }
 
     /// The next frame; `None` when the edge closed the connection.
+    #[expect(clippy::should_implement_trait, reason = "a frame is read, by a caller that goes on speaking")]
     pub fn next(&mut self) -> Option<Frame> {
         let head = self.0.reader.exactly(9).ok()?;
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;

@@ -20,8 +20,17 @@ pub fn eventually_some<T>(what: &str, mut produce: impl FnMut() -> Option<T>) ->
             return value;
         }
         assert!(started.elapsed() < DEADLINE, "after {DEADLINE:?} it is still not so: {what}");
-        std::thread::sleep(POLL);
+        pause();
     }
+}
+
+/// The time between two looks at a condition; for loops that have a deadline of their own.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that lets time pass, between two looks at a condition"
+)]
+pub fn pause() {
+    std::thread::sleep(POLL);
 }
 
 const POLL: Duration = Duration::from_millis(5);

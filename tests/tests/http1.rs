@@ -195,7 +195,7 @@ fn early_hints_reach_clients_of_http_1_1() {
 
 #[test]
 fn early_hints_come_before_the_answer_is_ready() {
-    let (go, wait) = mpsc::channel::<()>();
+    let (go, wait) = mpsc::sync_channel::<()>(16);
     let wait = std::sync::Mutex::new(wait);
     let upstream = Upstream::start(move |connection| {
         let Some(request) = connection.request() else { return };
@@ -247,11 +247,10 @@ fn a_body_that_is_refused_is_never_asked_for() {
 #[test]
 fn an_upstream_may_refuse_before_it_has_the_body() {
     let upstream = Upstream::start(|connection| {
-        while connection.head().is_some() {
+        if connection.head().is_some() {
             connection.send("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno");
             connection.finish();
             connection.wait_for_close();
-            return;
         }
     });
     let edge = edge(&upstream);
@@ -322,7 +321,7 @@ fn chunks_pass_as_they_come() {
 
 #[test]
 fn an_early_answer_does_not_cut_the_upload_short() {
-    let (read, total) = mpsc::channel();
+    let (read, total) = mpsc::sync_channel(16);
     let upstream = Upstream::start(move |connection| {
         let Some(mut request) = connection.head() else { return };
         connection.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello");
@@ -379,7 +378,7 @@ fn an_upload_nobody_reads_is_drained_or_the_connection_closed() {
 #[test]
 fn a_client_that_goes_away_cancels_the_upstream() {
     for bytes in ["", "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345"] {
-        let (gone, noticed) = mpsc::channel();
+        let (gone, noticed) = mpsc::sync_channel(16);
         let upstream = Upstream::start(move |connection| {
             let Some(_) = connection.request() else { return };
             connection.send(bytes);
@@ -564,7 +563,7 @@ fn a_head_may_come_byte_by_byte() {
 
 #[test]
 fn events_pass_before_the_stream_ends() {
-    let (go, wait) = mpsc::channel::<()>();
+    let (go, wait) = mpsc::sync_channel::<()>(16);
     let wait = std::sync::Mutex::new(wait);
     let upstream = Upstream::start(move |connection| {
         let Some(_) = connection.request() else { return };
@@ -592,7 +591,7 @@ fn a_client_that_does_not_read_slows_the_upstream() {
     const CHUNKS: usize = 1024;
     let sent = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&sent);
-    let (stalled, seen) = mpsc::channel();
+    let (stalled, seen) = mpsc::sync_channel(16);
     let upstream = Upstream::start(move |connection| {
         let Some(_) = connection.request() else { return };
         connection.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", CHUNK * CHUNKS));
@@ -626,7 +625,7 @@ fn a_client_that_does_not_read_slows_the_upstream() {
 
 #[test]
 fn an_upstream_that_does_not_read_slows_the_client() {
-    let (go, wait) = mpsc::channel::<()>();
+    let (go, wait) = mpsc::sync_channel::<()>(16);
     let wait = std::sync::Mutex::new(wait);
     let upstream = Upstream::start(move |connection| {
         let Some(mut request) = connection.head() else { return };

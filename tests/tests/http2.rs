@@ -123,7 +123,7 @@ fn grpc_passes_with_its_trailers() {
 
 #[test]
 fn a_stream_that_is_reset_cancels_the_upstream_and_no_other() {
-    let (gone, noticed) = mpsc::channel();
+    let (gone, noticed) = mpsc::sync_channel(16);
     let upstream = Upstream::start(move |connection| {
         while let Some(request) = connection.request() {
             if request.target == "/slow" {
@@ -343,7 +343,7 @@ fn early_hints_and_continue_reach_the_client() {
 
 #[test]
 fn a_drain_says_goodbye_and_lets_streams_end() {
-    let (go, wait) = mpsc::channel::<()>();
+    let (go, wait) = mpsc::sync_channel::<()>(16);
     let wait = std::sync::Mutex::new(wait);
     let upstream = Upstream::start(move |connection| {
         let Some(request) = connection.request() else { return };

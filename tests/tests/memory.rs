@@ -15,7 +15,7 @@ const PIECE_BYTES: usize = 64 << 10;
 
 #[test]
 fn a_large_body_passes_both_ways_in_little_memory() {
-    let (report, received) = mpsc::channel();
+    let (report, received) = mpsc::sync_channel(16);
     let upstream = Upstream::start(move |connection| {
         while connection.head().is_some() {
             // Read without being kept, whichever way it is framed.

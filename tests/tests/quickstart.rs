@@ -3,7 +3,7 @@
 //! Commands are the lines after `$ ` in the blocks marked `console`. In an answer `…` stands for any part of a line, and
 //! alone on a line for any number of lines. What differs from run to run (request ids, dates, lengths, the version of curl)
 //! is made the same on both sides; ports are free ones, in the copies of the manifests and in the commands alike.
-//! With `UPDATE_README=1` the answers are written to standard output as they are.
+//! With `UPDATE_README=1` the answers are written to standard error as they are (with `--nocapture`).
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -53,7 +53,7 @@ fn the_commands_of_the_readme_answer_what_it_says() {
         let command = example.command.replace("vestibule explain", &admin);
         let answer = answer(&command, &ports, directory.path());
         if std::env::var_os("UPDATE_README").is_some() {
-            println!("$ {}\n{answer}", example.command);
+            eprintln!("$ {}\n{answer}", example.command);
         } else {
             let given = normalised(&answer);
             let expected: Vec<String> = example.answer.iter().map(|line| normalise(line)).collect();

@@ -12,7 +12,7 @@ use tests::client::{self, Client};
 use tests::manifests;
 use tests::process::{Files, Process, command, quick_binary};
 use tests::upstream::nobody;
-use tests::wait::eventually;
+use tests::wait::{eventually, pause};
 
 #[test]
 fn a_hundred_changes_fail_none_of_a_hundred_thousand_requests() {
@@ -61,12 +61,12 @@ fn reload(changes: usize, requests: usize) {
                 last = (done, Instant::now());
             }
             assert!(last.1.elapsed() < STALL_LIMIT, "nothing moves after {done} requests");
-            std::thread::sleep(POLL);
+            pause();
         }
         bed.change(change);
     }
     while load.done.load(Ordering::Relaxed) < requests && clients.iter().all(|client| !client.is_finished()) {
-        std::thread::sleep(POLL);
+        pause();
     }
     load.stop.store(true, Ordering::Relaxed);
     for client in clients {
@@ -242,5 +242,4 @@ fn certificate(authority: &Authority) -> String {
 
 /// Half of them over TLS.
 const CLIENTS: usize = 6;
-const POLL: Duration = Duration::from_millis(2);
 const STALL_LIMIT: Duration = Duration::from_secs(30);

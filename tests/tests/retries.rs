@@ -256,7 +256,7 @@ fn endpoints_come_and_go_without_a_failed_request() {
 
 #[test]
 fn a_request_under_way_keeps_its_endpoint_when_that_goes() {
-    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let (go, wait) = std::sync::mpsc::sync_channel::<()>(16);
     let wait = std::sync::Mutex::new(wait);
     let old = Upstream::start(move |connection| {
         let Some(_) = connection.request() else { return };

@@ -76,7 +76,7 @@ fn bytes_that_come_with_the_switch_are_not_lost() {
 
 #[test]
 fn bytes_sent_early_are_held_until_the_switch() {
-    let (early, none) = mpsc::channel();
+    let (early, none) = mpsc::sync_channel(16);
     let upstream = Upstream::start(move |connection| {
         let Some(_) = connection.head() else { return };
         let socket = connection.socket().expect("a socket");

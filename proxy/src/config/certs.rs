@@ -61,7 +61,8 @@ fn parse(secret: &Secret) -> Result<Arc<Certificate>, Arc<str>> {
 /// Whether the Secret is known to exist while its content is not known here: encrypted by SOPS, or yet to be made of a
 /// SealedSecret or an ExternalSecret.
 pub(crate) fn is_sealed(secret: &Secret) -> bool {
-    *secret.secret_type == *SEALED_SECRET_TYPE
+    // `check` fills in content of its own for these.
+    *secret.secret_type == *SEALED_SECRET_TYPE && secret.data.is_empty()
 }
 
 /// What is wrong with a sealed Secret, and the mend.

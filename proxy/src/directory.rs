@@ -102,8 +102,8 @@ struct Written<'a> {
 }
 
 impl Directory {
-    /// Reads everything below `root`.
-    pub fn open(root: &Path) -> Result<Directory, DirectoryError> {
+    /// Fails where [`Directory::open`] would, without reading anything.
+    pub fn probe(root: &Path) -> Result<(), DirectoryError> {
         let metadata = std::fs::metadata(root)
             .map_err(|source| DirectoryError::Unreadable { root: root.to_owned(), source })?;
         if !metadata.is_dir() {
@@ -111,6 +111,12 @@ impl Directory {
         }
         std::fs::read_dir(root)
             .map_err(|source| DirectoryError::Unreadable { root: root.to_owned(), source })?;
+        Ok(())
+    }
+
+    /// Reads everything below `root`.
+    pub fn open(root: &Path) -> Result<Directory, DirectoryError> {
+        Directory::probe(root)?;
         let mut directory = Directory::empty(root.to_owned());
         directory.rescan();
         Ok(directory)

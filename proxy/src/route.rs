@@ -247,8 +247,15 @@ pub struct AddressRules {
 /// Bounds of one request on this route.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// Largest request body in bytes; `None`: no bound.
+    /// Largest request body in bytes; zero: no bound; `None`: the operator's default.
     pub body_bytes_max: Option<u64>,
+}
+
+impl Limits {
+    /// The bound on a request body, where the operator's default is `default` (zero: none).
+    pub(crate) fn body_bytes_max(&self, default: u64) -> Option<u64> {
+        Some(self.body_bytes_max.unwrap_or(default)).filter(|bytes| *bytes > 0)
+    }
 }
 
 /// How long each part of an exchange may take. `None` where the default of the upstream holds, zero switches off.

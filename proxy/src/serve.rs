@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::net::TcpListener;
@@ -22,6 +23,8 @@ use crate::directory::watch::{Watch, WatchError};
 use crate::directory::{Changes, Directory, DirectoryError};
 use crate::edge::{Drained, Edge, EdgeOptions};
 use crate::listen::{BindError, Inherited};
+use crate::options::SampleAppAt;
+use crate::sample_app;
 use crate::settings::SettingsError;
 use crate::settings::{AccessLogFormat, DefaultCertificate, PemSource, Settings};
 use crate::tls::certificates::{Certificate, CertificateError};
@@ -34,6 +37,8 @@ pub struct ServeOptions {
     pub manifests: PathBuf,
     /// The operator's file; without one the defaults hold.
     pub settings: Option<PathBuf>,
+    /// Upstreams to try things out with, in this process.
+    pub sample_apps: Vec<SampleAppAt>,
     /// Laid over the settings each time they are read.
     pub overrides: Overrides,
 }
@@ -63,6 +68,8 @@ pub enum ServeError {
     Bind(#[from] BindError),
     #[error("the admin address {address}: {source}; choose another with --admin")]
     Admin { address: SocketAddr, source: io::Error },
+    #[error("the sample upstream at {address}: {source}; choose another address with --sample-app")]
+    SampleApp { address: SocketAddr, source: io::Error },
     #[error("tls.defaultCertificate: {0}")]
     DefaultCertificate(DefaultCertificateError),
     #[error("LISTEN_FDS: {0}; start the process without it, or hand over TCP listeners only")]
@@ -142,6 +149,8 @@ struct Control<'o> {
     log: Writer,
     terminate: Signal,
     interrupt: Signal,
+    /// An address could not be bound, and may be free by now.
+    addresses_missing: bool,
     /// Problems of the process rather than of the objects: addresses that cannot be bound, settings that do not parse.
     own_problems: Vec<Problem>,
 }
@@ -152,11 +161,20 @@ impl<'o> Control<'o> {
         settings: Settings,
         inherited: Inherited,
     ) -> Result<Self, ServeError> {
+        Directory::probe(&options.manifests)?;
         let watch = Watch::start(&options.manifests, options.settings.as_deref())?;
         let directory = Directory::open(&options.manifests)?;
+        for app in &options.sample_apps {
+            let address = app.address;
+            let listener = TcpListener::bind(address).await;
+            let listener = listener.map_err(|source| ServeError::SampleApp { address, source })?;
+            tracing::info!(%address, name = %app.name, "the sample upstream answers");
+            // It ends with the runtime, which is after the last request has.
+            tokio::spawn(sample_app::serve(listener, Arc::clone(&app.name)));
+        }
         let workers = settings.workers.unwrap_or_else(available_workers);
         let (log, access) = Writer::start(io::stdout()).map_err(ServeError::System)?;
-        let metrics = Arc::new(Metrics::new(workers.get(), access.dropped(), Timestamp::now()));
+        let metrics = Arc::new(Metrics::new(workers.get(), access.dropped(), wall_clock()));
         let fallback = fallback_certificate(&settings).map_err(ServeError::DefaultCertificate)?;
         let settings = Arc::new(settings);
         let control = tokio::runtime::Handle::current();
@@ -185,6 +203,7 @@ impl<'o> Control<'o> {
             log,
             terminate: signal(SignalKind::terminate()).map_err(ServeError::System)?,
             interrupt: signal(SignalKind::interrupt()).map_err(ServeError::System)?,
+            addresses_missing: false,
             own_problems: Vec::new(),
         };
         // An address that cannot be had now is a mistake on the command line; later it is a problem among others.
@@ -199,6 +218,7 @@ impl<'o> Control<'o> {
         loop {
             tokio::select! {
                 changes = self.watch.changed() => self.take_up(&changes).await,
+                () = tokio::time::sleep(BIND_AGAIN_AFTER), if self.addresses_missing => self.bind_again().await,
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
             }
@@ -222,27 +242,44 @@ impl<'o> Control<'o> {
         }
     }
 
+    /// Tries again what could not be bound; when that helps, the problem goes.
+    async fn bind_again(&mut self) {
+        self.addresses_missing = !self.edge.bind().await.is_empty();
+        if !self.addresses_missing {
+            self.compile().await;
+        }
+    }
+
     fn reload_settings(&mut self) {
         self.own_problems.clear();
-        match self.options.load_settings() {
-            Ok(settings) => {
-                for key in settings.restart_needed(&self.settings) {
-                    tracing::warn!("the new value of {key} takes effect when the process is restarted");
-                }
-                self.settings = Arc::new(settings);
-            }
-            Err(error) => {
-                tracing::error!("the settings stay as they were: {error}");
-                self.own_problems.push(Problem {
-                    severity: Severity::Degraded,
-                    object: None,
-                    field: "".into(),
-                    reason: "InvalidSettings",
-                    message: error.to_string().into(),
-                    place: None,
-                });
-            }
+        if let Err(error) = self.take_settings() {
+            tracing::error!("the settings stay as they were: {error}");
+            self.own_problems.push(Problem {
+                severity: Severity::Degraded,
+                object: None,
+                field: "".into(),
+                reason: "InvalidSettings",
+                message: error.to_string().into(),
+                place: None,
+            });
         }
+    }
+
+    /// Puts the settings in force as the file has them now; all of them, or none.
+    fn take_settings(&mut self) -> Result<(), ServeError> {
+        let settings = self.options.load_settings()?;
+        // A self-signed certificate stays what it is; the content of files may be new.
+        let before = &self.settings.tls.default_certificate;
+        let wanted = &settings.tls.default_certificate;
+        if wanted != before || matches!(wanted, DefaultCertificate::Pem(_)) {
+            let fallback = fallback_certificate(&settings).map_err(ServeError::DefaultCertificate)?;
+            self.compiler.set_fallback_certificate(fallback);
+        }
+        for key in settings.restart_needed(&self.settings) {
+            tracing::warn!("the new value of {key} takes effect when the process is restarted");
+        }
+        self.settings = Arc::new(settings);
+        Ok(())
     }
 
     /// Compiles the objects and makes the result live. Returns the addresses that could not be bound.
@@ -250,6 +287,7 @@ impl<'o> Control<'o> {
         let compiled = self.compiler.compile(self.directory.objects(), &self.settings);
         let (snapshot, failures) =
             self.edge.publish(Arc::new(compiled.table), Arc::clone(&self.settings)).await;
+        self.addresses_missing = !failures.is_empty();
         let mut problems = self.directory.problems();
         problems.extend(compiled.problems);
         problems.extend(self.own_problems.iter().cloned());
@@ -264,7 +302,7 @@ impl<'o> Control<'o> {
             snapshot.table.listeners.iter().filter_map(|listener| listener.tls.as_ref()?.expires());
         self.state.publish(Live {
             version: snapshot.version,
-            applied: Timestamp::now(),
+            applied: wall_clock(),
             table: Arc::clone(&snapshot.table),
             routes: compiled.routes,
             problems,
@@ -299,6 +337,18 @@ impl<'o> Control<'o> {
     }
 }
 
+/// When an address that could not be bound is tried again.
+const BIND_AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// The process is the shell where time comes in.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "every other function of the control side takes the time as an argument"
+)]
+fn wall_clock() -> Timestamp {
+    Timestamp::now()
+}
+
 fn available_workers() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
@@ -310,7 +360,7 @@ pub(crate) fn fallback_certificate(
     match &settings.tls.default_certificate {
         DefaultCertificate::Refuse | DefaultCertificate::SecretRef(_) => Ok(None),
         DefaultCertificate::SelfSigned => {
-            let certificate = Certificate::self_signed(&["vestibule.invalid"], Timestamp::now())?;
+            let certificate = Certificate::self_signed(&["vestibule.invalid"], wall_clock())?;
             Ok(Some(Arc::new(certificate)))
         }
         DefaultCertificate::Pem(PemSource { certificate, key }) => {

@@ -264,7 +264,7 @@ fn follow(route: &Route, target: &Target, question: &Question, verdicts: &mut Ve
             say("access", true, format!("{client} may enter"));
         }
     }
-    if let Some(max) = route.limits.body_bytes_max {
+    if let Some(max) = route.limits.body_bytes_max.filter(|max| *max > 0) {
         say("limit", true, format!("a body of at most {max} bytes"));
     }
     match &route.action {

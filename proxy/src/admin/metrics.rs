@@ -59,7 +59,6 @@ pub struct WorkerMetrics {
     connections_refused: Counter,
     accepts_failed: Counter,
     tls_handshakes: Counter,
-    tls_handshakes_shed: Counter,
     tls_handshakes_failed: [Counter; HANDSHAKE_REASONS.len()],
     bytes_in: Counter,
     bytes_out: Counter,
@@ -285,7 +284,6 @@ impl WorkerMetrics {
             connections_refused: Counter::default(),
             accepts_failed: Counter::default(),
             tls_handshakes: Counter::default(),
-            tls_handshakes_shed: Counter::default(),
             tls_handshakes_failed: Default::default(),
             bytes_in: Counter::default(),
             bytes_out: Counter::default(),
@@ -347,12 +345,6 @@ impl WorkerMetrics {
         let index = HANDSHAKE_REASONS.iter().position(|known| *known == reason);
         self.tls_handshakes_failed[index.unwrap_or(HANDSHAKE_REASONS.len() - 1)].increment();
     }
-
-    /// A connection was closed before its handshake, because too many were under way.
-    pub(crate) fn handshake_shed(&self) {
-        self.tls_handshakes_shed.increment();
-    }
-
     /// A peer that is not trusted sent forwarding headers. Called once for a connection, so that the lock is no matter.
     pub(crate) fn untrusted_forwarding(&self, address: IpAddr) {
         let address = address.to_canonical();

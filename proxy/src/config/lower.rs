@@ -339,7 +339,7 @@ pub(crate) fn handling(words: &Annotations) -> Handling {
         hsts: words.hsts.clone(),
         cors: words.cors.rules().map(Arc::new),
         access: AddressRules { allow: words.allow.clone(), deny: words.deny.clone() },
-        limits: Limits { body_bytes_max: words.body_bytes_max.filter(|bytes| *bytes > 0) },
+        limits: Limits { body_bytes_max: words.body_bytes_max },
         timeouts: Timeouts {
             request: None,
             backend_request: None,

@@ -94,7 +94,11 @@ fn describe_route(f: &mut String, matched: &str, route: &Route) -> fmt::Result {
     detail("deny", list(&route.access.deny))?;
     detail(
         "body",
-        route.limits.body_bytes_max.map_or(String::new(), |bytes| format!("at most {bytes} bytes")),
+        route
+            .limits
+            .body_bytes_max
+            .filter(|bytes| *bytes > 0)
+            .map_or(String::new(), |bytes| format!("at most {bytes} bytes")),
     )?;
     detail("timeouts", timeouts(&route.timeouts))?;
     detail("retry", retry(&route.retry))?;

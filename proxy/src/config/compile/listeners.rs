@@ -13,7 +13,7 @@ use crate::config::objects::Objects;
 use crate::config::problem::{ObjectRef, Problem, Severity};
 use crate::route::host::HostPattern;
 use crate::route::table::{Listener, ListenerKey, Section, Table};
-use crate::settings::{DefaultCertificate, Settings};
+use crate::settings::{DefaultCertificate, Settings, TlsVersion};
 use crate::tls::certificates::Certificate;
 use crate::tls::tickets::TicketSecret;
 use crate::tls::{Alpn, CertificateUse, ClientAuthRule, Hosts, ListenerTls, ListenerTlsSpec};
@@ -143,6 +143,7 @@ impl Listeners {
                 default_certificate: default.cloned(),
                 client_auth: Vec::new(),
                 alpn: ALPN.to_vec(),
+                min_version: assembly.settings.tls.min_version,
             };
             self.tls(&key, &spec, assembly.ticket_secret)
         });
@@ -190,7 +191,7 @@ impl Listeners {
             }
             taken.take(&addresses, &key);
             let tls = sides.iter().any(|(side, _)| side.tls).then(|| {
-                let spec = gateway_tls(&key, &sides, default);
+                let spec = gateway_tls(&key, &sides, default, assembly.settings.tls.min_version);
                 self.tls(&key, &spec, assembly.ticket_secret)
             });
             let sections: Vec<_> =
@@ -292,6 +293,7 @@ fn gateway_tls(
     key: &ListenerKey,
     sides: &[(&Side, &Place)],
     default: Option<&Arc<Certificate>>,
+    min_version: TlsVersion,
 ) -> ListenerTlsSpec {
     let mut certificates = Vec::new();
     let mut client_auth = Vec::new();
@@ -313,6 +315,7 @@ fn gateway_tls(
         default_certificate: own.or(default).cloned(),
         client_auth,
         alpn: ALPN.to_vec(),
+        min_version,
     }
 }
 

@@ -202,6 +202,7 @@ pub(super) fn header_value<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Opt
 }
 
 /// The bytes of a header's value.
+#[expect(clippy::large_enum_variant, reason = "lives on the stack, for one comparison")]
 pub(super) enum HeaderBytes<'a> {
     One(&'a [u8]),
     Joined(SmallVec<[u8; VALUE_INLINE_BYTES]>),

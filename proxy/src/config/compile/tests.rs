@@ -209,7 +209,6 @@ fn resident_kilobytes() -> u64 {
 /// What one change costs among many hosts. Prints times; run it with an optimised profile.
 #[test]
 #[ignore = "a measurement"]
-#[expect(clippy::print_stdout, reason = "what was measured is for whoever asked")]
 fn one_change_among_ten_thousand_hosts() {
     eprintln!("before: {} kB resident", resident_kilobytes());
     let (mut objects, settings) = (Objects::new(), Settings::default());

@@ -292,6 +292,13 @@ fn follow(route: &Route, target: &Target, question: &Question, verdicts: &mut Ve
             }
         }
         Action::Forward(backends) => {
+            if let Some(canary) = &route.canary {
+                let to = match &canary.share.backend {
+                    Ok(backend) => backend.key.to_string(),
+                    Err(status) => status.as_u16().to_string(),
+                };
+                say("canary", true, format!("{canary} to {to}, asked for by {}", canary.origin));
+            }
             let total: u64 = backends.iter().map(|share| u64::from(share.weight)).sum();
             let mut names = Vec::new();
             for share in backends {

@@ -17,7 +17,7 @@ use super::objects::metadata::StringMap;
 use super::problem::{Kind, Severity};
 use super::values::items;
 use crate::route::host::HostPattern;
-use crate::route::{Cors, OriginPattern, Refusal};
+use crate::route::{Cors, OriginPattern, Refusal, RegexPattern};
 use crate::upstream::Balance;
 
 /// What the annotations of one object ask for. `None` and empty where it says nothing.
@@ -54,6 +54,7 @@ pub struct Annotations {
     pub server_aliases: Vec<HostPattern>,
     pub www_redirect: Option<bool>,
     pub canary: Option<bool>,
+    pub canary_words: CanaryWords,
     pub request_headers: Vec<(HeaderName, HeaderValue)>,
     pub response_headers: Vec<(HeaderName, HeaderValue)>,
     pub service_upstream: Option<bool>,
@@ -94,6 +95,19 @@ pub struct CorsWords {
     pub max_age: Option<u32>,
 }
 
+/// The `canary-*` keys; they count only together with `canary`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CanaryWords {
+    pub weight: Option<u32>,
+    pub weight_total: Option<u32>,
+    pub header: Option<HeaderName>,
+    pub header_value: Option<Box<str>>,
+    pub header_pattern: Option<RegexPattern>,
+    /// There is one, and it is no expression.
+    pub header_pattern_is_bad: bool,
+    pub cookie: Option<Box<str>>,
+}
+
 /// The annotations of one object, read.
 #[derive(Debug, Default)]
 pub struct Reading {
@@ -116,14 +130,13 @@ pub struct Finding {
 /// Reads the annotations of an object of this kind.
 pub fn read(annotations: &StringMap, kind: Kind) -> Reading {
     let mut reading = Reading::default();
-    let own = |key: &str| key.strip_prefix(PREFIX).map(str::to_owned);
     // First, so that what it names is known when the others are judged.
     if let Some(list) = annotations.get(IGNORE) {
         reading.annotations.ignore = items(list).map(Into::into).collect();
     }
     for (key, value) in annotations.iter() {
-        match own(key) {
-            Some(name) => reading.own(key, &name, value, kind),
+        match key.strip_prefix(PREFIX).or_else(|| reading.canary_of_nginx(key)) {
+            Some(name) => reading.own(key, name, value, kind),
             None => reading.foreign(key, value),
         }
     }
@@ -191,12 +204,23 @@ impl Reading {
         }
     }
 
-    fn foreign(&mut self, key: &str, value: &str) {
-        let ignored = self.annotations.ignore.iter().any(|ignored| match ignored.strip_suffix('*') {
+    /// The canary keys are read by their ingress-nginx names too: as a route of its own, a canary would take requests away from
+    /// the Ingress that it is a part of.
+    fn canary_of_nginx<'k>(&self, key: &'k str) -> Option<&'k str> {
+        let name = key.strip_prefix(NGINX_PREFIX)?;
+        let is_canary = name.starts_with("canary") && keys::find(name).is_some();
+        (is_canary && !self.ignores(key)).then_some(name)
+    }
+
+    fn ignores(&self, key: &str) -> bool {
+        self.annotations.ignore.iter().any(|ignored| match ignored.strip_suffix('*') {
             Some(start) => key.starts_with(start),
             None => **ignored == *key,
-        });
-        if ignored {
+        })
+    }
+
+    fn foreign(&mut self, key: &str, value: &str) {
+        if self.ignores(key) {
             return;
         }
         if let Some(guard) = foreign::guard(key, value) {
@@ -272,6 +296,7 @@ fn shorten(value: &str) -> String {
 
 /// The prefix of our own keys.
 pub const PREFIX: &str = "vestibule.dev/";
+const NGINX_PREFIX: &str = "nginx.ingress.kubernetes.io/";
 /// Names keys of other controllers that are known to be without effect.
 pub const IGNORE: &str = "vestibule.dev/ignore";
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::objects::Secret;
 use super::objects::gateway::ObjectReference;
 use super::problem::{Kind, ObjectRef};
+use crate::directory::manifest::SEALED_SECRET_TYPE;
 use crate::tls::certificates::Certificate;
 
 /// Certificates by the Secret that they stand in.
@@ -46,6 +47,9 @@ impl Certificates {
 }
 
 fn parse(secret: &Secret) -> Result<Arc<Certificate>, Arc<str>> {
+    if is_sealed(secret) {
+        return Err(SEALED.into());
+    }
     let part = |key: &str| {
         let value = secret.data.get(key);
         value.map(|value| value.expose()).ok_or_else(|| Arc::from(format!("it has no {key}")))
@@ -53,6 +57,17 @@ fn parse(secret: &Secret) -> Result<Arc<Certificate>, Arc<str>> {
     let certificate = Certificate::from_pem(part("tls.crt")?, part("tls.key")?);
     certificate.map(Arc::new).map_err(|error| error.to_string().into())
 }
+
+/// Whether the Secret is known to exist while its content is not known here: encrypted by SOPS, or yet to be made of a
+/// SealedSecret or an ExternalSecret.
+pub(crate) fn is_sealed(secret: &Secret) -> bool {
+    // `check` fills in content of its own for these.
+    *secret.secret_type == *SEALED_SECRET_TYPE && secret.data.is_empty()
+}
+
+/// What is wrong with a sealed Secret, and the mend.
+pub(crate) const SEALED: &str = "its content is sealed (SOPS, SealedSecret or ExternalSecret) and cannot be read here; \
+                                 put the opened Secret into the manifests";
 
 /// The object that a reference means, where absent parts default to the referrer's namespace and to this kind; or `Err` with
 /// the written kind when it is another one.

@@ -94,7 +94,8 @@ fn endpoints(compiled: &Compiled) -> Vec<String> {
     for route in routes(compiled) {
         let Action::Forward(shares) = &route.action else { continue };
         let mirrors = route.mirrors.iter().map(|mirror| &mirror.backend);
-        for backend in shares.iter().filter_map(|share| share.backend.as_ref().ok()).chain(mirrors) {
+        let shares = shares.iter().chain(route.canary.iter().map(|canary| &canary.share));
+        for backend in shares.filter_map(|share| share.backend.as_ref().ok()).chain(mirrors) {
             lines.insert(endpoints_of(backend));
         }
     }

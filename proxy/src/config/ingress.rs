@@ -1,5 +1,7 @@
 //! Lowering an Ingress: its rules, default backend and annotations become routes of its class.
 
+pub(crate) mod canary;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -24,6 +26,7 @@ use crate::route::{
 };
 use crate::settings::{Class, Settings};
 use crate::tls::{CertificateUse, Hosts};
+use crate::upstream::Backend;
 
 /// `spec.controller` of the IngressClasses that are ours.
 pub const INGRESS_CONTROLLER: &str = "vestibule.dev/ingress-controller";
@@ -102,14 +105,6 @@ pub(crate) fn lower(
     mut scope: Scope<'_>,
 ) -> Lowered {
     let mut reading = scope.annotations(&ingress.metadata.annotations);
-    if reading.annotations.canary == Some(true) {
-        // Served as a route of its own it would take the whole traffic of the host that it is a part of.
-        let field = "metadata.annotations['vestibule.dev/canary']";
-        let message =
-            "canaries are not supported yet: the Ingress is set aside; use an HTTPRoute with weights";
-        scope.problem(Severity::Degraded, field, "NotYetSupported", message);
-        return scope.finish(Vec::new());
-    }
     let wishes = match scope.backend_wishes(&reading.annotations) {
         Ok(wishes) => Some(wishes),
         Err(refusal) => {
@@ -120,10 +115,18 @@ pub(crate) fn lower(
     let handling = handling(&reading.annotations).shared();
     let mut lowering =
         Lowering { ingress, class, place, reading, handling, wishes, scope, shares: Vec::new() };
+    let is_canary = lowering.reading.annotations.canary == Some(true);
     for (index, rule) in ingress.spec.rules.iter().enumerate() {
-        lowering.rule(index, rule, has_tls);
+        if is_canary {
+            lowering.canary_rule(index, rule);
+        } else {
+            lowering.rule(index, rule, has_tls);
+        }
     }
-    lowering.default_backend(has_tls);
+    if !is_canary {
+        lowering.default_backend(has_tls);
+        lowering.idle_canary_keys();
+    }
     if ingress.spec.rules.is_empty() && ingress.spec.default_backend.is_none() {
         let message = "the Ingress has neither rules nor a default backend";
         lowering.scope.problem(Severity::Warning, "spec", "NoRules", message);
@@ -146,17 +149,7 @@ struct Lowering<'a, 's> {
 
 impl Lowering<'_, '_> {
     fn rule(&mut self, index: usize, rule: &IngressRule, has_tls: &dyn Fn(&HostPattern) -> bool) {
-        let host = match rule.host.as_deref().filter(|host| !host.is_empty()) {
-            None => HostPattern::Any,
-            Some(host) => match HostPattern::parse(host, WildcardLabels::One) {
-                Ok(host) => host,
-                Err(error) => {
-                    let message = format!("the rule is not served: {error}");
-                    let field = format!("spec.rules[{index}].host");
-                    return self.scope.problem(Severity::Degraded, field, "InvalidHost", message);
-                }
-            },
-        };
+        let Some(host) = self.host(index, rule) else { return };
         let Some(http) = &rule.http else { return };
         let secure = has_tls(&host);
         let mut rules = Vec::with_capacity(http.paths.len() + 1);
@@ -167,6 +160,18 @@ impl Lowering<'_, '_> {
         }
         self.twins(index, &host, secure);
         self.share(host, Content::Rules(rules.into()));
+    }
+
+    fn host(&mut self, index: usize, rule: &IngressRule) -> Option<HostPattern> {
+        let Some(host) = rule.host.as_deref().filter(|host| !host.is_empty()) else {
+            return Some(HostPattern::Any);
+        };
+        let parsed = HostPattern::parse(host, WildcardLabels::One).map_err(|error| {
+            let message = format!("the rule is not served: {error}");
+            let field = format!("spec.rules[{index}].host");
+            self.scope.problem(Severity::Degraded, field, "InvalidHost", message);
+        });
+        parsed.ok()
     }
 
     fn path(&mut self, rule: usize, entry: usize, path: &IngressPath, secure: bool) -> Option<Rule> {
@@ -247,11 +252,24 @@ impl Lowering<'_, '_> {
         if let Some(redirect) = redirect(&self.reading.annotations) {
             return (redirect, None);
         }
-        let unavailable = Action::Status(StatusCode::SERVICE_UNAVAILABLE);
+        let (backend, refusal) = self.service_backend(backend, field);
+        let action = match backend {
+            Some(backend) => Action::Forward([WeightedBackend::whole(backend)].into()),
+            None => Action::Status(StatusCode::SERVICE_UNAVAILABLE),
+        };
+        (action, refusal)
+    }
+
+    /// The live backend that is meant, and the refusal that its Service brings along. Without one a problem was told.
+    fn service_backend(
+        &mut self,
+        backend: &IngressBackend,
+        field: &str,
+    ) -> (Option<Arc<Backend>>, Option<Refusal>) {
         let Some(wanted) = &backend.service else {
             let message = "only Services can be backends: name one under `service`";
             self.scope.problem(Severity::Refused, field, "InvalidKind", message);
-            return (unavailable, None);
+            return (None, None);
         };
         let namespace = self.ingress.metadata.namespace.clone();
         let Some(service) = self.scope.service(&namespace, &wanted.name) else {
@@ -262,7 +280,7 @@ impl Lowering<'_, '_> {
                 "BackendNotFound",
                 message,
             );
-            return (unavailable, None);
+            return (None, None);
         };
         let Some(port) = port_of(service, &wanted.port) else {
             let ports = describe_ports(service);
@@ -274,14 +292,13 @@ impl Lowering<'_, '_> {
                 "BackendNotFound",
                 message,
             );
-            return (unavailable, None);
+            return (None, None);
         };
         let mut refusal = None;
         let misplaced = bystander(&service.metadata.annotations, Kind::Service);
         self.scope.inherit(&mut refusal, misplaced, &service.metadata.reference(Kind::Service));
-        let Some(wishes) = &self.wishes else { return (unavailable, refusal) };
-        let backend = self.scope.backend(service, port, wishes);
-        (Action::Forward([WeightedBackend::whole(backend)].into()), refusal)
+        let Some(wishes) = &self.wishes else { return (None, refusal) };
+        (Some(self.scope.backend(service, port, wishes)), refusal)
     }
 
     fn route(

@@ -8,6 +8,7 @@ use http::StatusCode;
 
 use super::annotations::{self, Annotations, NextUpstream, Reading, WrittenProtocol};
 use super::backend::{Backends, PortChoice, Speech, Through, unverified_tls};
+use super::certs::{SEALED, is_sealed};
 use super::objects::{Namespace, Objects, Secret, Service};
 use super::problem::{Kind, ObjectRef, Problem, Severity};
 use super::status::RouteStatus;
@@ -16,8 +17,8 @@ use crate::route::host::HostPattern;
 use crate::route::matches::Rule;
 use crate::route::table::ListenerKey;
 use crate::route::{
-    AddressRules, Handling, HeaderEdits, HttpsRedirect, Limits, Origin, Refusal, Retry, Rewrite, Route,
-    Timeouts,
+    AddressRules, Canary, Handling, HeaderEdits, HttpsRedirect, Limits, Origin, Refusal, Retry, Rewrite,
+    Route, Timeouts,
 };
 use crate::tls::CertificateUse;
 use crate::upstream::{Backend, BackendKey, BackendProtocol, BackendTls, Verify};
@@ -53,7 +54,7 @@ impl Lowered {
         let routes = self.shares.iter().flat_map(|share| match &share.content {
             Content::Rules(rules) | Content::Twin(rules) => rules.iter().map(|rule| &rule.route).collect(),
             Content::Default(route) => vec![route],
-            Content::Alias { .. } => Vec::new(),
+            Content::Alias { .. } | Content::Canary(_) => Vec::new(),
         });
         let mut seen: Vec<*const Route> = routes.map(Arc::as_ptr).collect();
         seen.sort_unstable();
@@ -79,8 +80,24 @@ pub(crate) enum Content {
     },
     /// Rules for a host that count only as long as nobody has rules for it.
     Twin(Box<[Rule]>),
+    /// Alternatives for the paths of other Ingresses.
+    Canary(Box<[CanaryRule]>),
     /// Answers what no rule takes. Its host is [`HostPattern::Any`].
     Default(Arc<Route>),
+}
+
+/// One path of a canary Ingress.
+#[derive(Debug)]
+pub(crate) struct CanaryRule {
+    /// As written.
+    pub(crate) path: Arc<str>,
+    /// Whether its type is Exact; the other types are one.
+    pub(crate) exact: bool,
+    pub(crate) rule: u32,
+    pub(crate) entry: u32,
+    /// What the canary itself asks for; in force is what the other Ingress says.
+    pub(crate) access: AddressRules,
+    pub(crate) canary: Canary,
 }
 
 /// What lowering may use.
@@ -252,6 +269,7 @@ impl<'a> Scope<'a> {
         } else {
             match self.secret(&own, &name.into()) {
                 None => Err(fault("which does not exist")),
+                Some(secret) if is_sealed(secret) => Err(fault(&format!("but {SEALED}"))),
                 Some(secret) if secret.data.contains_key("tls.crt") => {
                     Err(fault("which holds a client certificate; these are not supported yet"))
                 }

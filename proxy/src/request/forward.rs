@@ -13,7 +13,7 @@ use super::target::Target;
 use super::{edit, sanitize_response};
 use crate::message::{Body, Interim, Request, Response, UpgradeRequest};
 use crate::reject::Reject;
-use crate::route::{Route, WeightedBackend};
+use crate::route::{Canary, Route, WeightedBackend};
 use crate::upstream::balance::{Choice, NoChoice, View, choose};
 use crate::upstream::connect::{ConnectError, connect};
 use crate::upstream::exchange::{self, Connection, Failure, Outgoing, Patience};
@@ -30,10 +30,8 @@ pub(super) async fn forward(
     mut request: Request,
     record: &mut Record,
 ) -> Result<Response, Reject> {
-    let share = match &route.canary {
-        Some(canary) if canary.takes(&request.headers) => &canary.share,
-        Some(_) | None => pick(backends).ok_or(Reject::BackendInvalid)?,
-    };
+    let share = share_for(&request.headers, route.canary.as_deref(), backends);
+    let share = share.ok_or(Reject::BackendInvalid)?;
     let backend = share.backend.as_ref().map_err(|status| Reject::RouteStatus(*status))?;
     record.backend(backend);
     edit::apply(&route.request_headers, &mut request.headers);
@@ -78,6 +76,18 @@ pub(super) async fn forward(
         record.close_connection();
     }
     Ok(response)
+}
+
+/// The canary's share where it takes the request, else one of the backends.
+fn share_for<'r>(
+    headers: &HeaderMap,
+    canary: Option<&'r Canary>,
+    backends: &'r [WeightedBackend],
+) -> Option<&'r WeightedBackend> {
+    match canary {
+        Some(canary) if canary.takes(headers) => Some(&canary.share),
+        Some(_) | None => pick(backends),
+    }
 }
 
 /// One share by weight. `None`: all weights are zero, or there is no share.
@@ -347,3 +357,6 @@ impl From<Miss> for Reject {
 
 /// A pause between two tries is never longer, whatever the route says.
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests;

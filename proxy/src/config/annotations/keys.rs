@@ -14,7 +14,10 @@ use self::setters::{
 use super::Annotations;
 use crate::config::cors::parse_origin;
 use crate::config::problem::Kind;
-use crate::config::values::{items, parse_flag, parse_networks, parse_seconds, parse_size};
+use crate::config::values::{
+    items, parse_flag, parse_header_name, parse_networks, parse_seconds, parse_size,
+};
+use crate::route::RegexPattern;
 use crate::route::host::Host;
 use crate::upstream::Balance;
 
@@ -150,6 +153,10 @@ pub(super) fn distance(a: &str, b: &str) -> usize {
         last = row;
     }
     last[b.len()]
+}
+
+fn number(value: &str) -> Result<u32, String> {
+    value.parse().map_err(|_| "it is no whole number".into())
 }
 
 const fn key(name: &'static str, takes: Takes, setter: Setter, doc: &'static str) -> Key {
@@ -493,7 +500,62 @@ pub static KEYS: &[Key] = &[
         "canary",
         Takes::Ingress,
         Setter::Flag(|a| &mut a.canary),
-        "Sets the Ingress aside as an alternative.",
+        "Makes the Ingress an alternative for the same host, path and path type of another one, never a route of its own.",
+    ),
+    text(
+        "canary-weight",
+        Takes::Ingress,
+        "a number from 0 to the total",
+        |a, value| number(value).map(|weight| a.canary_words.weight = Some(weight)),
+        "How many of canary-weight-total requests go to the canary, of those that nothing else decides. Default: 0.",
+    ),
+    text(
+        "canary-weight-total",
+        Takes::Ingress,
+        "a number from 100",
+        |a, value| number(value).map(|total| a.canary_words.weight_total = Some(total)),
+        "What canary-weight is a part of. Default: 100, which is also the least.",
+    ),
+    text(
+        "canary-by-header",
+        Takes::Ingress,
+        "a header name",
+        |a, value| parse_header_name(value).map(|name| a.canary_words.header = Some(name)),
+        "A header that decides first: always goes to the canary, never stays away, all else leaves it to the cookie.",
+    ),
+    text(
+        "canary-by-header-value",
+        Takes::Ingress,
+        "the value that goes to the canary",
+        |a, value| {
+            // An empty value is none, as for ingress-nginx.
+            a.canary_words.header_value = (!value.is_empty()).then(|| value.into());
+            Ok(())
+        },
+        "The value of canary-by-header that goes to the canary, in place of always and never.",
+    ),
+    text(
+        "canary-by-header-pattern",
+        Takes::Ingress,
+        "a regular expression",
+        |a, value| {
+            let pattern = RegexPattern::search(value).map_err(|error| error.to_string());
+            a.canary_words.header_pattern_is_bad = pattern.is_err();
+            pattern.map(|pattern| a.canary_words.header_pattern = Some(pattern))
+        },
+        "As canary-by-header-value, which wins: an expression that is searched in the value.",
+    ),
+    text(
+        "canary-by-cookie",
+        Takes::Ingress,
+        "the name of a cookie",
+        |a, value| {
+            // A token, as the name of a header is, but with its letter case (RFC 6265 §4.1.1).
+            parse_header_name(value).map_err(|_| "it is no name of a cookie")?;
+            a.canary_words.cookie = Some(value.into());
+            Ok(())
+        },
+        "A cookie that decides where the header does not: always goes to the canary, never stays away.",
     ),
     // What guards access and is still to be built: routes with it refuse.
     guard(later("auth", "The provider that says who is asking.")),
@@ -519,12 +581,6 @@ pub static KEYS: &[Key] = &[
     guard(later("limit-rpm", "Requests a minute and client.")),
     guard(later("limit-connections", "Connections of one client.")),
     // What guards nothing and is still to be built: routes are served without it.
-    also(later("canary-weight", "The share of a canary."), &["canary-weight-total"]),
-    also(
-        later("canary-by-header", "The header that chooses a canary."),
-        &["canary-by-header-value", "canary-by-header-pattern"],
-    ),
-    later("canary-by-cookie", "The cookie that chooses a canary."),
     later("default-backend", "Stands in for a Service without endpoints."),
     later("proxy-next-upstream-timeout", "How long all tries together may take."),
     later("custom-http-errors", "Statuses whose pages another backend writes."),

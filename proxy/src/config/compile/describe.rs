@@ -110,6 +110,10 @@ fn describe_route(f: &mut String, matched: &str, route: &Route) -> fmt::Result {
         let share = format!("{}/{} to {}", mirror.numerator, mirror.denominator, Named(&mirror.backend));
         detail("mirror", share)?;
     }
+    if let Some(canary) = &route.canary {
+        let text = format!("{} for {canary}, from {}", backend_name(&canary.share), canary.origin);
+        detail("canary", text)?;
+    }
     if let Action::Forward(shares) = &route.action {
         for share in shares {
             let name = backend_name(share);

@@ -7,8 +7,9 @@ use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 
 use super::{Source, Sources};
-use crate::config::ingress::path_field;
-use crate::config::lower::{Content, Lowered, Place};
+use crate::config::ingress::{canary, path_field};
+use crate::config::lower::{CanaryRule, Content, Lowered, Place};
+use crate::config::objects::metadata::Seniority;
 use crate::config::problem::{ObjectRef, Problem, Severity};
 use crate::route::Route;
 use crate::route::host::HostPattern;
@@ -243,7 +244,8 @@ impl Host {
         let mut rules: Vec<Rule> = Vec::new();
         let mut problems = Vec::new();
         let mut twins = false;
-        for (reference, _, content) in self.contents(place, name, sources) {
+        let mut canaries: Vec<(&Seniority, &[CanaryRule])> = Vec::new();
+        for (reference, source, content) in self.contents(place, name, sources) {
             match content {
                 Content::Rules(own) => rules.extend_from_slice(own),
                 Content::Twin(own) if !owned => {
@@ -256,12 +258,16 @@ impl Host {
                     let field = "metadata.annotations['vestibule.dev/server-alias']";
                     problems.push(conflict(reference, field.into(), message));
                 }
+                Content::Canary(own) => canaries.push((&source.seniority, own)),
                 Content::Twin(_) | Content::Alias { .. } | Content::Default(_) => {}
             }
         }
         if let ListenerKey::Class { .. } = place.listener {
             rules.sort_by(|a, b| a.precedence.cmp(&b.precedence));
             problems.extend(drop_duplicates(name, &mut rules));
+            canaries.sort_by_key(|(seniority, _)| *seniority);
+            let canaries: Vec<&CanaryRule> = canaries.iter().flat_map(|(_, own)| *own).collect();
+            problems.extend(canary::join(name, &mut rules, &canaries));
         }
         self.problems = problems;
         self.routes = (owned || twins).then(|| Arc::new(HostRoutes::new(rules)));

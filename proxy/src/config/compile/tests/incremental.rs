@@ -62,6 +62,7 @@ fn ingress_value() -> impl Strategy<Value = Value> {
         "vestibule.dev/allow-from=nowhere",
         "vestibule.dev/app-root=/x",
         "vestibule.dev/use-regex=true",
+        "vestibule.dev/canary=true",
     ]);
     let rules =
         prop::collection::vec((hosts(), pick(&["/", "/x", "/x(", "/y/"]), pick(&["n0", "n1", "n2"])), 0..3);

@@ -147,7 +147,7 @@ impl<'o> Control<'o> {
         settings: Settings,
         inherited: Inherited,
     ) -> Result<Self, ServeError> {
-        let watch = Watch::start(&options.manifests, options.settings.as_deref())?;
+        let watch = Watch::start(Some(&options.manifests), options.settings.as_deref())?;
         let directory = Directory::open(&options.manifests)?;
         let workers = settings.workers.unwrap_or_else(available_workers);
         let (log, access) = Writer::start(io::stdout()).map_err(ServeError::System)?;

@@ -55,6 +55,8 @@ pub struct Cluster {
     nameless: BTreeMap<Kind, Problem>,
     /// Something has come that nobody was told of.
     changed: bool,
+    /// And problems came or went with it.
+    problems_changed: bool,
 }
 
 /// What is known of one stream.
@@ -87,6 +89,7 @@ impl Cluster {
             broken: BTreeMap::new(),
             nameless: BTreeMap::new(),
             changed: false,
+            problems_changed: false,
         }
     }
 
@@ -95,9 +98,9 @@ impl Cluster {
         &self.objects
     }
 
-    /// Waits until every kind was listed once, and then for the next changes. Changes are gathered for a few milliseconds.
-    /// Safe to drop before it is ready: the next call goes on with what was gathered.
-    pub async fn changed(&mut self) {
+    /// Waits until every kind was listed once, and then for the next changes; true when problems came or went. Changes are
+    /// gathered for a few milliseconds. Safe to drop before it is ready: the next call goes on with what was gathered.
+    pub async fn changed(&mut self) -> bool {
         loop {
             if !self.changed || !self.is_complete() {
                 let Some(report) = self.reports.recv().await else { return std::future::pending().await };
@@ -106,7 +109,7 @@ impl Cluster {
             if self.changed && self.is_complete() {
                 self.gather().await;
                 self.changed = false;
-                return;
+                return std::mem::take(&mut self.problems_changed);
             }
         }
     }
@@ -128,12 +131,8 @@ impl Cluster {
         problems
     }
 
-    /// The kinds that nothing was heard of yet, for a message to whoever waits.
-    pub fn awaited(&self) -> impl Iterator<Item = Kind> {
-        self.streams.iter().filter(|stream| !stream.is_settled()).map(|stream| stream.scope.kind)
-    }
-
-    fn is_complete(&self) -> bool {
+    /// Whether every kind was listed once. Before that there is nothing to serve.
+    pub fn is_complete(&self) -> bool {
         self.streams.iter().all(Followed::is_settled)
     }
 
@@ -156,21 +155,24 @@ impl Cluster {
                 stream.listed |= state == State::Current;
                 stream.state = state;
                 self.changed = true;
+                self.problems_changed = true;
             }
             News::Changed(delta) => self.apply(report.stream, delta),
         }
     }
 
     fn apply(&mut self, stream: usize, delta: Delta) {
-        let mut mended = |name: &ObjectRef| self.broken.remove(name).is_some();
         for name in &delta.removed {
-            self.changed |= mended(name) | self.objects.remove(name);
+            self.mend(name);
+            self.changed |= self.objects.remove(name);
         }
         for object in delta.applied {
-            self.changed |= mended(&object.reference()) | (self.objects.apply(object) != Change::None);
+            self.mend(&object.reference());
+            self.changed |= self.objects.apply(object) != Change::None;
         }
         for broken in delta.broken {
             self.changed = true;
+            self.problems_changed = true;
             let kind = self.streams[stream].scope.kind;
             let in_use = broken.object.as_ref().is_some_and(|name| self.objects.contains(name));
             let (severity, message) = if in_use {
@@ -188,6 +190,13 @@ impl Cluster {
                     self.nameless.insert(kind, problem);
                 }
             }
+        }
+    }
+
+    fn mend(&mut self, name: &ObjectRef) {
+        if self.broken.remove(name).is_some() {
+            self.changed = true;
+            self.problems_changed = true;
         }
     }
 }

@@ -16,7 +16,8 @@ use std::sync::Arc;
 
 use self::manifest::{Document, Fault, Foreign, Parsed};
 use self::scan::Stamp;
-use crate::config::objects::{Object, Objects};
+use crate::config::objects::core::SecretBytes;
+use crate::config::objects::{Object, Objects, Secret};
 use crate::config::problem::{Kind, ObjectRef, Place, Problem, Severity};
 use crate::yaml;
 
@@ -105,8 +106,9 @@ impl Directory {
         Ok(directory)
     }
 
-    /// Reads one stream of documents, such as standard input; `name` is what places call it.
-    pub fn from_reader(name: &str, reader: impl Read) -> Result<Directory, DirectoryError> {
+    /// Reads one stream of documents, such as standard input; `name` is what places call it. Returns the text too, for
+    /// [`Directory::locate`].
+    pub fn from_reader(name: &str, reader: impl Read) -> Result<(Directory, String), DirectoryError> {
         let mut text = Vec::new();
         let limit = manifest::FILE_BYTES_MAX + 1;
         reader.take(limit).read_to_end(&mut text).map_err(|source| DirectoryError::Input { source })?;
@@ -115,7 +117,7 @@ impl Directory {
         }
         let mut directory = Directory::empty(PathBuf::new());
         directory.take(Arc::new(PathBuf::from(name)), Stamp::default(), &text);
-        Ok(directory)
+        Ok((directory, String::from_utf8_lossy(&text).into_owned()))
     }
 
     /// The current objects.
@@ -164,6 +166,17 @@ impl Directory {
             }
         }
         counts
+    }
+
+    /// Gives Secrets whose content is not known this content, until their file changes. For looking at manifests outside the
+    /// place where they are used; never for serving.
+    pub fn assume_sealed(&mut self, data: &BTreeMap<Box<str>, SecretBytes>) {
+        let is_sealed = |secret: &&Arc<Secret>| &*secret.secret_type == manifest::SEALED_SECRET_TYPE;
+        let sealed: Vec<_> = self.objects.secrets.iter().filter(is_sealed).cloned().collect();
+        for secret in sealed {
+            let assumed = Secret { data: data.clone(), ..Secret::clone(&secret) };
+            self.objects.apply(Object::Secret(Arc::new(assumed)));
+        }
     }
 
     /// Where an object stands, by the line of its document.

@@ -1,25 +1,24 @@
 //! `vestibule`: the one binary.
 
+use std::io::Write;
 use std::process::ExitCode;
 
-use proxy::serve::{Overrides, ServeOptions, serve};
+use clap::Parser;
+use proxy::command::{self, Failure};
+use proxy::options::Options;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().collect();
-    let after = |flag: &str| args.iter().position(|a| a == flag).map(|at| args[at + 1].clone());
-    let options = ServeOptions {
-        manifests: after("--manifests").unwrap_or_default().into(),
-        settings: after("--settings").map(Into::into),
-        overrides: Overrides::default(),
-    };
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-    match serve(&options) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("vestibule: {error}");
+    match command::run(&Options::parse(), &mut std::io::stdout()) {
+        Ok(outcome) => outcome.into(),
+        // The reader of a pipe that has seen enough is no failure.
+        Err(Failure::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(failure) => {
+            let line = failure.to_string().replace(char::is_control, " ");
+            // Nobody is left to tell when standard error is closed.
+            let _ = writeln!(std::io::stderr(), "vestibule: {line}");
             ExitCode::from(2)
         }
     }

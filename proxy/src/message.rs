@@ -138,7 +138,7 @@ impl Body {
 
     /// The exact number of bytes to come, when it is known.
     pub fn exact_length(&self) -> Option<u64> {
-        http_body::Body::size_hint(self).exact()
+        if self.is_empty() { Some(0) } else { http_body::Body::size_hint(self).exact() }
     }
 }
 

@@ -1,9 +1,11 @@
-//! The process: settings and manifests in, a running edge out, until it is told to stop.
+//! The process: settings and objects in, a running edge out, until it is told to stop.
 //!
 //! Everything here runs on the control runtime. It reads, compiles and publishes; the workers serve.
 
+mod source;
+
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,26 +14,30 @@ use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use self::source::{Changed, Source};
 use crate::access::Writer;
 use crate::admin::metrics::Metrics;
 use crate::admin::{self, Live, State};
+use crate::cluster::ClusterError;
 use crate::config::backend::Locality;
 use crate::config::compile::{Compiler, Refresh};
 use crate::config::problem::{Problem, Severity};
-use crate::directory::watch::{Watch, WatchError};
-use crate::directory::{Changes, Directory, DirectoryError};
+use crate::directory::DirectoryError;
+use crate::directory::watch::WatchError;
 use crate::edge::{Drained, Edge, EdgeOptions};
 use crate::listen::{BindError, Inherited};
 use crate::settings::SettingsError;
-use crate::settings::{DefaultCertificate, PemSource, Settings};
+use crate::settings::{AccessLogFormat, DefaultCertificate, PemSource, Settings};
 use crate::tls::certificates::{Certificate, CertificateError};
 use crate::tls::tickets::TicketSecret;
+
+pub use self::source::SourceOptions;
 
 /// What the process is told on its command line.
 #[derive(Clone, Debug)]
 pub struct ServeOptions {
-    /// The directory of manifests.
-    pub manifests: PathBuf,
+    /// Where the objects come from.
+    pub source: SourceOptions,
     /// The operator's file; without one the defaults hold.
     pub settings: Option<PathBuf>,
     /// Laid over the settings each time they are read.
@@ -47,6 +53,7 @@ pub struct Overrides {
     pub https: Vec<SocketAddr>,
     pub workers: Option<NonZeroUsize>,
     pub admin: Option<SocketAddr>,
+    pub access_log: Option<AccessLogFormat>,
 }
 
 /// Why the process could not start. Each is one line that names the place and the mend.
@@ -56,6 +63,8 @@ pub enum ServeError {
     Settings(#[from] SettingsError),
     #[error(transparent)]
     Directory(#[from] DirectoryError),
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     #[error(transparent)]
     Watch(#[from] WatchError),
     #[error(transparent)]
@@ -96,6 +105,9 @@ impl Overrides {
         if let Some(address) = self.admin {
             settings.admin.address = address;
         }
+        if let Some(format) = self.access_log {
+            settings.access_log.format = format;
+        }
     }
 }
 
@@ -106,7 +118,11 @@ impl ServeOptions {
             Some(file) => Settings::load(file)?,
             None => Settings::default(),
         };
+        if matches!(self.source, SourceOptions::Cluster { .. }) {
+            open_defaults(&mut settings);
+        }
         self.overrides.apply(&mut settings);
+        settings.validate()?;
         Ok(settings)
     }
 }
@@ -129,8 +145,7 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
 struct Control<'o> {
     options: &'o ServeOptions,
     settings: Arc<Settings>,
-    directory: Directory,
-    watch: Watch,
+    source: Source,
     compiler: Compiler,
     edge: Edge,
     state: Arc<State>,
@@ -147,8 +162,7 @@ impl<'o> Control<'o> {
         settings: Settings,
         inherited: Inherited,
     ) -> Result<Self, ServeError> {
-        let watch = Watch::start(Some(&options.manifests), options.settings.as_deref())?;
-        let directory = Directory::open(&options.manifests)?;
+        let source = Source::open(&options.source, options.settings.as_deref(), &settings).await?;
         let workers = settings.workers.unwrap_or_else(available_workers);
         let (log, access) = Writer::start(io::stdout()).map_err(ServeError::System)?;
         let metrics = Arc::new(Metrics::new(workers.get(), access.dropped(), Timestamp::now()));
@@ -172,8 +186,7 @@ impl<'o> Control<'o> {
         let mut control = Control {
             options,
             settings,
-            directory,
-            watch,
+            source,
             compiler: Compiler::new(TicketSecret::random(), fallback, Locality::default()),
             edge,
             state,
@@ -182,6 +195,10 @@ impl<'o> Control<'o> {
             interrupt: signal(SignalKind::interrupt()).map_err(ServeError::System)?,
             own_problems: Vec::new(),
         };
+        if !control.source.is_complete() {
+            tracing::info!("waiting for the API server's lists; nothing is served before they are complete");
+            return Ok(control);
+        }
         // An address that cannot be had now is a mistake on the command line; later it is a problem among others.
         match control.compile().await.into_iter().next() {
             Some(error) => Err(error.into()),
@@ -193,21 +210,23 @@ impl<'o> Control<'o> {
     async fn run(&mut self) {
         loop {
             tokio::select! {
-                changes = self.watch.changed() => self.take_up(&changes).await,
+                changed = self.source.changed() => self.take_up(changed).await,
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
             }
         }
     }
 
-    async fn take_up(&mut self, changes: &Changes) {
-        self.own_problems.clear();
-        if changes.settings || changes.everything {
+    async fn take_up(&mut self, changed: Changed) {
+        if changed.settings {
+            self.own_problems.clear();
             self.reload_settings();
         }
-        self.directory.refresh(changes);
-        if changes.settings || self.compiler.refresh_endpoints(self.directory.objects()) == Refresh::NotEnough
-        {
+        if !self.source.is_complete() {
+            return;
+        }
+        let refreshed = self.compiler.refresh_endpoints(self.source.objects());
+        if changed != Changed::default() || refreshed == Refresh::NotEnough {
             for error in self.compile().await {
                 tracing::error!("{error}");
             }
@@ -238,14 +257,14 @@ impl<'o> Control<'o> {
 
     /// Compiles the objects and makes the result live. Returns the addresses that could not be bound.
     async fn compile(&mut self) -> Vec<BindError> {
-        let compiled = self.compiler.compile(self.directory.objects(), &self.settings);
+        let compiled = self.compiler.compile(self.source.objects(), &self.settings);
         let (snapshot, failures) =
             self.edge.publish(Arc::new(compiled.table), Arc::clone(&self.settings)).await;
-        let mut problems = self.directory.problems();
+        let mut problems = self.source.problems();
         problems.extend(compiled.problems);
         problems.extend(self.own_problems.iter().cloned());
         problems.extend(failures.iter().map(port_unavailable));
-        self.directory.locate(&mut problems, |file| std::fs::read_to_string(file).ok());
+        self.source.locate(&mut problems);
         problems.sort();
         problems.dedup();
         self.report(&problems);
@@ -285,12 +304,39 @@ impl<'o> Control<'o> {
     }
 }
 
+/// In a cluster clients come from elsewhere: what the settings leave at its default is bound on every address.
+fn open_defaults(settings: &mut Settings) {
+    let defaults = Settings::default();
+    let has_ipv6 = std::net::TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok();
+    let ipv6 = has_ipv6.then_some(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+    let everywhere: Vec<IpAddr> = std::iter::once(IpAddr::V4(Ipv4Addr::UNSPECIFIED)).chain(ipv6).collect();
+    let widen = |addresses: &mut Vec<SocketAddr>| {
+        let ports = addresses.iter().map(SocketAddr::port);
+        *addresses = ports
+            .flat_map(|port| everywhere.iter().map(move |address| SocketAddr::new(*address, port)))
+            .collect();
+    };
+    if settings.classes == defaults.classes {
+        for class in &mut settings.classes {
+            widen(&mut class.http);
+            widen(&mut class.https);
+        }
+    }
+    if settings.gateways == defaults.gateways {
+        for binding in &mut settings.gateways {
+            binding.addresses.clone_from(&everywhere);
+        }
+    }
+}
+
 fn available_workers() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
 /// The certificate for names that have none of their own. One from a Secret is found by `compile`.
-fn fallback_certificate(settings: &Settings) -> Result<Option<Arc<Certificate>>, DefaultCertificateError> {
+pub(crate) fn fallback_certificate(
+    settings: &Settings,
+) -> Result<Option<Arc<Certificate>>, DefaultCertificateError> {
     match &settings.tls.default_certificate {
         DefaultCertificate::Refuse | DefaultCertificate::SecretRef(_) => Ok(None),
         DefaultCertificate::SelfSigned => {

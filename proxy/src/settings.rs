@@ -55,6 +55,8 @@ pub struct Settings {
     pub tls: Tls,
     /// Services of type ExternalName.
     pub external_name: ExternalName,
+    /// What is read from the API server, where objects come from a cluster.
+    pub cluster: Cluster,
     /// One line for each request.
     pub access_log: AccessLog,
     /// Health, metrics and insight, on an address of its own.
@@ -290,6 +292,15 @@ pub struct ExternalName {
     pub allow: Vec<IpNet>,
 }
 
+/// What is read from the API server.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Cluster {
+    /// Only objects of these namespaces are read. Kinds without a namespace (classes, the namespaces' own labels) are read
+    /// in any case. Default: all namespaces. (restart)
+    pub namespaces: Vec<Arc<str>>,
+}
+
 /// One line for each request.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -371,6 +382,9 @@ impl Settings {
         if self.admin != running.admin {
             keys.push("admin");
         }
+        if self.cluster.namespaces != running.cluster.namespaces {
+            keys.push("cluster.namespaces");
+        }
         keys
     }
 
@@ -407,6 +421,7 @@ impl Default for Settings {
             upstream: Upstream::default(),
             tls: Tls::default(),
             external_name: ExternalName::default(),
+            cluster: Cluster::default(),
             access_log: AccessLog::default(),
             admin: Admin::default(),
             contact: None,

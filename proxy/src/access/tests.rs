@@ -1,6 +1,6 @@
 use std::io::{self, Write};
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 
 use super::*;
@@ -174,7 +174,7 @@ impl Write for Stuck {
 
 #[test]
 fn lines_are_dropped_and_counted_when_the_writer_is_stuck() {
-    let (release, stuck): (Sender<()>, _) = channel();
+    let (release, stuck): (SyncSender<()>, _) = sync_channel(0);
     let (writer, sink) = Writer::start(Stuck(stuck)).unwrap();
     let dropped = sink.dropped();
     let mut log = sink.access_log(&AccessLogSettings::default());

@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use crate::request::access;
 use crate::request::redirect;
 use crate::request::target::{EncodedSlash, Scheme, Target};
-use crate::route::host::Host;
 use crate::route::matches::Lookup;
 use crate::route::table::{Found, Listener, ListenerKey, Table};
 use crate::route::{Action, Route};
@@ -274,7 +273,7 @@ fn follow(route: &Route, target: &Target, question: &Question, verdicts: &mut Ve
             format!("{} route_status", status.as_u16())
         }
         Action::Location { location, status } => {
-            let location = String::from_utf8_lossy(location.as_bytes());
+            let location = location.as_bytes().escape_ascii();
             say("redirect", false, format!("the route sends to {location}"));
             format!("{} to {location}", status.as_u16())
         }

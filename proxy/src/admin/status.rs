@@ -105,21 +105,15 @@ impl From<&Problem> for ProblemStatus {
     }
 }
 
-/// How many routes a table has. A route that several hosts share counts once on each listener.
+/// How many routes a table has. One that several hosts or listeners share counts once.
 pub(crate) fn count_routes(table: &Table) -> usize {
-    let mut count = 0;
-    for listener in &table.listeners {
-        let mut seen = BTreeSet::new();
-        for section in listener.sections() {
-            for (_, routes) in section.hosts.hosts().iter() {
-                seen.extend(
-                    routes.list().iter().map(|(_, candidate)| std::sync::Arc::as_ptr(&candidate.route)),
-                );
-            }
+    let mut seen = BTreeSet::new();
+    for section in table.listeners.iter().flat_map(|listener| listener.sections()) {
+        for (_, routes) in section.hosts.hosts().iter() {
+            seen.extend(routes.list().iter().map(|(_, candidate)| std::sync::Arc::as_ptr(&candidate.route)));
         }
-        count += seen.len();
     }
-    count
+    seen.len()
 }
 
 pub const PROBLEMS_SHOWN_MAX: usize = 8;

@@ -174,7 +174,7 @@ impl Reading {
 
     fn misplaced(&mut self, key: &str, known: &Key, kind: Kind) {
         let takers = known.takes.describe();
-        let message = format!("`{key}` has no meaning on a {kind}: write it on {takers}");
+        let message = format!("`{key}` has no meaning on {kind} objects: write it on {takers}");
         self.bad(key, known.guards_access, "MisplacedAnnotation", message);
     }
 

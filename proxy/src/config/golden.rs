@@ -143,6 +143,9 @@ fn certificates(compiled: &Compiled) -> Vec<String> {
                 shown.insert(name, names);
             }
         }
+        if shown.values().all(|names| names == "none") {
+            continue;
+        }
         lines.extend(shown.into_iter().map(|(host, names)| format!("{:?} {host}: {names}", listener.key)));
     }
     lines

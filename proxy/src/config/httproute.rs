@@ -219,7 +219,7 @@ struct Verdict {
 }
 
 impl Verdict {
-    /// Whether some rule is in use as it was written.
+    /// Whether some rule is in use as it was written, or there is none that could be broken.
     fn is_accepted(&self) -> bool {
         self.broken == 0 || self.broken < self.rules
     }
@@ -230,9 +230,7 @@ impl Verdict {
         }
         match &self.cause {
             None => (Condition::yes("Accepted"), None),
-            Some((reason, message)) if self.broken == self.rules => {
-                (Condition::no(reason, message.clone()), None)
-            }
+            Some((reason, message)) if !self.is_accepted() => (Condition::no(reason, message.clone()), None),
             Some((_, message)) => {
                 // The specification asks for these two words at the start.
                 let dropped = format!("Dropped Rule of {}: {message}", object.metadata.name);
@@ -263,10 +261,19 @@ impl Lowering<'_, '_> {
         for (index, rule) in written.iter().enumerate() {
             let field = format!("spec.rules[{index}]");
             let mut broken = None;
+            let mut dropped: Option<Broken> = None;
             let matches = matches::lower(rule, &field, &mut |field, message| {
-                broken.get_or_insert(("UnsupportedValue", message.clone()));
+                dropped.get_or_insert(("UnsupportedValue", message.clone()));
                 self.scope.problem(Severity::Refused, field, "UnsupportedValue", message);
             });
+            match dropped {
+                Some(cause) if matches.is_empty() => broken = Some(cause),
+                // The other matches mean what they say and stay.
+                Some((reason, message)) => {
+                    self.verdict.cause.get_or_insert((reason, message.into()));
+                }
+                None => {}
+            }
             let parts = Arc::new(self.parts(index, rule, &matches, &mut broken));
             if let Some((reason, message)) = broken {
                 self.verdict.broken += 1;
@@ -325,10 +332,11 @@ impl Lowering<'_, '_> {
         } else if let Some(redirect) = filters.redirect.take() {
             Shape::Redirect(redirect)
         } else if shares.iter().all(|share| share.weight == 0) {
-            if rule.backend_refs.is_empty() {
-                let message = "the rule has neither backends nor a redirect: its requests are answered 500";
-                self.scope.problem(Severity::Refused, format!("{field}.backendRefs"), "NoBackends", message);
-            }
+            let message = match rule.backend_refs.len() {
+                0 => "the rule has neither backends nor a redirect: its requests are answered 500",
+                _ => "all backends have the weight 0: the requests are answered 500",
+            };
+            self.scope.problem(Severity::Refused, format!("{field}.backendRefs"), "NoBackends", message);
             Shape::Status(StatusCode::INTERNAL_SERVER_ERROR)
         } else {
             Shape::Forward(shares)

@@ -158,15 +158,30 @@ impl Lowering<'_, '_> {
         let text = path.path.as_deref().filter(|text| !text.is_empty()).unwrap_or("/");
         let pattern = match self.pattern(text, path.path_type.as_ref(), &field) {
             Ok(pattern) => pattern,
-            Err(message) => {
-                let field = format!("{field}.path");
-                self.scope.problem(Severity::Degraded, field, "InvalidPath", message);
-                return None;
-            }
+            Err(message) => return self.bad_path(rule, entry, text, message),
         };
         let origin = self.origin(rule, Some(text.into()), pattern.clone());
         let (action, refusal) = self.action(&path.backend, &format!("{field}.backend"));
         let route = self.route(origin, action, refusal, secure);
+        Some(self.matched(rule, entry, pattern, route))
+    }
+
+    /// A path that cannot be matched is left out. Where the Ingress guards access, what the path plainly begins with refuses
+    /// instead: its requests must not reach another route that is open.
+    fn bad_path(&mut self, rule: usize, entry: usize, text: &str, message: String) -> Option<Rule> {
+        let field = format!("{}.path", path_field(rule, entry));
+        let words = &self.reading.annotations;
+        let guarded = self.reading.refusal.is_some() || !words.allow.is_empty() || !words.deny.is_empty();
+        if !guarded {
+            self.scope.problem(Severity::Degraded, field, "InvalidPath", message);
+            return None;
+        }
+        let pattern = PathPattern::Prefix(plain_start(text));
+        let message: Arc<str> = format!("{message}; all that begins like it refuses").into();
+        self.scope.problem(Severity::Refused, field, "InvalidPath", message.clone());
+        let origin = self.origin(rule, Some(text.into()), pattern.clone());
+        let unavailable = Action::Status(StatusCode::SERVICE_UNAVAILABLE);
+        let route = self.route(origin, unavailable, Some(Refusal { message }), false);
         Some(self.matched(rule, entry, pattern, route))
     }
 
@@ -273,7 +288,8 @@ impl Lowering<'_, '_> {
         };
         let rewrite = words.rewrite_target.as_ref().map(|target| match &origin.path {
             PathPattern::Regex(_) => PathRewrite::Captures(target.clone()),
-            PathPattern::Exact(_) | PathPattern::Prefix(_) => PathRewrite::Full(target.clone()),
+            // A path without groups leaves nothing to fill in.
+            PathPattern::Exact(_) | PathPattern::Prefix(_) => PathRewrite::Full(without_groups(target)),
         });
         let mut route = route(origin, action, &self.reading);
         route.refusal = route.refusal.or(refusal);
@@ -396,6 +412,30 @@ impl Lowering<'_, '_> {
         };
         Rule { path, conditions: Conditions::default(), precedence, route }
     }
+}
+
+/// The whole path elements with which every path of a broken expression begins, as a prefix.
+fn plain_start(text: &str) -> Arc<str> {
+    let plain = text.find(|c: char| !(c.is_ascii_alphanumeric() || "/-_~".contains(c))).map_or(text, |end| {
+        // What stands before the expression may be a part of an element only.
+        text[..end].rfind('/').map_or("", |slash| &text[..slash])
+    });
+    let plain = plain.trim_end_matches('/');
+    if plain.is_empty() || plain.starts_with('/') { plain.into() } else { format!("/{plain}").into() }
+}
+
+/// A rewrite target with its groups left empty.
+fn without_groups(target: &str) -> Arc<str> {
+    let mut parts = target.split('$');
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let rest = part.trim_start_matches(|c: char| c.is_ascii_digit());
+        if rest.len() == part.len() {
+            plain.push('$');
+        }
+        plain.push_str(rest);
+    }
+    plain.into()
 }
 
 /// The answer that the redirect annotations give in place of the backend.

@@ -163,7 +163,8 @@ impl<'a> Scope<'a> {
     /// Takes over the refusal that another object's misplaced key brings with it.
     pub(crate) fn inherit(&mut self, own: &mut Option<Refusal>, other: Option<Refusal>, from: &ObjectRef) {
         let Some(other) = other else { return };
-        let message: Arc<str> = format!("on {from}: {}", other.message).into();
+        let message: Arc<str> =
+            if *from == self.source { other.message } else { format!("on {from}: {}", other.message).into() };
         self.problem(Severity::Refused, "", "MisplacedAnnotation", message.clone());
         own.get_or_insert(Refusal { message });
     }
@@ -184,7 +185,15 @@ impl<'a> Scope<'a> {
             tls: written.tls.then(|| wishes.tls.clone()),
             balance: wishes.balance,
         };
-        self.backends.obtain(self.objects, key, wishes.through)
+        let backend = self.backends.obtain(self.objects, key, wishes.through);
+        if let Err(error) = backend.tls() {
+            let message = format!(
+                "the backend {}/{} cannot be reached by TLS: {error}",
+                backend.key.namespace, backend.key.service
+            );
+            self.problem(Severity::Refused, "", "InvalidBackendTls", message);
+        }
+        backend
     }
 
     /// What the annotations ask of backends, or the reason why that cannot be had (it guards what is sent to them).
@@ -289,8 +298,8 @@ pub(crate) fn route(origin: Origin, action: crate::route::Action, reading: &Read
         request_headers: set(&words.request_headers),
         response_headers: set(&words.response_headers),
         rewrite: Rewrite { host: words.upstream_vhost.clone(), path: None },
-        metrics: Default::default(),
         mirrors: Vec::new(),
+        metrics: Default::default(),
     }
 }
 

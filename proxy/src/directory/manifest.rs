@@ -190,7 +190,10 @@ fn parse_document(text: &str, is_json: bool) -> Vec<Parsed> {
     let value = match read_value(text, is_json) {
         Ok(Value::Null) => return Vec::new(),
         Ok(value) => value,
-        Err(error) => return vec![Parsed::Fault(Fault::unparsable(error.line, error.message))],
+        Err(error) => {
+            let message = format!("{}; correct the YAML or JSON here", error.message);
+            return vec![Parsed::Fault(Fault::unparsable(error.line, message))];
+        }
     };
     let head = Head(&value);
     if head.kind().ends_with("List") && value.get("items").is_some() {

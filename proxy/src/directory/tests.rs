@@ -151,7 +151,7 @@ fn problems_are_placed_at_the_line_of_their_field() {
 fn standard_input_is_read_like_a_file() {
     let text = service("a", 1)
         + "---\nkind: Deployment\napiVersion: apps/v1\n---\nkind: Deployment\napiVersion: apps/v1\n";
-    let directory = Directory::from_reader("<stdin>", text.as_bytes()).unwrap();
+    let (directory, _) = Directory::from_reader("<stdin>", text.as_bytes()).unwrap();
     assert_eq!(port_of(&directory, "a"), Some(1));
     let foreign: Vec<_> =
         directory.counts().foreign.into_iter().map(|(kind, n)| (kind.to_string(), n)).collect();

@@ -170,6 +170,9 @@ struct Input {
 
 impl Link {
     fn new(worker: Rc<Worker>, transport: Transport) -> Self {
+        // A client may have sent its first request together with the end of the handshake; then it waits inside the TLS
+        // session, and the socket will not tell of it.
+        let exhausted = matches!(transport, Transport::Tcp(_));
         let watch = worker.clock.watch();
         Link {
             worker,
@@ -179,7 +182,7 @@ impl Link {
                 scan: Scan::default(),
                 decoder: None,
                 expects_continue: false,
-                exhausted: true,
+                exhausted,
                 ended: false,
             }),
             outbox: RefCell::default(),
@@ -195,6 +198,9 @@ impl Link {
     /// Waits for the first byte of the next request without holding a buffer. False: time to close.
     async fn park(&self) -> bool {
         let worker = &self.worker;
+        if !self.can_park() {
+            return true;
+        }
         {
             let mut input = self.input.borrow_mut();
             input.buffer = BytesMut::new();
@@ -238,12 +244,14 @@ impl Link {
                     return Poll::Ready(Ok(Start::Request(Box::new(head))));
                 }
                 match input.poll_fill(&mut self.transport.borrow_mut(), cx) {
-                    Poll::Ready(Ok(0)) if input.buffer.is_empty() => return Poll::Ready(Ok(Start::Nothing)),
+                    Poll::Ready(Ok(0)) if is_silence(&input.buffer) => {
+                        return Poll::Ready(Ok(Start::Nothing));
+                    }
                     Poll::Ready(Ok(0)) => return Poll::Ready(Err(Reject::from(HeadError::RequestLine))),
                     Poll::Ready(Ok(_)) => {}
                     Poll::Ready(Err(_)) => return Poll::Ready(Ok(Start::Nothing)),
                     Poll::Pending if self.watch.poll_expired(&worker.clock, cx) => {
-                        let silent = input.buffer.is_empty();
+                        let silent = is_silence(&input.buffer);
                         return Poll::Ready(if silent {
                             Ok(Start::Nothing)
                         } else {
@@ -490,6 +498,11 @@ impl Input {
     }
 }
 
+/// Nothing of a request: nothing at all, or the empty line that old clients send behind a body (RFC 9112 §2.2).
+fn is_silence(buffer: &[u8]) -> bool {
+    b"\r\n".starts_with(buffer)
+}
+
 /// True while what was read is the start of an HTTP/2 preface, or all of it.
 fn could_be_http2(buffer: &[u8]) -> bool {
     !buffer.is_empty() && HTTP2_PREFACE.starts_with(&buffer[..buffer.len().min(HTTP2_PREFACE.len())])
@@ -514,7 +527,7 @@ impl Sending {
             let mut waiting_for_body = false;
             while !self.ended && link.outbox().is_open() {
                 match Pin::new(&mut self.body).poll_frame(cx) {
-                    Poll::Ready(frame) => self.encode(frame, &mut link.outbox())?,
+                    Poll::Ready(frame) => self.encode(frame, &mut link.outbox(), record)?,
                     Poll::Pending => {
                         waiting_for_body = true;
                         break;
@@ -524,7 +537,6 @@ impl Sending {
             let mut moved = 0;
             let written =
                 link.outbox.borrow_mut().poll_write(&mut link.transport.borrow_mut(), cx, &mut moved);
-            record.sent(moved);
             if moved > 0 {
                 link.watch.arm(&worker.clock, worker.settings().timeouts.write_idle);
             }
@@ -556,6 +568,7 @@ impl Sending {
         &mut self,
         frame: Option<Result<Frame<Bytes>, BodyError>>,
         outbox: &mut Outbox,
+        record: &mut Record,
     ) -> Result<(), BodyError> {
         let overrun = |_| BodyError::Sender("its length is not the announced one".into());
         match frame.transpose()?.map(Frame::into_data) {
@@ -565,6 +578,7 @@ impl Sending {
             }
             Some(Ok(data)) => {
                 if !data.is_empty() {
+                    record.sent(data.len());
                     self.encoder.prefix(data.len(), &mut outbox.bytes).map_err(overrun)?;
                     outbox.push(data, self.encoder.suffix());
                 }

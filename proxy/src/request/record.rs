@@ -182,7 +182,7 @@ impl Record {
         self.status = Some(response.status);
     }
 
-    /// Bytes were handed to the client's connection.
+    /// Bytes of the answer's body were handed to the client's connection.
     pub(crate) fn sent(&mut self, bytes: usize) {
         self.bytes_out += bytes as u64;
     }

@@ -2,7 +2,7 @@
 //!
 //! All exact paths and prefixes stand in one sorted array, in an order where `/` is the least byte, so that everything
 //! below a prefix follows it directly. One binary search finds the exact path or its place; from there each prefix names
-//! the next shorter one that holds it. Regular expressions come last, one after the other.
+//! the next shorter one that holds it. Regular expressions are tried one after the other, the longer ones before a prefix.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -44,16 +44,23 @@ impl PathPattern {
         }
     }
 
-    /// Less is tried first: exact paths, then prefixes, the longest first, then expressions, the longest text first and of
-    /// equal length the alphabetically last (ingress-nginx; Gateway API v1 leaves the place of expressions to us).
+    /// Less is tried first: exact paths, then prefixes and expressions together, the longest text first. Of equal length, a
+    /// prefix comes before an expression, and of expressions the alphabetically last.
+    ///
+    /// Length decides between the two as in ingress-nginx, where a host with expressions has nothing else (Gateway API v1
+    /// leaves their place to us): an expression is rarely meant to be hidden by `/`.
     pub fn cmp_precedence(&self, other: &Self) -> Ordering {
         match (self, other) {
             (PathPattern::Exact(_), PathPattern::Exact(_)) => Ordering::Equal,
             (PathPattern::Exact(_), _) => Ordering::Less,
             (_, PathPattern::Exact(_)) => Ordering::Greater,
             (PathPattern::Prefix(own), PathPattern::Prefix(other)) => other.len().cmp(&own.len()),
-            (PathPattern::Prefix(_), PathPattern::Regex(_)) => Ordering::Less,
-            (PathPattern::Regex(_), PathPattern::Prefix(_)) => Ordering::Greater,
+            (PathPattern::Prefix(own), PathPattern::Regex(other)) => {
+                other.text().len().cmp(&own.len()).then(Ordering::Less)
+            }
+            (PathPattern::Regex(own), PathPattern::Prefix(other)) => {
+                other.len().cmp(&own.text().len()).then(Ordering::Greater)
+            }
             (PathPattern::Regex(own), PathPattern::Regex(other)) => {
                 let key = |pattern: &RegexPattern| (pattern.text().len(), pattern.letter_case());
                 key(other).cmp(&key(own)).then_with(|| other.text().cmp(own.text()))
@@ -213,17 +220,33 @@ impl Index {
         {
             return Some(result);
         }
+        let mut expressions = &*self.expressions;
         let mut next = nearest;
         while let Some(node) = next {
-            if is_element_prefix(node.path.as_bytes(), path)
-                && let Some(result) =
-                    self.candidates(node.prefix_start, node.end).iter().find_map(&mut *visit)
-            {
-                return Some(result);
+            if is_element_prefix(node.path.as_bytes(), path) {
+                // The longer expressions come before this prefix, the others after it.
+                let longer = expressions.partition_point(|it| it.pattern.text().len() > node.path.len());
+                let (before, after) = expressions.split_at(longer);
+                expressions = after;
+                let found = self.find_expression(before, path, visit);
+                let found = found
+                    .or_else(|| self.candidates(node.prefix_start, node.end).iter().find_map(&mut *visit));
+                if found.is_some() {
+                    return found;
+                }
             }
             next = self.nodes.get(node.parent as usize);
         }
-        let matching = self.expressions.iter().filter(|expression| expression.pattern.is_match(path));
+        self.find_expression(expressions, path, visit)
+    }
+
+    fn find_expression<'a, R>(
+        &'a self,
+        expressions: &'a [Expression],
+        path: &[u8],
+        visit: &mut impl FnMut(&'a Candidate) -> Option<R>,
+    ) -> Option<R> {
+        let matching = expressions.iter().filter(|expression| expression.pattern.is_match(path));
         matching.flat_map(|expression| self.candidates(expression.start, expression.end)).find_map(visit)
     }
 

@@ -16,6 +16,9 @@ pub enum SettingsError {
     TooLarge { file: PathBuf },
     #[error("{}:{line}:{column}: {message}", file.display())]
     Invalid { file: PathBuf, line: usize, column: usize, message: String },
+    /// The flags contradict each other or the file, which is a good one by itself.
+    #[error("{0}")]
+    Contradiction(#[from] Fault),
 }
 
 /// A value that is named in the settings and cannot be read.

@@ -59,7 +59,7 @@ fn an_exact_path_matches_byte_for_byte() {
 }
 
 #[test]
-fn exact_comes_first_then_the_longest_prefix_then_expressions() {
+fn exact_comes_first_then_prefixes_and_expressions_by_length() {
     let routes = routes([
         regex("/a.*"),
         prefix("/"),
@@ -69,10 +69,10 @@ fn exact_comes_first_then_the_longest_prefix_then_expressions() {
         exact("/a/b/c"),
         prefix("/a/b/c"),
     ]);
-    assert_eq!(tried(&routes, "/a/b/c"), ["= /a/b/c", "/a/b/c", "/a/b", "/a", "/", "~ /a/b/c", "~ /a.*"]);
-    assert_eq!(tried(&routes, "/a/b/c/d"), ["/a/b/c", "/a/b", "/a", "/", "~ /a/b/c", "~ /a.*"]);
-    assert_eq!(tried(&routes, "/a/bc"), ["/a", "/", "~ /a.*"]);
-    assert_eq!(tried(&routes, "/ab"), ["/", "~ /a.*"]);
+    assert_eq!(tried(&routes, "/a/b/c"), ["= /a/b/c", "/a/b/c", "~ /a/b/c", "/a/b", "~ /a.*", "/a", "/"]);
+    assert_eq!(tried(&routes, "/a/b/c/d"), ["/a/b/c", "~ /a/b/c", "/a/b", "~ /a.*", "/a", "/"]);
+    assert_eq!(tried(&routes, "/a/bc"), ["~ /a.*", "/a", "/"]);
+    assert_eq!(tried(&routes, "/ab"), ["~ /a.*", "/"]);
     assert_eq!(tried(&routes, "/x"), ["/"]);
 }
 
@@ -122,7 +122,7 @@ fn one_rule_for_the_whole_host_is_tried_for_every_path() {
 fn the_list_is_in_the_order_of_precedence() {
     let routes = routes([regex("/r"), prefix("/"), prefix("/a/b"), prefix("/a"), exact("/a"), exact("/z")]);
     let list: Vec<String> = routes.list().into_iter().map(|(path, _)| path.to_string()).collect();
-    assert_eq!(list, ["= /a", "= /z", "/a/b", "/a", "/", "~ /r"]);
+    assert_eq!(list, ["= /a", "= /z", "/a/b", "/a", "~ /r", "/"]);
 }
 
 #[test]

@@ -119,14 +119,13 @@ impl Written {
     }
 
     fn rank(&self, at: usize) -> impl Ord {
+        // Exact paths, then by length, a prefix before an expression of the same length.
+        let nothing = (Reverse(LetterCase::Sensitive), Reverse(String::new()));
         let path = match &self.path {
-            WrittenPath::Exact(_) => (0, Reverse(0), Reverse(LetterCase::Sensitive), Reverse(String::new())),
-            WrittenPath::Prefix(path) => {
-                let length = path.trim_end_matches('/').len();
-                (1, Reverse(length), Reverse(LetterCase::Sensitive), Reverse(String::new()))
-            }
+            WrittenPath::Exact(_) => (0, Reverse(0), 0, nothing),
+            WrittenPath::Prefix(path) => (1, Reverse(path.trim_end_matches('/').len()), 0, nothing),
             WrittenPath::Regex(text, case) => {
-                (2, Reverse(text.len()), Reverse(*case), Reverse(text.to_string()))
+                (1, Reverse(text.len()), 1, (Reverse(*case), Reverse(text.to_string())))
             }
         };
         let counts = (self.method.is_none(), Reverse(self.headers.len()), Reverse(self.query.len()));

@@ -1,0 +1,122 @@
+//! Where the objects come from: a directory of manifests, or the API server of a cluster.
+
+use std::path::{Path, PathBuf};
+
+use super::ServeError;
+use crate::cluster::{Cluster, ClusterOptions};
+use crate::config::objects::Objects;
+use crate::config::problem::Problem;
+use crate::directory::Directory;
+use crate::directory::watch::Watch;
+use crate::settings::Settings;
+
+/// Which source the process is told to use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceOptions {
+    /// This directory of manifests.
+    Directory(PathBuf),
+    /// An API server.
+    Cluster {
+        /// The file that says which one, and who asks; `None`: what the Pod's surroundings say.
+        kubeconfig: Option<PathBuf>,
+    },
+}
+
+/// A source of objects, and the settings file beside it.
+#[derive(Debug)]
+pub(super) enum Source {
+    Directory {
+        directory: Directory,
+        watch: Watch,
+    },
+    Cluster {
+        cluster: Cluster,
+        /// Of the settings file alone.
+        watch: Watch,
+    },
+}
+
+/// What a source has taken up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Changed {
+    /// The settings file may have changed.
+    pub(super) settings: bool,
+    /// Problems of the source itself came or went.
+    pub(super) problems: bool,
+}
+
+impl Source {
+    pub(super) async fn open(
+        options: &SourceOptions,
+        settings_file: Option<&Path>,
+        settings: &Settings,
+    ) -> Result<Source, ServeError> {
+        Ok(match options {
+            SourceOptions::Directory(root) => {
+                let watch = Watch::start(Some(root), settings_file)?;
+                Source::Directory { directory: Directory::open(root)?, watch }
+            }
+            SourceOptions::Cluster { kubeconfig } => {
+                let watch = Watch::start(None, settings_file)?;
+                let options = ClusterOptions {
+                    kubeconfig: kubeconfig.clone(),
+                    namespaces: settings.cluster.namespaces.clone(),
+                };
+                Source::Cluster { cluster: Cluster::connect(&options).await?, watch }
+            }
+        })
+    }
+
+    /// Whether all objects are at hand without waiting for [`Source::changed`].
+    pub(super) fn is_complete(&self) -> bool {
+        match self {
+            Source::Directory { .. } => true,
+            Source::Cluster { cluster, .. } => cluster.is_complete(),
+        }
+    }
+
+    pub(super) fn objects(&self) -> &Objects {
+        match self {
+            Source::Directory { directory, .. } => directory.objects(),
+            Source::Cluster { cluster, .. } => cluster.objects(),
+        }
+    }
+
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        match self {
+            Source::Directory { directory, .. } => directory.problems(),
+            Source::Cluster { cluster, .. } => cluster.problems(),
+        }
+    }
+
+    /// Gives problems the places that only this source knows.
+    pub(super) fn locate(&self, problems: &mut [Problem]) {
+        match self {
+            Source::Directory { directory, .. } => {
+                directory.locate(problems, |file| std::fs::read_to_string(file).ok());
+            }
+            Source::Cluster { .. } => {}
+        }
+    }
+
+    /// Waits for changes and takes them up. Safe to drop before it is ready.
+    pub(super) async fn changed(&mut self) -> Changed {
+        match self {
+            Source::Directory { directory, watch } => {
+                let changes = watch.changed().await;
+                let before = directory.problems();
+                directory.refresh(&changes);
+                Changed {
+                    settings: changes.settings || changes.everything,
+                    problems: before != directory.problems(),
+                }
+            }
+            Source::Cluster { cluster, watch } => {
+                tokio::select! {
+                    problems = cluster.changed() => Changed { settings: false, problems },
+                    _ = watch.changed() => Changed { settings: true, problems: false },
+                }
+            }
+        }
+    }
+}

@@ -64,8 +64,8 @@ pub struct Cluster {
 struct Followed {
     scope: Scope,
     state: State,
-    /// Was current once.
-    listed: bool,
+    /// Need not be waited for, and never again.
+    settled: bool,
 }
 
 impl Cluster {
@@ -80,7 +80,7 @@ impl Cluster {
         for scope in Kind::ALL.into_iter().flat_map(|kind| scopes(kind, namespaces)) {
             let stream = Stream::new(streams.len(), client.clone(), scope.clone(), sender.clone());
             tokio::spawn(stream.run());
-            streams.push(Followed { scope, state: State::Pending, listed: false });
+            streams.push(Followed { scope, state: State::Pending, settled: false });
         }
         Cluster {
             objects: Objects::new(),
@@ -133,7 +133,7 @@ impl Cluster {
 
     /// Whether every kind was listed once. Before that there is nothing to serve.
     pub fn is_complete(&self) -> bool {
-        self.streams.iter().all(Followed::is_settled)
+        self.streams.iter().all(|stream| stream.settled)
     }
 
     /// Takes in what follows, until it is quiet for [`QUIET`] or [`GATHER_MAX`] is over.
@@ -152,7 +152,7 @@ impl Cluster {
         let stream = &mut self.streams[report.stream];
         match report.news {
             News::State(state) => {
-                stream.listed |= state == State::Current;
+                stream.settled |= stream.is_settled_by(&state);
                 stream.state = state;
                 self.changed = true;
                 self.problems_changed = true;
@@ -202,8 +202,7 @@ impl Cluster {
 }
 
 impl Followed {
-    /// Whether it need not be waited for.
-    fn is_settled(&self) -> bool {
+    fn is_settled_by(&self, state: &State) -> bool {
         let may_be_away = match self.scope.kind {
             // Without these every backend would seem to have no endpoints.
             Kind::Service | Kind::EndpointSlice => false,
@@ -217,10 +216,10 @@ impl Followed {
             | Kind::ConfigMap
             | Kind::Namespace => true,
         };
-        match self.state {
+        match state {
             State::Current => true,
-            State::Missing | State::Forbidden(_) => self.listed || may_be_away,
-            State::Pending | State::Failing(_) => self.listed,
+            State::Missing | State::Forbidden(_) => may_be_away,
+            State::Pending | State::Failing(_) => false,
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Nothing that goes wrong here takes anything away: while the server is silent, says 429 or 5xx, or forbids what it allowed
 //! before, what was read last stays. A list that has lost more than half of the objects is believed only when a second one
-//! agrees, and a kind that the server suddenly does not know only after [`MISSING_ANSWERS_MIN`] such answers.
+//! agrees, and a kind that the server suddenly does not know only after [`REFUSALS_BELIEVED_MIN`] such answers.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -66,7 +66,8 @@ pub(super) struct Stream {
     api_version: &'static str,
     backoff: Backoff,
     failures: u32,
-    missing: u32,
+    /// How many times in a row the server said that the kind is not there, or not for us.
+    refusals: u32,
 }
 
 /// Nobody listens any more.
@@ -96,7 +97,7 @@ impl Stream {
             state: State::Pending,
             backoff: Backoff::new(WAIT_MAX),
             failures: 0,
-            missing: 0,
+            refusals: 0,
         }
     }
 
@@ -166,7 +167,6 @@ impl Stream {
         self.known = present;
         self.send(News::Changed(delta)).await?;
         self.failures = 0;
-        self.missing = 0;
         // Where watching is forbidden and listing is not, it stays a matter of asking again and again.
         if !matches!(self.state, State::Forbidden(_)) {
             self.enter(State::Current).await?;
@@ -181,6 +181,7 @@ impl Stream {
             let failure = match self.scope.watch(&self.client, self.api_version, &version).await {
                 Ok(mut watch) => {
                     self.failures = 0;
+                    self.refusals = 0;
                     if self.enter(State::Current).await.is_err() {
                         return End::Closed;
                     }
@@ -209,7 +210,7 @@ impl Stream {
                 ) => {
                     tracing::debug!(kind = %self.scope.kind, %failure, "listing again");
                     if let Failure::Forbidden(message) = failure
-                        && self.enter(State::Forbidden(message)).await.is_err()
+                        && self.refuse(State::Forbidden(message)).await.is_err()
                     {
                         return End::Closed;
                     }
@@ -255,14 +256,13 @@ impl Stream {
         let mut asked = Duration::ZERO;
         match failure {
             Failure::Missing => {
-                self.missing += 1;
-                if self.known.is_empty() || self.missing >= MISSING_ANSWERS_MIN {
+                if !self.known.is_empty() && self.refusals + 1 >= REFUSALS_BELIEVED_MIN {
                     let removed = std::mem::take(&mut self.known).into_iter().collect();
                     self.send(News::Changed(Delta { removed, ..Delta::default() })).await?;
-                    self.enter(State::Missing).await?;
                 }
+                self.refuse(State::Missing).await?;
             }
-            Failure::Forbidden(message) => self.enter(State::Forbidden(message)).await?,
+            Failure::Forbidden(message) => self.refuse(State::Forbidden(message)).await?,
             // Nothing is wrong with the server: the next list starts afresh.
             Failure::Gone => {}
             Failure::Busy(after) => {
@@ -283,6 +283,12 @@ impl Stream {
         } else {
             self.enter(State::Failing(failure.to_string())).await
         }
+    }
+
+    /// A server that has just started knows neither its roles nor its definitions: one refusal is no news.
+    async fn refuse(&mut self, state: State) -> Result<(), Closed> {
+        self.refusals = self.refusals.saturating_add(1);
+        if self.refusals < REFUSALS_TOLD_MIN { Ok(()) } else { self.enter(state).await }
     }
 
     async fn enter(&mut self, state: State) -> Result<(), Closed> {
@@ -342,8 +348,10 @@ const CONFIRMATION_WAIT: Duration = Duration::from_secs(1);
 const WATCH_TIME_MIN: Duration = Duration::from_secs(1);
 /// Failures in a row before they are told.
 const FAILURES_TOLD_MIN: u32 = 2;
+/// Answers in a row that the kind is not there, or not for us, before that is told and no longer waited for.
+const REFUSALS_TOLD_MIN: u32 = 3;
 /// Answers in a row that the kind is not there before its objects are let go.
-pub(super) const MISSING_ANSWERS_MIN: u32 = 4;
+const REFUSALS_BELIEVED_MIN: u32 = 6;
 
 #[cfg(test)]
 mod tests;

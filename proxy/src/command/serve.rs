@@ -9,7 +9,9 @@ use crate::options;
 use crate::serve::{Overrides, ServeOptions, SourceOptions, serve};
 
 pub(super) fn run(options: &options::Serve) -> Result<Outcome, Failure> {
-    let filter = EnvFilter::try_new(&options.log).map_err(|_| Failure::Log(options.log.clone()))?;
+    // What the client of the API server would call errors is tried again, and told as a problem while it lasts.
+    let filter = EnvFilter::try_new(format!("kube_client=off,{}", options.log))
+        .map_err(|_| Failure::Log(options.log.clone()))?;
     // Standard output belongs to the access log. Set already, it was by a test.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -1,4 +1,4 @@
-module kubernetes
+module vestibule/tests/tools/kubernetes
 
 go 1.26
 

@@ -6,9 +6,14 @@
 
 mod api;
 mod backoff;
+mod leader;
+mod status;
 mod watch;
+mod write;
+pub(crate) mod writer;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +24,9 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use self::api::{Scope, chain};
+use self::leader::Seat;
 use self::watch::{Delta, News, Report, State, Stream};
+use self::writer::StatusWriter;
 use crate::config::objects::{Change, Objects};
 use crate::config::problem::{Kind, ObjectRef, Problem, Severity};
 
@@ -45,8 +52,8 @@ pub enum ClusterError {
 }
 
 /// The objects of a cluster, as they are now.
-#[derive(Debug)]
 pub struct Cluster {
+    client: Client,
     objects: Objects,
     reports: mpsc::Receiver<Report>,
     streams: Vec<Followed>,
@@ -83,6 +90,7 @@ impl Cluster {
             streams.push(Followed { scope, state: State::Pending, settled: false });
         }
         Cluster {
+            client: client.clone(),
             objects: Objects::new(),
             reports,
             streams,
@@ -91,6 +99,14 @@ impl Cluster {
             changed: false,
             problems_changed: false,
         }
+    }
+
+    /// Begins to seek the Lease of this name, in the namespace of the Pod, and to write statuses while it is held.
+    pub(crate) fn write_statuses(&self, lease: &str) -> StatusWriter {
+        let host = std::env::var("POD_NAME").or_else(|_| std::env::var("HOSTNAME")).unwrap_or_default();
+        let identity = format!("{host}_{:016x}", fastrand::u64(..));
+        let namespace = self.client.default_namespace().to_owned();
+        StatusWriter::start(&self.client, Seat { namespace, name: lease.to_owned(), identity })
     }
 
     /// The current objects: complete once [`Cluster::changed`] has returned.
@@ -168,7 +184,9 @@ impl Cluster {
         }
         for object in delta.applied {
             self.mend(&object.reference());
-            self.changed |= self.objects.apply(object) != Change::None;
+            let has_status = has_status(object.kind());
+            // Somebody may have written the status, which is not kept; whoever writes it has to look.
+            self.changed |= self.objects.apply(object) != Change::None || has_status;
         }
         for broken in delta.broken {
             self.changed = true;
@@ -198,6 +216,12 @@ impl Cluster {
             self.changed = true;
             self.problems_changed = true;
         }
+    }
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster").field("streams", &self.streams).finish_non_exhaustive()
     }
 }
 
@@ -244,6 +268,20 @@ impl Followed {
                 Some(general(Severity::Degraded, "Forbidden", message))
             }
         }
+    }
+}
+
+/// Whether we write the status of objects of this kind.
+fn has_status(kind: Kind) -> bool {
+    match kind {
+        Kind::Ingress | Kind::GatewayClass | Kind::Gateway | Kind::HTTPRoute => true,
+        Kind::IngressClass
+        | Kind::ReferenceGrant
+        | Kind::Service
+        | Kind::EndpointSlice
+        | Kind::Secret
+        | Kind::ConfigMap
+        | Kind::Namespace => false,
     }
 }
 

@@ -22,6 +22,7 @@ use crate::cluster::ClusterError;
 use crate::config::backend::Locality;
 use crate::config::compile::{Compiler, Refresh};
 use crate::config::problem::{Problem, Severity};
+use crate::config::status::{GatewayStatus, RouteStatus};
 use crate::directory::DirectoryError;
 use crate::directory::watch::WatchError;
 use crate::edge::{Drained, Edge, EdgeOptions};
@@ -154,6 +155,9 @@ struct Control<'o> {
     interrupt: Signal,
     /// Problems of the process rather than of the objects: addresses that cannot be bound, settings that do not parse.
     own_problems: Vec<Problem>,
+    /// Of the last compilation.
+    gateways: Vec<GatewayStatus>,
+    routes: Vec<Arc<RouteStatus>>,
 }
 
 impl<'o> Control<'o> {
@@ -194,6 +198,8 @@ impl<'o> Control<'o> {
             terminate: signal(SignalKind::terminate()).map_err(ServeError::System)?,
             interrupt: signal(SignalKind::interrupt()).map_err(ServeError::System)?,
             own_problems: Vec::new(),
+            gateways: Vec::new(),
+            routes: Vec::new(),
         };
         if !control.source.is_complete() {
             tracing::info!("waiting for the API server's lists; nothing is served before they are complete");
@@ -231,6 +237,7 @@ impl<'o> Control<'o> {
                 tracing::error!("{error}");
             }
         }
+        self.source.write_statuses(&self.settings, &self.gateways, &self.routes);
     }
 
     fn reload_settings(&mut self) {
@@ -262,6 +269,8 @@ impl<'o> Control<'o> {
             self.edge.publish(Arc::new(compiled.table), Arc::clone(&self.settings)).await;
         let mut problems = self.source.problems();
         problems.extend(compiled.problems);
+        self.gateways = compiled.gateways;
+        self.routes = compiled.routes;
         problems.extend(self.own_problems.iter().cloned());
         problems.extend(failures.iter().map(port_unavailable));
         self.source.locate(&mut problems);
@@ -296,6 +305,8 @@ impl<'o> Control<'o> {
     async fn stop(self) {
         let limit = self.settings.drain;
         tracing::info!(?limit, "stopping: requests under way are finished first");
+        // Another replica can write from now on.
+        self.source.stop().await;
         match self.edge.drain(limit).await {
             Drained::Completely => tracing::info!("stopped"),
             Drained::Partly => tracing::warn!("stopped; connections that were still open are cut"),

@@ -114,6 +114,71 @@ fn what_may_not_be_read_is_told_and_taken_up_when_it_may() {
     edge.expect("shop.example.com", "/", (200, "web"));
 }
 
+#[test]
+fn one_of_two_replicas_writes_statuses() {
+    let cluster = ControlPlane::start();
+    cluster.allow();
+    cluster.install_gateway_api();
+    let backend = Backend::start("web");
+    cluster.apply(&service("web", backend.address));
+    cluster.apply(&ingress("web", "shop.example.com", "/", "web"));
+    cluster.apply(GATEWAY_CLASS);
+    let published = "gateways: [{gateway: '*', addresses: [127.0.0.1], publish: [192.0.2.7]}]\n";
+    let mut first = Edge::start(&cluster, published);
+    cluster.apply(&gateway(first.gateway));
+    cluster.apply(&http_route("api.example.com", "/"));
+
+    let conditions = r#"{range .status.conditions[*]}{.type}={.status}:{.observedGeneration} {end}"#;
+    cluster.expect("gatewayclass/vestibule", conditions, "Accepted=True:1 ");
+    cluster.expect("gateway/edge", conditions, "Accepted=True:1 Programmed=True:1 ");
+    cluster.expect("gateway/edge", "{.status.addresses[0].value}", "192.0.2.7");
+    cluster.expect("gateway/edge", "{.status.listeners[0].attachedRoutes}", "1");
+    cluster.expect("ingress/web", "{.status.loadBalancer.ingress[*].ip}", "192.0.2.8");
+    let parents = "{range .status.parents[*].conditions[*]}{.type}={.status}:{.observedGeneration} {end}";
+    cluster.expect("httproute/api", parents, "Accepted=True:1 ResolvedRefs=True:1 ");
+
+    // Of others' entries nothing is touched; ours is put right when others touch it.
+    let foreign = r#"{"status": {"conditions": [
+        {"type": "example.com/Seen", "status": "True", "reason": "Seen", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"},
+        {"type": "Accepted", "status": "False", "reason": "Wrong", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    ]}}"#;
+    cluster.kubectl(&[
+        "patch",
+        "gateway",
+        "edge",
+        "--subresource=status",
+        "--type=merge",
+        "--patch",
+        foreign,
+    ]);
+    let mended = "example.com/Seen=True: Accepted=True:1 Programmed=True:1 ";
+    cluster.expect("gateway/edge", conditions, mended);
+
+    // A change that alters nothing else moves the generation.
+    cluster.apply(&http_route("api.example.com", "/v1"));
+    cluster.expect("httproute/api", parents, "Accepted=True:2 ResolvedRefs=True:2 ");
+    cluster.kubectl(&["delete", "service", "web"]);
+    cluster.expect("httproute/api", parents, "Accepted=True:2 ResolvedRefs=False:2 ");
+
+    // What is right is left alone.
+    let version = "{.metadata.resourceVersion}";
+    let before = cluster.read("gateway/edge", version);
+    let second = Edge::start(&cluster, published);
+    eventually("the second replica is ready", || second.ready() == Some(200));
+    let holder = ["--namespace=vestibule"];
+    let first_holder = cluster.read_with("lease/vestibule", "{.spec.holderIdentity}", &holder);
+    assert!(!first_holder.is_empty());
+    // The first gives the Lease back when it is told to stop; the second takes it and has nothing to write.
+    first.terminate();
+    eventually("the second replica leads", || {
+        let now = cluster.read_with("lease/vestibule", "{.spec.holderIdentity}", &holder);
+        !now.is_empty() && now != first_holder
+    });
+    cluster.apply(&service("web", backend.address));
+    cluster.expect("httproute/api", parents, "Accepted=True:2 ResolvedRefs=True:2 ");
+    assert_eq!(cluster.read("gateway/edge", version), before);
+}
+
 /// An API server of its own for each test; gone when it is dropped.
 struct ControlPlane {
     directory: PathBuf,
@@ -126,7 +191,10 @@ impl ControlPlane {
         let name = format!("vestibule-cluster-{}-{number}", std::process::id());
         let cluster = ControlPlane { directory: std::env::temp_dir().join(name) };
         cluster.control("up");
-        run(script("control-plane").arg("kubeconfig").arg(&cluster.directory).args(["vestibule", "tests"]));
+        // The namespace of a Pod of ours.
+        let mut kubeconfig = script("control-plane");
+        kubeconfig.env("NAMESPACE", "vestibule").arg("kubeconfig").arg(&cluster.directory);
+        run(kubeconfig.args(["vestibule", "tests"]));
         cluster
     }
 
@@ -142,6 +210,8 @@ impl ControlPlane {
     fn allow(&self) {
         self.apply(&std::fs::read_to_string(workspace().join("tests/cluster/rbac.yaml")).expect("rbac.yaml"));
         let role = ["create", "clusterrolebinding", "vestibule-tests", "--clusterrole=vestibule"];
+        self.kubectl(&[&role[..], &["--user=vestibule"]].concat());
+        let role = ["create", "rolebinding", "vestibule-tests", "--role=vestibule", "--namespace=vestibule"];
         self.kubectl(&[&role[..], &["--user=vestibule"]].concat());
     }
 
@@ -160,6 +230,27 @@ impl ControlPlane {
 
     fn kubectl(&self, arguments: &[&str]) {
         run(&mut self.command(arguments));
+    }
+
+    /// Waits until a field of an object, by its JSONPath, has this value.
+    #[track_caller]
+    fn expect(&self, object: &str, field: &str, value: &str) {
+        let mut last = String::new();
+        let is_there = within_deadline(|| {
+            last = self.read(object, field);
+            last == value
+        });
+        assert!(is_there, "{object} {field}: `{value}` is expected and `{last}` is there");
+    }
+
+    fn read(&self, object: &str, field: &str) -> String {
+        self.read_with(object, field, &[])
+    }
+
+    fn read_with(&self, object: &str, field: &str, options: &[&str]) -> String {
+        let output = format!("--output=jsonpath={field}");
+        let answer = self.command(&["get", object, &output]).args(options).output().expect("kubectl runs");
+        String::from_utf8(answer.stdout).expect("kubectl prints UTF-8")
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -187,9 +278,9 @@ struct Edge {
 impl Edge {
     fn start(cluster: &ControlPlane, settings: &str) -> Edge {
         let [http, gateway, admin] = free_ports();
-        let file = cluster.directory.join("vestibule.yaml");
+        let file = cluster.directory.join(format!("vestibule-{}.yaml", http.port()));
         let text = format!(
-            "classes: [{{name: vestibule, default: true, http: ['{http}']}}]\nadmin: {{address: '{admin}'}}\n{settings}"
+            "classes: [{{name: vestibule, default: true, http: ['{http}'], publish: {{addresses: [192.0.2.8]}}}}]\nadmin: {{address: '{admin}'}}\n{settings}"
         );
         std::fs::write(&file, text).expect("the settings are written");
         let binary = std::env::var_os("VESTIBULE")
@@ -230,6 +321,12 @@ impl Edge {
         assert_eq!(fetch(self.http, "shop.example.com", "/"), None, "no answer may be a wrong 404");
     }
 
+    /// Asks it to end, and waits until it has.
+    fn terminate(&mut self) {
+        run(Command::new("kill").arg(self.process.id().to_string()));
+        assert!(self.process.wait().expect("the edge ends").success());
+    }
+
     fn ready(&self) -> Option<u16> {
         fetch(self.admin, "admin", "/readyz").map(|(status, _)| status)
     }
@@ -241,6 +338,7 @@ impl Edge {
 
 impl Drop for Edge {
     fn drop(&mut self) {
+        // A child that has ended cannot be killed, which is no matter.
         let _ = self.process.kill();
         let _ = self.process.wait();
         let _ = std::fs::remove_file(&self.settings);
@@ -340,6 +438,9 @@ fn ingress(name: &str, host: &str, path: &str, service: &str) -> String {
          http: {{paths: [{{path: {path}, pathType: Prefix, backend: {{service: {{name: {service}, port: {{number: 80}}}}}}}}]}}\n"
     )
 }
+
+const GATEWAY_CLASS: &str = "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\n\
+    metadata: {name: vestibule}\nspec: {controllerName: vestibule.dev/gateway-controller}\n";
 
 fn gateway(address: SocketAddr) -> String {
     format!(

@@ -67,6 +67,9 @@ pub(super) enum Failure {
     /// The version to go on from is no longer known (410): list again.
     #[error("the version is too old")]
     Gone,
+    /// Somebody else wrote the object first (409).
+    #[error("somebody else wrote it first")]
+    Conflict,
     /// The server asks to wait (429, 503).
     #[error("the API server asks to wait {0:?}")]
     Busy(Duration),
@@ -244,7 +247,7 @@ impl Watch {
 }
 
 /// The answer to a request, when it is a good one.
-async fn answer(client: &Client, request: Request<Body>) -> Result<Response<Body>, Failure> {
+pub(super) async fn answer(client: &Client, request: Request<Body>) -> Result<Response<Body>, Failure> {
     let answer = client.send(request).await.map_err(|error| Failure::Failed(chain(&error)))?;
     if answer.status().is_success() {
         return Ok(answer);
@@ -258,7 +261,7 @@ async fn answer(client: &Client, request: Request<Body>) -> Result<Response<Body
     Err(status.failure(after))
 }
 
-async fn whole(answer: Response<Body>) -> Result<Bytes, Failure> {
+pub(super) async fn whole(answer: Response<Body>) -> Result<Bytes, Failure> {
     let mut body = answer.into_body();
     let mut bytes = BytesMut::new();
     while let Some(frame) = body.frame().await {
@@ -314,7 +317,7 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// Escapes what may not stand in a query (RFC 3986 §2.3).
-fn encode(into: &mut String, text: &str) {
+pub(super) fn encode(into: &mut String, text: &str) {
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             into.push(char::from(byte));
@@ -400,6 +403,7 @@ impl Status {
             StatusCode::NOT_FOUND => Failure::Missing,
             StatusCode::FORBIDDEN => Failure::Forbidden(self.message),
             StatusCode::GONE => Failure::Gone,
+            StatusCode::CONFLICT => Failure::Conflict,
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE if after.is_some() => {
                 Failure::Busy(after.unwrap_or_default())
             }

@@ -217,7 +217,7 @@ impl Stream {
                     sleep(self.backoff.wait(Duration::ZERO)).await;
                     return End::ListAgain;
                 }
-                Some(failure @ (Failure::Busy(_) | Failure::Failed(_))) => {
+                Some(failure @ (Failure::Busy(_) | Failure::Conflict | Failure::Failed(_))) => {
                     if self.fail(failure).await.is_err() {
                         return End::Closed;
                     }
@@ -269,7 +269,7 @@ impl Stream {
                 asked = after;
                 self.failing(failure).await?;
             }
-            Failure::TooLarge | Failure::Failed(_) => self.failing(failure).await?,
+            Failure::TooLarge | Failure::Conflict | Failure::Failed(_) => self.failing(failure).await?,
         }
         sleep(self.backoff.wait(asked)).await;
         Ok(())

@@ -1,14 +1,17 @@
 //! Where the objects come from: a directory of manifests, or the API server of a cluster.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::ServeError;
+use crate::cluster::writer::StatusWriter;
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::config::objects::Objects;
 use crate::config::problem::Problem;
+use crate::config::status::{GatewayStatus, RouteStatus};
 use crate::directory::Directory;
 use crate::directory::watch::Watch;
-use crate::settings::Settings;
+use crate::settings::{Settings, WriteStatus};
 
 /// Which source the process is told to use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +36,8 @@ pub(super) enum Source {
         cluster: Cluster,
         /// Of the settings file alone.
         watch: Watch,
+        /// `None` where nothing is to be written.
+        writer: Option<StatusWriter>,
     },
 }
 
@@ -62,7 +67,12 @@ impl Source {
                     kubeconfig: kubeconfig.clone(),
                     namespaces: settings.cluster.namespaces.clone(),
                 };
-                Source::Cluster { cluster: Cluster::connect(&options).await?, watch }
+                let cluster = Cluster::connect(&options).await?;
+                let writer = match settings.cluster.status {
+                    WriteStatus::On => Some(cluster.write_statuses(&settings.cluster.lease)),
+                    WriteStatus::Off => None,
+                };
+                Source::Cluster { cluster, watch, writer }
             }
         })
     }
@@ -111,12 +121,40 @@ impl Source {
                     problems: before != directory.problems(),
                 }
             }
-            Source::Cluster { cluster, watch } => {
+            Source::Cluster { cluster, watch, writer } => {
                 tokio::select! {
                     problems = cluster.changed() => Changed { settings: false, problems },
                     _ = watch.changed() => Changed { settings: true, problems: false },
+                    // Who begins to write has to be told what.
+                    () = elected(writer) => Changed::default(),
                 }
             }
         }
+    }
+
+    /// Has the statuses of what was compiled written, where there is someone to write them.
+    pub(super) fn write_statuses(
+        &self,
+        settings: &Settings,
+        gateways: &[GatewayStatus],
+        routes: &[Arc<RouteStatus>],
+    ) {
+        if let Source::Cluster { cluster, writer: Some(writer), .. } = self {
+            writer.want(cluster.objects(), settings, gateways, routes);
+        }
+    }
+
+    /// Ends what runs beside the reading.
+    pub(super) async fn stop(self) {
+        if let Source::Cluster { writer: Some(writer), .. } = self {
+            writer.stop().await;
+        }
+    }
+}
+
+async fn elected(writer: &mut Option<StatusWriter>) {
+    match writer {
+        Some(writer) => writer.elected().await,
+        None => std::future::pending().await,
     }
 }

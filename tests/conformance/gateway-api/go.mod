@@ -1,4 +1,4 @@
-module vestibule/tests/tools/gateway-api
+module vestibule/tests/conformance/gateway-api
 
 go 1.26.0
 

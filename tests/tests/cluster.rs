@@ -301,7 +301,6 @@ impl Edge {
     #[track_caller]
     fn expect(&self, host: &str, path: &str, answer: (u16, &str)) {
         let mut last = None;
-        let asked = Instant::now();
         let is_there = within_deadline(|| {
             last = fetch(self.http, host, path);
             last.as_ref().is_some_and(|(status, body)| {
@@ -309,7 +308,6 @@ impl Edge {
             })
         });
         assert!(is_there, "{host}{path}: {answer:?} is expected and {last:?} comes");
-        println!("{host}{path}: {answer:?} after {:?}", asked.elapsed());
     }
 
     /// Nothing is served, and the edge is not ready, for longer than it would take.
@@ -417,7 +415,6 @@ impl Traffic {
         let bad = self.thread.join().expect("the client ends");
         let good = self.good.load(Ordering::Relaxed);
         assert_eq!(bad, Vec::<String>::new(), "beside {good} good answers");
-        println!("{good} requests, none failed");
     }
 }
 

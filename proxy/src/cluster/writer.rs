@@ -47,7 +47,7 @@ impl StatusWriter {
     /// Waits until this replica begins or ceases to lead. Safe to drop before it is ready.
     pub(crate) async fn elected(&mut self) {
         if self.leads.changed().await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

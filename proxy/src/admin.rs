@@ -32,6 +32,7 @@ pub struct Live {
     pub version: u64,
     pub applied: Timestamp,
     pub table: Arc<Table>,
+    pub routes: usize,
     /// With their places.
     pub problems: Vec<Problem>,
     /// When the first certificate in use ends.
@@ -50,7 +51,7 @@ impl State {
             version: live.version,
             applied: Some(live.applied),
             listeners: live.table.listeners.len(),
-            routes: status::count_routes(&live.table),
+            routes: live.routes,
             problems: Configuration::count_problems(live.problems.iter().map(|problem| problem.severity)),
             certificates_expire: live.certificates_expire,
         });

@@ -15,7 +15,7 @@ use crate::request::forwarded::Peer;
 use crate::request::target::Scheme;
 use crate::snapshot::{Current, Served, Slot};
 use crate::tls::Alpn;
-use crate::tls::accept::{HandshakeError, TlsInfo, accept};
+use crate::tls::accept::{HandshakeError, TlsInfo, accept_in_turn};
 use crate::transport::{Rewound, Transport};
 use crate::worker::Worker;
 use crate::worker::sockets::Socket;
@@ -76,8 +76,7 @@ async fn set_up(
     let (scheme, tls, transport) = match &served.listener.tls {
         None => (Scheme::Http, None, Transport::Tcp(stream)),
         Some(listener_tls) => {
-            let _place = Handshake::enter(worker, current.settings.limits.handshakes_per_worker)?;
-            match accept(stream, listener_tls, deadline).await {
+            match accept_in_turn(stream, listener_tls, deadline, worker.handshakes.acquire()).await {
                 Ok((stream, info)) => {
                     worker.metrics.handshake_done(&info);
                     (Scheme::Https, Some(info), Transport::TlsServer(Box::new(stream)))
@@ -139,24 +138,4 @@ fn public_port(current: &Current, socket: Socket, scheme: Scheme) -> u16 {
 fn report(error: &HandshakeError, remote: SocketAddr) {
     // Scanners make most of these; the metric tells when it is not them.
     tracing::debug!(%remote, reason = error.reason(), "a TLS handshake failed: {error}");
-}
-
-/// The place of one handshake among those that a worker does at a time.
-struct Handshake<'w>(&'w Worker);
-
-impl<'w> Handshake<'w> {
-    fn enter(worker: &'w Worker, max: usize) -> Option<Self> {
-        if worker.handshakes.get() >= max {
-            worker.metrics.handshake_shed();
-            return None;
-        }
-        worker.handshakes.set(worker.handshakes.get() + 1);
-        Some(Handshake(worker))
-    }
-}
-
-impl Drop for Handshake<'_> {
-    fn drop(&mut self) {
-        self.0.handshakes.set(self.0.handshakes.get() - 1);
-    }
 }

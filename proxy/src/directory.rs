@@ -14,7 +14,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use self::manifest::{Document, Fault, Foreign, Parsed};
+use smallvec::SmallVec;
+
+use self::manifest::{Document, Foreign, Parsed};
 use self::scan::Stamp;
 use crate::config::objects::core::SecretBytes;
 use crate::config::objects::{Object, Objects, Secret};
@@ -27,8 +29,11 @@ pub struct Directory {
     root: PathBuf,
     objects: Objects,
     files: BTreeMap<Arc<PathBuf>, File>,
-    /// Who writes which object. The first file in the order of paths owns it.
-    owners: BTreeMap<ObjectRef, BTreeMap<Arc<PathBuf>, usize>>,
+    /// Where each object is written, in order: by the path of the file, then as in the file. The first one counts.
+    written: BTreeMap<ObjectRef, SmallVec<[Spot; 1]>>,
+    /// Files that have problems, and objects that are written more than once: the few that a look at all of them would find.
+    troubled: BTreeSet<Arc<PathBuf>>,
+    repeated: BTreeSet<ObjectRef>,
     /// Faults of the directory itself: too many files, a directory that cannot be listed.
     faults: Vec<Problem>,
 }
@@ -73,27 +78,32 @@ pub struct Counts {
 #[derive(Debug, Default)]
 struct File {
     stamp: Stamp,
-    documents: Vec<Document>,
-    /// What the documents hold, in order, with the places they stand at.
-    objects: Vec<Written>,
+    /// With the objects, which stand nowhere else.
+    documents: Box<[Document]>,
     problems: Vec<Problem>,
-    counted: Vec<Foreign>,
-    sealed: usize,
+}
+
+/// Where an object is written.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Spot {
+    path: Arc<PathBuf>,
+    /// Index into the documents of the file, and into the parts of the document: [`manifest::DOCUMENTS_MAX`] at the most.
+    document: u32,
+    part: u32,
 }
 
 /// An object and its place in the file.
-#[derive(Clone, Debug)]
-struct Written {
-    object: Object,
+struct Written<'a> {
+    object: &'a Object,
     /// The line at which the document's content begins.
     line: usize,
     /// Which item of a `List`.
-    item: Option<usize>,
+    item: Option<u32>,
 }
 
 impl Directory {
-    /// Reads everything below `root`.
-    pub fn open(root: &Path) -> Result<Directory, DirectoryError> {
+    /// Fails where [`Directory::open`] would, without reading anything.
+    pub fn probe(root: &Path) -> Result<(), DirectoryError> {
         let metadata = std::fs::metadata(root)
             .map_err(|source| DirectoryError::Unreadable { root: root.to_owned(), source })?;
         if !metadata.is_dir() {
@@ -101,6 +111,12 @@ impl Directory {
         }
         std::fs::read_dir(root)
             .map_err(|source| DirectoryError::Unreadable { root: root.to_owned(), source })?;
+        Ok(())
+    }
+
+    /// Reads everything below `root`.
+    pub fn open(root: &Path) -> Result<Directory, DirectoryError> {
+        Directory::probe(root)?;
         let mut directory = Directory::empty(root.to_owned());
         directory.rescan();
         Ok(directory)
@@ -149,20 +165,23 @@ impl Directory {
 
     /// What cannot be used in the files themselves, in the order of the files.
     pub fn problems(&self) -> Vec<Problem> {
-        let of_files = self.files.values().flat_map(|file| &file.problems);
+        let of_files =
+            self.troubled.iter().filter_map(|path| self.files.get(path)).flat_map(|file| &file.problems);
         self.faults.iter().chain(of_files).cloned().chain(self.duplicates()).collect()
     }
 
     /// How much was read.
     pub fn counts(&self) -> Counts {
         let mut counts = Counts { files: self.files.len(), ..Counts::default() };
-        for reference in self.owners.keys() {
+        for reference in self.written.keys() {
             *counts.read.entry(reference.kind).or_default() += 1;
         }
-        for file in self.files.values() {
-            counts.sealed += file.sealed;
-            for foreign in &file.counted {
-                *counts.foreign.entry(foreign.clone()).or_default() += 1;
+        let documents = self.files.values().flat_map(|file| &file.documents);
+        for part in documents.flat_map(|document| &*document.parts) {
+            match part {
+                Parsed::Foreign(foreign) => *counts.foreign.entry(Foreign::clone(foreign)).or_default() += 1,
+                Parsed::Sealed { .. } => counts.sealed += 1,
+                Parsed::Object { .. } | Parsed::Fault(_) => {}
             }
         }
         counts
@@ -215,15 +234,22 @@ impl Directory {
             root,
             objects: Objects::new(),
             files: BTreeMap::new(),
-            owners: BTreeMap::new(),
+            written: BTreeMap::new(),
+            troubled: BTreeSet::new(),
+            repeated: BTreeSet::new(),
             faults: Vec::new(),
         }
     }
 
-    fn written(&self, object: &ObjectRef) -> Option<(&Arc<PathBuf>, &Written)> {
-        let (path, index) = self.owners.get(object)?.first_key_value()?;
-        let (path, file) = self.files.get_key_value(path)?;
-        Some((path, file.objects.get(*index)?))
+    fn written(&self, object: &ObjectRef) -> Option<(&Arc<PathBuf>, Written<'_>)> {
+        let spot = self.written.get(object)?.first()?;
+        Some((&spot.path, self.at(spot)?))
+    }
+
+    fn at(&self, spot: &Spot) -> Option<Written<'_>> {
+        let document = self.files.get(&spot.path)?.documents.get(spot.document as usize)?;
+        let (object, item) = document.parts.get(spot.part as usize)?.object()?;
+        Some(Written { object, line: document.line, item })
     }
 
     fn rescan(&mut self) {
@@ -253,6 +279,7 @@ impl Directory {
             Err(error) => {
                 let path = known.map_or_else(|| Arc::new(path.clone()), |(path, _)| path);
                 let problem = unreadable(&path, &error);
+                self.troubled.insert(path.clone());
                 let file = self.files.entry(path).or_default();
                 file.stamp = Stamp::default();
                 file.problems = vec![problem];
@@ -267,68 +294,65 @@ impl Directory {
     /// Puts the content of a file in the place of what it held before.
     fn take(&mut self, path: Arc<PathBuf>, stamp: Stamp, bytes: &[u8]) {
         let old = self.files.remove(&path).unwrap_or_default();
+        let had_objects = old.objects().next().is_some();
         let is_json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
-        let contents = manifest::parse(bytes, is_json, &old.documents);
-        let mut file = File { stamp, ..File::default() };
-        let problem_at = |fault: &Fault, line: usize, keeps: bool| Problem {
-            severity: fault.severity(),
-            object: fault.object.clone(),
-            field: "".into(),
-            reason: fault.reason,
-            message: if keeps { format!("{}; {KEPT}", fault.message) } else { fault.message.clone() }.into(),
-            place: Some(Place { file: path.clone(), line }),
-        };
-        for document in &contents {
+        let documents: Box<[Document]> = manifest::parse(bytes, is_json, &old.documents).into();
+        let mut problems = Vec::new();
+        for document in &documents {
             for part in &*document.parts {
-                match part {
-                    Parsed::Object { object, item } => {
-                        let written = Written { object: object.clone(), line: document.line, item: *item };
-                        file.objects.push(written);
-                    }
-                    Parsed::Sealed { object, item } => {
-                        file.sealed += 1;
-                        let written = Written { object: object.clone(), line: document.line, item: *item };
-                        file.objects.push(written);
-                    }
-                    Parsed::Foreign(foreign) => file.counted.push(foreign.clone()),
-                    Parsed::Fault(fault) => {
-                        let keeps = !old.objects.is_empty() && fault.breaks_file;
-                        let line = document.line_of(fault.line);
-                        file.problems.push(problem_at(fault, line, keeps));
-                    }
-                }
+                let Parsed::Fault(fault) = part else { continue };
+                let keeps = had_objects && fault.breaks_file;
+                let message =
+                    if keeps { format!("{}; {KEPT}", fault.message) } else { fault.message.clone() };
+                problems.push(Problem {
+                    severity: fault.severity(),
+                    object: fault.object.clone(),
+                    field: "".into(),
+                    reason: fault.reason,
+                    message: message.into(),
+                    place: Some(Place { file: path.clone(), line: document.line_of(fault.line) }),
+                });
             }
         }
-        // What cannot be read may be anything, an access rule too: the objects of the file stay together, old or new.
-        if contents.iter().any(Document::is_broken) && !old.objects.is_empty() {
-            let File { documents, objects, counted, sealed, .. } = old;
-            self.files.insert(path, File { documents, objects, counted, sealed, ..file });
-            return;
+        if problems.is_empty() {
+            self.troubled.remove(&path);
+        } else {
+            self.troubled.insert(path.clone());
         }
-        file.documents = contents;
-        self.replace(path, old, file);
+        // What cannot be read may be anything, an access rule too: the objects of the file stay together, old or new.
+        if had_objects && documents.iter().any(Document::is_broken) {
+            self.files.insert(path, File { stamp, documents: old.documents, problems });
+        } else {
+            self.replace(path, old, File { stamp, documents, problems });
+        }
     }
 
     fn replace(&mut self, path: Arc<PathBuf>, old: File, new: File) {
         let mut touched: BTreeSet<ObjectRef> = BTreeSet::new();
-        for written in &old.objects {
-            let reference = written.object.reference();
-            if let Some(owners) = self.owners.get_mut(&reference) {
-                owners.remove(&path);
-                if owners.is_empty() {
-                    self.owners.remove(&reference);
+        for (_, _, object) in old.objects() {
+            let reference = object.reference();
+            if let Some(spots) = self.written.get_mut(&reference) {
+                spots.retain(|spot| spot.path != path);
+                if spots.is_empty() {
+                    self.written.remove(&reference);
                 }
             }
             touched.insert(reference);
         }
-        for (index, written) in new.objects.iter().enumerate() {
-            let reference = written.object.reference();
-            // Of two in one file the first counts, as of two in two files.
-            self.owners.entry(reference.clone()).or_default().entry(path.clone()).or_insert(index);
+        for (document, part, object) in new.objects() {
+            let reference = object.reference();
+            let spot = Spot { path: path.clone(), document, part };
+            let spots = self.written.entry(reference.clone()).or_default();
+            spots.insert(spots.partition_point(|other| *other < spot), spot);
             touched.insert(reference);
         }
         self.files.insert(path, new);
         for reference in touched {
+            if self.written.get(&reference).is_some_and(|spots| spots.len() > 1) {
+                self.repeated.insert(reference.clone());
+            } else {
+                self.repeated.remove(&reference);
+            }
             match self.written(&reference).map(|(_, written)| written.object.clone()) {
                 Some(object) => {
                     self.objects.apply(object);
@@ -344,39 +368,45 @@ impl Directory {
         if let Some(old) = self.files.remove(path) {
             self.replace(path.clone(), old, File::default());
             self.files.remove(path);
+            self.troubled.remove(path);
         }
     }
 
     /// Objects that are written more than once: all but the first are not in use.
     fn duplicates(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
-        for (path, file) in &self.files {
-            for (index, written) in file.objects.iter().enumerate() {
-                let reference = written.object.reference();
-                let Some((owner, first)) = self.owners.get(&reference).and_then(BTreeMap::first_key_value)
-                else {
-                    continue;
-                };
-                if owner == path && *first == index {
-                    continue;
-                }
-                let first_line =
-                    self.files.get(owner).and_then(|file| file.objects.get(*first)).map_or(1, |w| w.line);
-                problems.push(Problem {
+        for reference in &self.repeated {
+            let Some([first, others @ ..]) = self.written.get(reference).map(SmallVec::as_slice) else {
+                continue;
+            };
+            let line_of = |spot: &Spot| self.at(spot).map_or(1, |written| written.line);
+            let place = format!("{}:{}", first.path.display(), line_of(first));
+            problems.extend(others.iter().map(|other| {
+                Problem {
                     severity: Severity::Degraded,
                     message: format!(
-                        "is written at {}:{first_line} already, which is the one in use; remove one of the two",
-                        owner.display()
+                        "is written at {place} already, which is the one in use; remove one of the two"
                     )
                     .into(),
-                    object: Some(reference),
+                    object: Some(reference.clone()),
                     field: "metadata.name".into(),
                     reason: "Duplicate",
-                    place: Some(Place { file: path.clone(), line: written.line }),
-                });
-            }
+                    place: Some(Place { file: other.path.clone(), line: line_of(other) }),
+                }
+            }));
         }
         problems
+    }
+}
+
+impl File {
+    /// With the indices of their documents and parts.
+    fn objects(&self) -> impl Iterator<Item = (u32, u32, &Object)> {
+        // `DOCUMENTS_MAX` holds for both indices.
+        self.documents.iter().zip(0..).flat_map(|(document, at)| {
+            let parts = document.parts.iter().zip(0..);
+            parts.filter_map(move |(part, index)| Some((at, index, part.object()?.0)))
+        })
     }
 }
 

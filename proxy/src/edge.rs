@@ -13,12 +13,12 @@ use tokio::sync::mpsc;
 
 use crate::access::Sink;
 use crate::admin::metrics::Metrics;
-use crate::listen::{BindError, Inherited, bind};
+use crate::listen::{self, BindError, Inherited};
 use crate::reject::refusals::Refusals;
 use crate::route::table::{ListenerKey, Table};
 use crate::settings::Settings;
 use crate::snapshot::{Slots, Snapshot};
-use crate::upstream::resolve::Resolver;
+use crate::upstream::resolve::{Resolver, api_server_address};
 use crate::worker::sockets::Socket;
 use crate::worker::{MAILBOX_LEN_MAX, Mail, Shared, Start, start};
 
@@ -26,7 +26,10 @@ use crate::worker::{MAILBOX_LEN_MAX, Mail, Shared, Start, start};
 pub struct Edge {
     workers: Vec<WorkerHandle>,
     worker_count: NonZeroUsize,
+    shared: Arc<Shared>,
     slots: Slots,
+    /// What the last table asks for.
+    wanted: Vec<Socket>,
     /// Every bound socket, with the address it has in truth (port 0 becomes a number).
     bound: HashMap<Socket, SocketAddr>,
     inherited: Inherited,
@@ -55,7 +58,7 @@ pub struct EdgeOptions {
 pub enum Drained {
     /// Every connection ended by itself.
     Completely,
-    /// Time was over; what was left is cut when the process ends.
+    /// Time was over; what was left is cut.
     Partly,
 }
 
@@ -63,9 +66,15 @@ impl Edge {
     /// Starts the workers, with an empty table and no socket.
     pub fn start(options: EdgeOptions, settings: Arc<Settings>) -> std::io::Result<Edge> {
         let shared = Arc::new(Shared {
-            resolver: Resolver::new(options.control, settings.external_name.allow.clone()),
+            resolver: Resolver::new(
+                options.control,
+                api_server_address(std::env::var("KUBERNETES_SERVICE_HOST").ok().as_deref())
+                    .into_iter()
+                    .collect(),
+            ),
             metrics: options.metrics,
             addresses: Default::default(),
+            workers: options.workers,
             started: Instant::now(),
         });
         let mut slots = Slots::default();
@@ -90,7 +99,9 @@ impl Edge {
         Ok(Edge {
             workers,
             worker_count: options.workers,
+            shared,
             slots,
+            wanted: Vec::new(),
             bound: HashMap::new(),
             inherited: options.inherited,
             version: 0,
@@ -108,22 +119,23 @@ impl Edge {
     ) -> (Arc<Snapshot>, Vec<BindError>) {
         self.version += 1;
         let snapshot = Arc::new(Snapshot::new(self.version, table, settings, &mut self.slots));
-        for worker in &self.workers {
-            // A worker whose mailbox is closed has ended, which only a drain makes it do.
-            let _ = worker.mailbox.send(Mail::Publish(Arc::clone(&snapshot))).await;
-        }
-        let wanted: Vec<Socket> =
-            snapshot.addresses().map(|(slot, address)| Socket { slot, address }).collect();
-        self.close_all_but(&wanted).await;
+        self.tell(|| Mail::Publish(Arc::clone(&snapshot))).await;
+        self.wanted = snapshot.addresses().map(|(slot, address)| Socket { slot, address }).collect();
+        self.let_go().await;
+        (snapshot, self.bind().await)
+    }
+
+    /// Binds what the last table wants and has not got. Returns what still cannot be bound.
+    pub async fn bind(&mut self) -> Vec<BindError> {
         let mut failures = Vec::new();
-        for socket in wanted {
+        for socket in self.wanted.clone() {
             if !self.bound.contains_key(&socket)
                 && let Err(error) = self.open(socket).await
             {
                 failures.push(error);
             }
         }
-        (snapshot, failures)
+        failures
     }
 
     /// The addresses that are bound in truth, by listener.
@@ -137,51 +149,83 @@ impl Edge {
     }
 
     /// Asks every connection to end after its current request, and waits for that, `limit` at the most. New connections are
-    /// taken until the last worker has ended, so that nothing is refused while others still learn that this edge goes.
+    /// taken all the while, so that nothing is refused while others still learn that this edge goes; they get one answer.
     pub async fn drain(self, limit: Duration) -> Drained {
-        for worker in &self.workers {
-            let _ = worker.mailbox.send(Mail::Drain).await;
-        }
-        let threads: Vec<JoinHandle<()>> = self.workers.into_iter().map(|worker| worker.thread).collect();
-        let joined =
-            tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join())));
-        match tokio::time::timeout(limit, joined).await {
-            Ok(_) => Drained::Completely,
+        self.tell(|| Mail::Drain).await;
+        let all_ended = async {
+            let mut look = tokio::time::interval(ENDED_INTERVAL);
+            while self.shared.addresses.total() > 0 {
+                look.tick().await;
+            }
+        };
+        let drained = match tokio::time::timeout(limit, all_ended).await {
+            Ok(()) => Drained::Completely,
             Err(_) => Drained::Partly,
+        };
+        // What is left is dropped with its worker, which writes its lines to the access log.
+        self.tell(|| Mail::Cut).await;
+        let all_cut = async {
+            let mut look = tokio::time::interval(ENDED_INTERVAL);
+            while !self.workers.iter().all(|worker| worker.thread.is_finished()) {
+                look.tick().await;
+            }
+        };
+        let _ = tokio::time::timeout(CUT_LIMIT, all_cut).await;
+        drained
+    }
+
+    async fn tell(&self, mail: impl Fn() -> Mail) {
+        for worker in &self.workers {
+            // A worker whose mailbox is closed has ended already.
+            let _ = worker.mailbox.send(mail()).await;
         }
     }
 
     async fn open(&mut self, socket: Socket) -> Result<(), BindError> {
-        let sockets = bind(socket.address, self.worker_count, &mut self.inherited)?;
+        let sockets = listen::bind(socket.address, self.worker_count, &mut self.inherited)?;
         for (worker, listener) in self.workers.iter().zip(sockets.sockets) {
-            let Socket { slot, address } = socket;
-            let _ = worker.mailbox.send(Mail::Open { slot, address, listener }).await;
+            let _ = worker.mailbox.send(Mail::Open { socket, listener }).await;
         }
         tracing::info!(listener = %self.slots.key(socket.slot), address = %sockets.address, "listening");
         self.bound.insert(socket, sockets.address);
         Ok(())
     }
 
-    async fn close_all_but(&mut self, wanted: &[Socket]) {
+    /// Gives up sockets that are no longer wanted, or hands them to the listener that now wants their address.
+    async fn let_go(&mut self) {
         let gone: Vec<Socket> =
-            self.bound.keys().filter(|socket| !wanted.contains(socket)).copied().collect();
+            self.bound.keys().filter(|socket| !self.wanted.contains(socket)).copied().collect();
         for socket in gone {
-            self.bound.remove(&socket);
-            for worker in &self.workers {
-                let _ = worker.mailbox.send(Mail::Close { slot: socket.slot, address: socket.address }).await;
+            let Some(actual) = self.bound.remove(&socket) else { continue };
+            // Port 0 is a new address each time it is asked for.
+            let heir = self.wanted.iter().copied().find(|wanted| {
+                wanted.address == socket.address
+                    && wanted.address.port() != 0
+                    && !self.bound.contains_key(wanted)
+            });
+            match heir {
+                Some(heir) => {
+                    self.bound.insert(heir, actual);
+                    self.tell(|| Mail::Move { socket, slot: heir.slot }).await;
+                }
+                None => self.tell(|| Mail::Close { socket }).await,
             }
         }
     }
 }
 
 /// A thread that frees old snapshots, so that no request waits for it.
-fn start_graveyard() -> std::io::Result<std_mpsc::Sender<Arc<Snapshot>>> {
-    let (sender, receiver) = std_mpsc::channel();
+fn start_graveyard() -> std::io::Result<std_mpsc::SyncSender<Arc<Snapshot>>> {
+    let (sender, receiver) = std_mpsc::sync_channel(GRAVEYARD_LEN_MAX);
     std::thread::Builder::new()
         .name("graveyard".into())
         .spawn(move || receiver.into_iter().for_each(drop))?;
     Ok(sender)
 }
 
-#[cfg(test)]
-mod tests;
+/// How often the end of the workers is looked for.
+const ENDED_INTERVAL: Duration = Duration::from_millis(5);
+/// For workers to drop what is open when the time of a drain is over.
+const CUT_LIMIT: Duration = Duration::from_secs(2);
+/// Old snapshots that wait to be freed; further ones are freed by whoever let go of them.
+const GRAVEYARD_LEN_MAX: usize = 256;

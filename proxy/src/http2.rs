@@ -3,27 +3,37 @@
 //! The `h2` crate is used directly, because informational answers, reset codes and the bounds against floods are its business
 //! and hyper does not show them.
 
+pub(crate) mod stream;
+
+#[cfg(test)]
+pub(crate) mod fixtures;
+#[cfg(test)]
+mod tests;
+
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::{Builder, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
-use http::header::{CONTENT_LENGTH, DATE, HOST};
-use http::{HeaderValue, Method, StatusCode};
-use http_body::{Body as _, Frame, SizeHint};
+use http::header::{CONTENT_LENGTH, COOKIE, DATE, EXPECT, HOST};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http_body::{Frame, SizeHint};
 
 use crate::connection::Client;
 use crate::message::{Body, BodyError, Interim, Protocol, Request, Response};
+use crate::reject::Reject;
 use crate::request;
 use crate::request::record::Record;
-use crate::request::sanitize::sanitize_trailers;
 use crate::transport::Rewound;
-use crate::upstream::http2::poll_received;
 use crate::worker::Worker;
 use crate::worker::clock::Watch;
+
+use stream::{Broken, Pump, Receiver, announced_length};
 
 const STREAM_WINDOW: u32 = 64 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
@@ -33,6 +43,13 @@ const SEND_BUFFER_BYTES: usize = 64 << 10;
 const REMOTE_RESETS_MAX: usize = 20;
 /// Streams that this side had to reset because of errors of the client, before the same (CVE-2025-8671).
 const LOCAL_RESETS_MAX: usize = 100;
+/// Requests that the client takes back before their answer is complete, more than those it lets be answered, before the
+/// same: such a client costs upstreams work and itself nothing.
+const CANCELLED_MAX: u64 = 100;
+/// Streams whose client takes nothing for the write limit, before the connection is closed (Apache CVE-2026-49975).
+const STALLED_MAX: u32 = 3;
+/// How long a client that is thrown out may take to read the reason.
+const GOAWAY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves streams until the connection ends.
 pub(crate) async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, transport: Rewound) {
@@ -50,13 +67,17 @@ pub(crate) async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, transport: R
     let handshake = builder.handshake::<_, Bytes>(transport);
     let timeout = worker.settings().timeouts.headers;
     let Ok(Ok(mut connection)) = watch.within(&worker.clock, timeout, handshake).await else { return };
+    let streams = Rc::new(Streams::new(Rc::clone(worker), Rc::clone(&watch)));
     let mut served = 0;
     let mut leaving = false;
+    watch.set_idle(true);
+    streams.rest();
     loop {
-        watch.set_idle(true);
-        let keep_alive = worker.settings().timeouts.keep_alive;
-        watch.arm(&worker.clock, keep_alive);
         let accepted = std::future::poll_fn(|cx| {
+            if streams.poll_abused(cx) {
+                connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                return Poll::Ready(None);
+            }
             let wants_to_leave =
                 worker.is_draining() || client.is_old(worker) || served >= limits.requests_per_connection;
             if wants_to_leave && !leaving {
@@ -67,15 +88,15 @@ pub(crate) async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, transport: R
                 return Poll::Ready(accepted);
             }
             if watch.poll_expired(&worker.clock, cx) {
-                if connection.has_streams() {
-                    watch.arm(&worker.clock, keep_alive);
+                if streams.open.get() > 0 {
+                    streams.rest();
                 } else if leaving {
-                    // The client was told a while ago and does not go.
+                    // The client was told a while ago and does not go, or does not even read what it asked for.
                     return Poll::Ready(None);
                 } else {
                     leaving = true;
                     connection.graceful_shutdown();
-                    watch.arm(&worker.clock, keep_alive);
+                    streams.rest();
                 }
                 cx.waker().wake_by_ref();
             }
@@ -85,13 +106,112 @@ pub(crate) async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, transport: R
         match accepted {
             Some(Ok((request, respond))) => {
                 served += 1;
+                let stream = Stream::begin(&streams);
                 let (worker, client) = (Rc::clone(worker), Rc::clone(client));
-                tokio::task::spawn_local(
-                    async move { answer_stream(&worker, &client, request, respond).await },
-                );
+                tokio::task::spawn_local(async move {
+                    let ended = answer_stream(&worker, &client, request, respond).await;
+                    stream.end(ended);
+                });
             }
-            Some(Err(_)) | None => return,
+            Some(Err(_)) => return,
+            None => break,
         }
+    }
+    // What is left to say is said, within reason; dropping the connection ends the streams that it still has.
+    let closed = std::future::poll_fn(|cx| connection.poll_closed(cx));
+    let _ = worker.clock.watch().within(&worker.clock, GOAWAY_TIMEOUT, closed).await;
+}
+
+/// The streams of one connection: how many there are, and how they ended as far as that tells a client from an attack.
+struct Streams {
+    worker: Rc<Worker>,
+    watch: Rc<Watch>,
+    open: Cell<usize>,
+    completed: Cell<u64>,
+    cancelled: Cell<u64>,
+    stalled: Cell<u32>,
+    /// The task of the connection.
+    waker: RefCell<Option<Waker>>,
+}
+
+/// How a stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    Completely,
+    /// The client reset it before its answer was complete.
+    Cancelled,
+    /// The client did not take the answer.
+    Stalled,
+    /// The answer broke off, which is no fault of the client.
+    Broken,
+}
+
+impl Streams {
+    fn new(worker: Rc<Worker>, watch: Rc<Watch>) -> Self {
+        Streams {
+            worker,
+            watch,
+            open: Cell::new(0),
+            completed: Cell::new(0),
+            cancelled: Cell::new(0),
+            stalled: Cell::new(0),
+            waker: RefCell::default(),
+        }
+    }
+
+    /// The connection may stay without a stream for so long from now.
+    fn rest(&self) {
+        self.watch.arm(&self.worker.clock, self.worker.settings().timeouts.keep_alive);
+    }
+
+    fn count(&self, ended: Ended) {
+        match ended {
+            Ended::Completely => self.completed.set(self.completed.get() + 1),
+            Ended::Cancelled => self.cancelled.set(self.cancelled.get() + 1),
+            Ended::Stalled => self.stalled.set(self.stalled.get() + 1),
+            Ended::Broken => {}
+        }
+    }
+
+    fn is_abused(&self) -> bool {
+        self.cancelled.get() > self.completed.get() + CANCELLED_MAX || self.stalled.get() >= STALLED_MAX
+    }
+
+    /// True when the connection is to be closed; otherwise its task is woken when it is.
+    fn poll_abused(&self, cx: &Context<'_>) -> bool {
+        let mut waker = self.waker.borrow_mut();
+        match &*waker {
+            Some(known) if known.will_wake(cx.waker()) => {}
+            _ => *waker = Some(cx.waker().clone()),
+        }
+        self.is_abused()
+    }
+}
+
+/// One stream, counted while it is open.
+struct Stream(Rc<Streams>);
+
+impl Stream {
+    fn begin(streams: &Rc<Streams>) -> Self {
+        streams.open.set(streams.open.get() + 1);
+        streams.rest();
+        Stream(Rc::clone(streams))
+    }
+
+    fn end(self, ended: Ended) {
+        self.0.count(ended);
+        if self.0.is_abused()
+            && let Some(waker) = self.0.waker.take()
+        {
+            waker.wake();
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get() - 1);
+        self.0.rest();
     }
 }
 
@@ -100,63 +220,82 @@ async fn answer_stream(
     client: &Rc<Client>,
     request: http::Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
-) {
+) -> Ended {
     let interim = Interim::default();
-    let request = translate(worker, request, interim.clone());
-    let is_head = request.method == Method::HEAD;
-    let answered = {
-        let mut answer = pin!(request::answer(worker, client, request));
-        std::future::poll_fn(|cx| {
-            let answered = answer.as_mut().poll(cx);
-            for (status, headers) in interim.take() {
-                let mut informational = http::Response::new(());
-                *informational.status_mut() = status;
-                *informational.headers_mut() = headers;
-                // A client that does not want it has reset the stream, which shows below.
-                let _ = respond.send_informational(informational);
-            }
-            match answered {
-                Poll::Ready(answered) => Poll::Ready(Some(answered)),
-                Poll::Pending => respond.poll_reset(cx).map(|_| None),
-            }
-        })
-        .await
+    let is_head = request.method() == Method::HEAD;
+    let answered = match translate(worker, request, interim.clone()) {
+        Err(reject) => Some(request::answer_unreadable(worker, client, reject)),
+        Ok(request) => {
+            let mut answer = pin!(request::answer(worker, client, request));
+            std::future::poll_fn(|cx| {
+                let answered = answer.as_mut().poll(cx);
+                for (status, headers) in interim.take() {
+                    let mut informational = http::Response::new(());
+                    *informational.status_mut() = status;
+                    *informational.headers_mut() = headers;
+                    // A client that does not want it has reset the stream, which shows below.
+                    let _ = respond.send_informational(informational);
+                }
+                match answered {
+                    Poll::Ready(answered) => Poll::Ready(Some(answered)),
+                    Poll::Pending => respond.poll_reset(cx).map(|_| None),
+                }
+            })
+            .await
+        }
     };
     // `None`: the client no longer wants an answer, and dropping the path of the request has cancelled all of it.
-    let Some((response, mut record)) = answered else { return };
+    let Some((response, mut record)) = answered else { return Ended::Cancelled };
     let (head, mut body) = head_of(worker, response, is_head);
     if is_head {
         body = Body::Empty;
     }
-    match respond.send_response(head, body.is_empty()) {
-        Ok(_) if body.is_empty() => record.finish_complete(),
-        Ok(stream) => match send(worker, body, stream, &mut record).await {
-            Ok(()) => record.finish_complete(),
-            Err(broken) => record.finish_broken(broken),
-        },
-        Err(_) => record.finish_broken(BodyError::Receiver),
+    let outcome = match respond.send_response(head, body.is_empty()) {
+        Ok(_) if body.is_empty() => Ok(()),
+        Ok(stream) => send(worker, body, stream, &mut record).await,
+        Err(_) => Err(BodyError::Receiver),
+    };
+    let ended = match &outcome {
+        Ok(()) => Ended::Completely,
+        Err(BodyError::Receiver) => Ended::Cancelled,
+        Err(BodyError::Stalled) => Ended::Stalled,
+        Err(BodyError::Sender(_) | BodyError::TooLarge { .. }) => Ended::Broken,
+    };
+    match outcome {
+        Ok(()) => record.finish_complete(),
+        Err(broken) => record.finish_broken(broken),
     }
+    ended
 }
 
 /// The request as the path sees it. `:authority` and Host are both kept: that they agree is checked with the target.
-fn translate(worker: &Rc<Worker>, request: http::Request<RecvStream>, interim: Interim) -> Request {
-    let (parts, receive) = request.into_parts();
+fn translate(
+    worker: &Rc<Worker>,
+    request: http::Request<RecvStream>,
+    interim: Interim,
+) -> Result<Request, Reject> {
+    let (mut parts, receive) = request.into_parts();
     let authority =
         parts.uri.authority().map(|authority| Bytes::copy_from_slice(authority.as_str().as_bytes()));
     let target = match parts.uri.path_and_query() {
         Some(target) => Bytes::copy_from_slice(target.as_str().as_bytes()),
         None => Bytes::new(),
     };
+    let expects_continue = take_expectation(&mut parts.headers)?;
+    join_cookies(&mut parts.headers);
     let body = if receive.is_end_stream() {
         Body::Empty
     } else {
-        let length = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         let watch = worker.clock.watch();
         watch.arm(&worker.clock, worker.settings().timeouts.body_idle);
-        let worker = Rc::clone(worker);
-        Body::Stream(Box::pin(ClientBody { worker, receive, watch, data_ended: false, remaining: length }))
+        Body::Stream(Box::pin(ClientBody {
+            receiver: Receiver::new(receive, announced_length(&parts.headers)),
+            expectation: expects_continue.then(|| interim.clone()),
+            watch,
+            worker: Rc::clone(worker),
+        }))
     };
-    Request {
+    Ok(Request {
         method: parts.method,
         target,
         authority,
@@ -165,6 +304,32 @@ fn translate(worker: &Rc<Worker>, request: http::Request<RecvStream>, interim: I
         body,
         upgrade: None,
         interim,
+    })
+}
+
+/// Removes `Expect`, which is about this hop only; true when it is the one expectation there is (RFC 9110 §10.1.1).
+fn take_expectation(headers: &mut HeaderMap) -> Result<bool, Reject> {
+    let Some(expectation) = headers.remove(EXPECT) else { return Ok(false) };
+    if expectation.as_bytes().eq_ignore_ascii_case(b"100-continue") {
+        Ok(true)
+    } else {
+        Err(Reject::ExpectationFailed)
+    }
+}
+
+/// Makes one field of the crumbs that a client may split its Cookie into (RFC 9113 §8.2.3). Applications read the first
+/// field only, and HTTP/1.1 knows no second one.
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut crumbs = headers.get_all(COOKIE).iter();
+    let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) else { return };
+    let mut joined = first.as_bytes().to_vec();
+    for crumb in std::iter::once(second).chain(crumbs) {
+        joined.extend_from_slice(b"; ");
+        joined.extend_from_slice(crumb.as_bytes());
+    }
+    // Bytes of valid values, joined by valid bytes, are valid.
+    if let Ok(joined) = HeaderValue::from_bytes(&joined) {
+        headers.insert(COOKIE, joined);
     }
 }
 
@@ -194,82 +359,50 @@ fn head_of(worker: &Worker, response: Response, is_head: bool) -> (http::Respons
 /// Sends a body, at the pace of the client's window. A client that takes nothing for too long loses the stream.
 async fn send(
     worker: &Worker,
-    mut body: Body,
-    mut stream: SendStream<Bytes>,
+    body: Body,
+    stream: SendStream<Bytes>,
     record: &mut Record,
 ) -> Result<(), BodyError> {
+    let mut pump = Pump::new(body, stream);
     let watch = worker.clock.watch();
-    let outcome = loop {
-        let next = std::future::poll_fn(|cx| match stream.poll_reset(cx) {
-            Poll::Ready(_) => Poll::Ready(Err(BodyError::Receiver)),
-            Poll::Pending => Pin::new(&mut body).poll_frame(cx).map(Ok),
-        });
-        match next.await? {
-            None => break stream.send_data(Bytes::new(), true).map_err(|_| BodyError::Receiver),
-            Some(Err(error)) => {
-                stream.send_reset(Reason::INTERNAL_ERROR);
-                break Err(error);
+    let mut blocked = false;
+    std::future::poll_fn(|cx| {
+        let mut moved = 0;
+        let polled = pump.poll(cx, &mut moved);
+        record.sent(moved);
+        match polled {
+            Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+            Poll::Ready(Err(Broken::Peer)) => return Poll::Ready(Err(BodyError::Receiver)),
+            Poll::Ready(Err(Broken::Body(error))) => {
+                pump.reset(Reason::INTERNAL_ERROR);
+                return Poll::Ready(Err(error));
             }
-            Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) => {
-                    let last = body.is_empty();
-                    record.sent(data.len());
-                    send_data(worker, &watch, &mut stream, data, last).await?;
-                    if last {
-                        break Ok(());
-                    }
-                }
-                Err(frame) => {
-                    let trailers = frame.into_trailers().unwrap_or_default();
-                    break stream.send_trailers(trailers).map_err(|_| BodyError::Receiver);
-                }
-            },
+            Poll::Pending => {}
         }
-    };
-    outcome
-}
-
-async fn send_data(
-    worker: &Worker,
-    watch: &Watch,
-    stream: &mut SendStream<Bytes>,
-    mut data: Bytes,
-    last: bool,
-) -> Result<(), BodyError> {
-    loop {
-        stream.reserve_capacity(data.len());
-        let capacity = std::future::poll_fn(|cx| match stream.poll_reset(cx) {
-            Poll::Ready(_) => Poll::Ready(None),
-            Poll::Pending if stream.capacity() > 0 || data.is_empty() => {
-                Poll::Ready(Some(Ok(stream.capacity())))
-            }
-            Poll::Pending => stream.poll_capacity(cx),
-        });
-        let limit = worker.settings().timeouts.write_idle;
-        let capacity = match watch.within(&worker.clock, limit, capacity).await {
-            Ok(Some(Ok(capacity))) => capacity,
-            Ok(Some(Err(_)) | None) => return Err(BodyError::Receiver),
-            Err(_) => {
-                stream.send_reset(Reason::CANCEL);
-                return Err(BodyError::Stalled);
-            }
-        };
-        let part = data.split_to(capacity.min(data.len()));
-        let ends = data.is_empty();
-        stream.send_data(part, last && ends).map_err(|_| BodyError::Receiver)?;
-        if ends {
-            return Ok(());
+        // Only a client that does not take what is there keeps us waiting; the upstream's silence has its own limit.
+        if !pump.waits_for_window() {
+            blocked = false;
+            watch.disarm();
+        } else if !blocked || moved > 0 {
+            blocked = true;
+            watch.arm(&worker.clock, worker.settings().timeouts.write_idle);
         }
-    }
+        if watch.poll_expired(&worker.clock, cx) {
+            pump.reset(Reason::CANCEL);
+            return Poll::Ready(Err(BodyError::Stalled));
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 /// The body of one stream, as the client sends it.
 struct ClientBody {
-    worker: Rc<Worker>,
-    receive: RecvStream,
+    receiver: Receiver,
+    /// Where the client's leave to send is left, if it waits for one.
+    expectation: Option<Interim>,
     watch: Rc<Watch>,
-    data_ended: bool,
-    remaining: Option<u64>,
+    worker: Rc<Worker>,
 }
 
 impl http_body::Body for ClientBody {
@@ -281,34 +414,30 @@ impl http_body::Body for ClientBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        let polled = poll_received(&mut this.receive, &mut this.data_ended, cx);
-        match polled {
-            Poll::Ready(Some(Ok(frame))) => {
+        let polled = this.receiver.poll_frame(cx);
+        // The first reader decides that the body is wanted; a client that already sends needs no leave.
+        if let Some(interim) = this.expectation.take()
+            && polled.is_pending()
+        {
+            interim.push(StatusCode::CONTINUE, HeaderMap::new());
+        }
+        match &polled {
+            Poll::Ready(_) => {
                 this.watch.arm(&this.worker.clock, this.worker.settings().timeouts.body_idle);
-                let frame = match frame.into_trailers() {
-                    Ok(mut trailers) => {
-                        sanitize_trailers(&mut trailers);
-                        Frame::trailers(trailers)
-                    }
-                    Err(frame) => frame,
-                };
-                if let (Some(remaining), Some(data)) = (&mut this.remaining, frame.data_ref()) {
-                    *remaining = remaining.saturating_sub(data.len() as u64);
-                }
-                Poll::Ready(Some(Ok(frame)))
             }
             Poll::Pending if this.watch.poll_expired(&this.worker.clock, cx) => {
-                Poll::Ready(Some(Err(BodyError::Stalled)))
+                return this.receiver.fail(BodyError::Stalled);
             }
-            polled => polled,
+            Poll::Pending => {}
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.receive.is_end_stream()
+        self.receiver.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.remaining.map(SizeHint::with_exact).unwrap_or_default()
+        self.receiver.remaining().map(SizeHint::with_exact).unwrap_or_default()
     }
 }

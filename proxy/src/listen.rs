@@ -11,7 +11,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use listenfd::ListenFd;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::TcpStream;
 
 /// The sockets of one address, ready for [`tokio::net::TcpListener::from_std`].
@@ -145,6 +145,7 @@ impl Inherited {
 pub async fn accept(
     listener: &tokio::net::TcpListener,
     backoff: &mut AcceptBackoff,
+    on_failure: impl Fn(),
 ) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
@@ -154,6 +155,7 @@ pub async fn accept(
             }
             Err(error) => {
                 if let Some(pause) = backoff.failed(&error) {
+                    on_failure();
                     if pause == ACCEPT_PAUSE_MIN {
                         tracing::warn!(%error, "cannot accept connections; trying again until it passes");
                     }
@@ -211,16 +213,23 @@ fn open(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    // Linux hands this on to what the socket accepts, which saves a call per connection.
-    socket.set_tcp_nodelay(true)?;
+    prepare(&SockRef::from(&socket))?;
     socket.bind(&address.into())?;
     Ok(socket)
+}
+
+/// Sets what Linux hands on to the connections that the socket accepts, which saves calls for each of them.
+fn prepare(socket: &SockRef<'_>) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    // A tunnel or a quiet stream to a phone that vanished would stay for ever.
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE_AFTER))?;
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX))
 }
 
 /// An inherited socket is one queue; each worker gets a handle to it.
 fn shared(socket: TcpListener, workers: NonZeroUsize) -> io::Result<ListenerSockets> {
     socket.set_nonblocking(true)?;
-    SockRef::from(&socket).set_tcp_nodelay(true)?;
+    prepare(&SockRef::from(&socket))?;
     let address = socket.local_addr()?;
     let mut sockets = Vec::with_capacity(workers.get());
     for _ in 1..workers.get() {
@@ -230,6 +239,10 @@ fn shared(socket: TcpListener, workers: NonZeroUsize) -> io::Result<ListenerSock
     Ok(ListenerSockets { address, sockets })
 }
 
+/// The system asks whether a client is still there after this much silence.
+const KEEP_ALIVE_AFTER: Duration = Duration::from_secs(60);
+/// Bytes that a client leaves unacknowledged for this long end its connection (Linux TCP_USER_TIMEOUT).
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
 /// Connections that wait to be accepted, per socket; the kernel's `net.core.somaxconn` bounds it too.
 pub const BACKLOG: i32 = 4096;
 pub const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(5);

@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
 use proxy::command::{self, Failure};
 use proxy::options::Options;
 
@@ -11,7 +10,11 @@ use proxy::options::Options;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    match command::run(&Options::parse(), &mut std::io::stdout()) {
+    let options = match Options::from_command_line() {
+        Ok(options) => options,
+        Err(answer) => return answer.give(),
+    };
+    match command::run(&options, &mut std::io::stdout()) {
         Ok(outcome) => outcome.into(),
         // The reader of a pipe that has seen enough is no failure.
         Err(Failure::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,

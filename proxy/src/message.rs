@@ -102,6 +102,8 @@ pub enum Body {
     Full(Bytes),
     /// Any streaming source: a peer's upload, an upstream's answer. Not `Send`: a body stays on its worker.
     Stream(Pin<Box<dyn http_body::Body<Data = Bytes, Error = BodyError>>>),
+    /// Fails as often as it is asked.
+    Failed(BodyError),
 }
 
 /// Why a body ended before its time. The exchange is lost; the connection that carried the body is not re-used.
@@ -128,6 +130,7 @@ impl Body {
             Body::Empty => true,
             Body::Full(bytes) => bytes.is_empty(),
             Body::Stream(stream) => stream.is_end_stream(),
+            Body::Failed(_) => false,
         }
     }
 
@@ -164,6 +167,7 @@ impl http_body::Body for Body {
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
             Body::Stream(stream) => stream.as_mut().poll_frame(cx),
+            Body::Failed(error) => Poll::Ready(Some(Err(error.clone()))),
         }
     }
 
@@ -176,6 +180,7 @@ impl http_body::Body for Body {
             Body::Empty => SizeHint::with_exact(0),
             Body::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Body::Stream(stream) => stream.size_hint(),
+            Body::Failed(_) => SizeHint::default(),
         }
     }
 }
@@ -186,6 +191,7 @@ impl std::fmt::Debug for Body {
             Body::Empty => f.write_str("Body::Empty"),
             Body::Full(bytes) => write!(f, "Body::Full({} bytes)", bytes.len()),
             Body::Stream(_) => f.write_str("Body::Stream"),
+            Body::Failed(error) => write!(f, "Body::Failed({error})"),
         }
     }
 }
@@ -210,7 +216,12 @@ impl http_body::Body for Limited {
         {
             match self.left.checked_sub(data.len() as u64) {
                 Some(left) => self.left = left,
-                None => return Poll::Ready(Some(Err(BodyError::TooLarge { limit: self.limit }))),
+                None => {
+                    // Asked again, it fails again: a body that was cut must never look like a whole one.
+                    let error = BodyError::TooLarge { limit: self.limit };
+                    self.body = Body::Failed(error.clone());
+                    return Poll::Ready(Some(Err(error)));
+                }
             }
         }
         polled

@@ -1,9 +1,13 @@
 //! The command line: what can be asked of the binary, and by which words.
 
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
 
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::settings::AccessLogFormat;
@@ -14,6 +18,54 @@ use crate::settings::AccessLogFormat;
 pub struct Options {
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// What there is to say in place of running a command.
+#[derive(Debug)]
+pub struct NotRun(clap::Error);
+
+impl Options {
+    /// Reads the arguments of the process.
+    pub fn from_command_line() -> Result<Options, NotRun> {
+        Options::try_parse().map_err(NotRun)
+    }
+}
+
+impl NotRun {
+    /// Prints help and version to standard output, and what is wrong with the arguments as one line to standard error.
+    pub fn give(&self) -> ExitCode {
+        if !self.0.use_stderr() {
+            // Nobody is left to tell when standard output is closed.
+            let _ = self.0.print();
+            return ExitCode::SUCCESS;
+        }
+        // Without a command there is nothing to be wrong; what follows is the whole help.
+        if self.0.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+            let _ = self.0.print();
+        } else {
+            let _ = writeln!(io::stderr(), "vestibule: {}", self.line());
+        }
+        ExitCode::from(2)
+    }
+
+    /// What is wrong, and where to look for what is right.
+    fn line(&self) -> String {
+        let text = self.0.to_string();
+        let (mut words, mut command) = (Vec::new(), "vestibule".to_owned());
+        for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            if let Some(usage) = line.strip_prefix("Usage: ") {
+                let is_name =
+                    |word: &&str| word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+                let names = usage.split(' ').take_while(|word| is_name(word) && !word.starts_with('-'));
+                command = names.collect::<Vec<_>>().join(" ");
+            } else if !line.starts_with("For more information") {
+                let line = line.strip_prefix("error: ").unwrap_or(line);
+                words.push(line.strip_prefix("tip: ").map_or(line.into(), |tip| format!("({tip})")));
+            }
+        }
+        let words = words.join(" ").replace(char::is_control, " ");
+        format!("{words}; see `{command} --help`")
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -62,6 +114,9 @@ pub struct Serve {
     /// How the access log is written, in place of the settings.
     #[arg(long, value_name = "FORMAT")]
     pub access_log: Option<AccessLogFormat>,
+    /// Serve a sample upstream too, such as shop=127.0.0.1:9001, for trying things out. May be given more than once.
+    #[arg(long, value_name = "NAME=ADDRESS", value_parser = sample_app_at)]
+    pub sample_app: Vec<SampleAppAt>,
     /// What the process says about itself on standard error: a level, or levels by module.
     #[arg(long, value_name = "LEVEL", env = "VESTIBULE_LOG", default_value = "info")]
     pub log: String,
@@ -142,6 +197,20 @@ pub struct SampleApp {
     pub name: String,
 }
 
+/// A sample upstream that `serve` runs itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SampleAppAt {
+    /// The name that answers carry.
+    pub name: Arc<str>,
+    pub address: SocketAddr,
+}
+
+fn sample_app_at(text: &str) -> Result<SampleAppAt, String> {
+    let expected = || "write a name and an address, such as shop=127.0.0.1:9001".to_owned();
+    let (name, address) = text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(expected)?;
+    Ok(SampleAppAt { name: name.into(), address: address.parse().map_err(|_| expected())? })
+}
+
 /// Where `serve` puts the admin listener unless it is told otherwise.
 const ADMIN_ADDRESS: &str = "127.0.0.1:10254";
 
@@ -158,6 +227,36 @@ mod tests {
     #[test]
     fn the_admin_address_is_that_of_the_settings() {
         assert_eq!(ADMIN_ADDRESS, crate::settings::Settings::default().admin.address.to_string());
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_arguments_is_one_line() {
+        let line = |words: &[&str]| {
+            let words = ["vestibule"].iter().chain(words);
+            NotRun(Options::try_parse_from(words).unwrap_err()).line()
+        };
+        assert_eq!(line(&["bogus"]), "unrecognized subcommand 'bogus'; see `vestibule --help`");
+        assert_eq!(
+            line(&["serve"]),
+            "the following required arguments were not provided: --manifests <DIR>; see `vestibule serve --help`"
+        );
+        assert_eq!(
+            line(&["serve", "--manifest", "x"]),
+            "unexpected argument '--manifest' found (a similar argument exists: '--manifests'); see `vestibule serve --help`"
+        );
+        assert_eq!(
+            line(&["serve", "--http", "a\nb"]),
+            "invalid value 'a b' for '--http <ADDRESS>': invalid socket address syntax; see `vestibule --help`"
+        );
+    }
+
+    #[test]
+    fn a_sample_upstream_has_a_name_and_an_address() {
+        let app = sample_app_at("shop=[::1]:9001").unwrap();
+        assert_eq!((&*app.name, app.address), ("shop", "[::1]:9001".parse().unwrap()));
+        for wrong in ["shop", "=127.0.0.1:9001", "shop=9001", "127.0.0.1:9001"] {
+            assert!(sample_app_at(wrong).unwrap_err().contains("shop=127.0.0.1:9001"), "{wrong}");
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ use http::Method;
 use http::header::HOST;
 
 use crate::connection::Client;
-use crate::message::{Request, Response};
+use crate::message::{Body, Request, Response};
 use crate::reject::Reject;
 use crate::reject::page::{Format, PageContext};
 use crate::route::host::Host;
@@ -104,16 +104,18 @@ async fn respond(
         return Ok(response);
     }
     access::check(&route.access, view.address)?;
-    if let (Some(max), Some(length)) = (route.limits.body_bytes_max, request.body.exact_length())
-        && length > max
-    {
-        return Err(Reject::BodyTooLarge);
+    if let Some(max) = route.limits.body_bytes_max(current.settings.limits.body_bytes.0) {
+        match request.body.exact_length() {
+            Some(length) if length > max => return Err(Reject::BodyTooLarge),
+            Some(_) => {}
+            None => request.body = Body::limited(std::mem::take(&mut request.body), max),
+        }
     }
 
     let cors = route.cors.as_deref().map(|cors| (cors, cors::decide(cors, &request.headers)));
     let mut response = match &route.action {
         Action::Redirect(rule) => redirect::redirect(rule, &route.origin.path, &target, view.port)?,
-        Action::Location { location, status } => redirect::to_fixed(location, *status),
+        Action::Location(fixed) => redirect::to_fixed(&fixed.location, fixed.status),
         Action::Status(status) => return Err(Reject::RouteStatus(*status)),
         Action::Forward(backends) => {
             let host_value = target.host_value(request.headers.get(HOST));

@@ -3,6 +3,7 @@
 //! A request finds its `&Route` once, on its listener's table, and nothing is looked up by name after that. Values that
 //! outlive configuration (a backend's endpoints, its health) hang behind `Arc<Backend>`.
 
+pub mod canary;
 pub mod explain;
 pub mod expression;
 pub mod host;
@@ -11,7 +12,8 @@ pub mod path;
 pub mod table;
 
 use std::fmt;
-use std::sync::Arc;
+use std::ops::Deref;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,18 +24,31 @@ use crate::config::problem::ObjectRef;
 use crate::request::target::Scheme;
 use crate::upstream::Backend;
 
+pub use canary::Canary;
 pub use expression::RegexPattern;
 
 /// Everything that one rule of one object decided about the requests that match it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Route {
     /// The object and rule this came from; what `explain`, logs and metrics name.
     pub origin: Origin,
     /// Set when a rule that guards this route cannot be enforced: the route answers 503 and nothing else is tried.
     pub refusal: Option<Refusal>,
     pub action: Action,
+    /// Judged before the backends of [`Action::Forward`].
+    pub canary: Option<Arc<Canary>>,
     /// What a client on plain HTTP is told: go to https on this port (`None`: serve plain HTTP too).
     pub https_redirect: Option<HttpsRedirect>,
+    /// All that most routes leave as it is; its fields read as if they were the route's own.
+    pub handling: Arc<Handling>,
+    /// Where its requests are counted.
+    pub metrics: crate::admin::metrics::RouteHandle,
+}
+
+/// How the requests of a route are treated besides its action. Routes that say the same share one, and most share
+/// [`Handling::plain`], so that ten thousand of them stay small.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Handling {
     /// Strict-Transport-Security for answers over TLS.
     pub hsts: Option<HeaderValue>,
     pub cors: Option<Arc<Cors>>,
@@ -44,10 +59,31 @@ pub struct Route {
     pub request_headers: HeaderEdits,
     pub response_headers: HeaderEdits,
     pub rewrite: Rewrite,
-    /// Where its requests are counted.
-    pub metrics: crate::admin::metrics::RouteHandle,
     /// Who gets a copy of the request; their answers are thrown away.
     pub mirrors: Vec<Mirror>,
+}
+
+impl Handling {
+    /// The one that asks for nothing, always the same.
+    pub fn plain() -> Arc<Handling> {
+        static PLAIN: LazyLock<Arc<Handling>> = LazyLock::new(Arc::default);
+        PLAIN.clone()
+    }
+
+    /// For a route; all that ask for nothing get [`Handling::plain`].
+    pub fn shared(self) -> Arc<Handling> {
+        let plain = Handling::plain();
+        if self == *plain { plain } else { Arc::new(self) }
+    }
+}
+
+/// The request path reads `route.limits` and the like, wherever they are kept.
+impl Deref for Route {
+    type Target = Handling;
+
+    fn deref(&self) -> &Handling {
+        &self.handling
+    }
 }
 
 /// Where a route was written.
@@ -55,7 +91,7 @@ pub struct Route {
 pub struct Origin {
     pub object: ObjectRef,
     /// Index into `spec.rules`.
-    pub rule: usize,
+    pub rule: u32,
     /// `rules[].name`, or the path of an Ingress rule, for people.
     pub name: Option<Arc<str>>,
     /// The path pattern as it was written (`/api`, `^/v[0-9]+`); the length of a prefix also tells a rewrite what to cut.
@@ -92,28 +128,39 @@ pub struct Refusal {
 }
 
 /// What a route does once the request may pass.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Action {
-    Forward(Vec<WeightedBackend>),
-    Redirect(Redirect),
-    /// Sends every request to this address, whatever its own path and query.
-    Location {
-        location: HeaderValue,
-        status: StatusCode,
-    },
+    Forward(Box<[WeightedBackend]>),
+    Redirect(Box<Redirect>),
+    /// Sends every request to one address.
+    Location(Box<Location>),
     /// Answers this status always: a backend reference that cannot be used (500), or no backend at all.
     Status(StatusCode),
 }
 
+/// Sends every request to this address, whatever its own path and query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Location {
+    pub location: HeaderValue,
+    pub status: StatusCode,
+}
+
 /// One share of a route's traffic.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct WeightedBackend {
     /// Share = weight / sum of weights; 0 gets nothing.
     pub weight: u32,
     /// `Err`: the reference is invalid, and this share answers that status (Gateway API: 500).
     pub backend: Result<Arc<Backend>, StatusCode>,
-    pub request_headers: HeaderEdits,
-    pub response_headers: HeaderEdits,
+    pub request_headers: Option<Arc<HeaderEdits>>,
+    pub response_headers: Option<Arc<HeaderEdits>>,
+}
+
+impl WeightedBackend {
+    /// The share of a backend that is the only one.
+    pub fn whole(backend: Arc<Backend>) -> Self {
+        WeightedBackend { weight: 1, backend: Ok(backend), request_headers: None, response_headers: None }
+    }
 }
 
 /// One HTTPRoute `RequestMirror`: of `denominator` requests, `numerator` are copied.
@@ -124,6 +171,15 @@ pub struct Mirror {
     /// Never 0, and never less than the numerator.
     pub denominator: u32,
 }
+
+impl PartialEq for Mirror {
+    fn eq(&self, other: &Self) -> bool {
+        let fraction = |mirror: &Self| (mirror.numerator, mirror.denominator);
+        Arc::ptr_eq(&self.backend, &other.backend) && fraction(self) == fraction(other)
+    }
+}
+
+impl Eq for Mirror {}
 
 /// HTTPRoute `RequestRedirect`, or the redirect annotations of an Ingress.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -174,6 +230,11 @@ impl HeaderEdits {
     pub fn is_empty(&self) -> bool {
         self.set.is_empty() && self.add.is_empty() && self.remove.is_empty()
     }
+
+    /// For a share; `None` when nothing changes.
+    pub(crate) fn shared(self) -> Option<Arc<HeaderEdits>> {
+        (!self.is_empty()).then(|| Arc::new(self))
+    }
 }
 
 /// Which client addresses may enter. Deny wins over allow; an empty allow list lets everyone in.
@@ -184,10 +245,17 @@ pub struct AddressRules {
 }
 
 /// Bounds of one request on this route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// Largest request body in bytes; `None`: no bound.
+    /// Largest request body in bytes; zero: no bound; `None`: the operator's default.
     pub body_bytes_max: Option<u64>,
+}
+
+impl Limits {
+    /// The bound on a request body, where the operator's default is `default` (zero: none).
+    pub(crate) fn body_bytes_max(&self, default: u64) -> Option<u64> {
+        Some(self.body_bytes_max.unwrap_or(default)).filter(|bytes| *bytes > 0)
+    }
 }
 
 /// How long each part of an exchange may take. `None` where the default of the upstream holds, zero switches off.

@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::net::TcpListener;
@@ -22,11 +23,13 @@ use crate::cluster::ClusterError;
 use crate::config::backend::Locality;
 use crate::config::compile::{Compiler, Refresh};
 use crate::config::problem::{Problem, Severity};
-use crate::config::status::{GatewayStatus, RouteStatus};
+use crate::config::status::GatewayStatus;
 use crate::directory::DirectoryError;
 use crate::directory::watch::WatchError;
 use crate::edge::{Drained, Edge, EdgeOptions};
 use crate::listen::{BindError, Inherited};
+use crate::options::SampleAppAt;
+use crate::sample_app;
 use crate::settings::SettingsError;
 use crate::settings::{AccessLogFormat, DefaultCertificate, PemSource, Settings};
 use crate::tls::certificates::{Certificate, CertificateError};
@@ -41,6 +44,8 @@ pub struct ServeOptions {
     pub source: SourceOptions,
     /// The operator's file; without one the defaults hold.
     pub settings: Option<PathBuf>,
+    /// Upstreams to try things out with, in this process.
+    pub sample_apps: Vec<SampleAppAt>,
     /// Laid over the settings each time they are read.
     pub overrides: Overrides,
 }
@@ -72,6 +77,8 @@ pub enum ServeError {
     Bind(#[from] BindError),
     #[error("the admin address {address}: {source}; choose another with --admin")]
     Admin { address: SocketAddr, source: io::Error },
+    #[error("the sample upstream at {address}: {source}; choose another address with --sample-app")]
+    SampleApp { address: SocketAddr, source: io::Error },
     #[error("tls.defaultCertificate: {0}")]
     DefaultCertificate(DefaultCertificateError),
     #[error("LISTEN_FDS: {0}; start the process without it, or hand over TCP listeners only")]
@@ -153,11 +160,12 @@ struct Control<'o> {
     log: Writer,
     terminate: Signal,
     interrupt: Signal,
+    /// An address could not be bound, and may be free by now.
+    addresses_missing: bool,
     /// Problems of the process rather than of the objects: addresses that cannot be bound, settings that do not parse.
     own_problems: Vec<Problem>,
     /// Of the last compilation.
     gateways: Vec<GatewayStatus>,
-    routes: Vec<Arc<RouteStatus>>,
 }
 
 impl<'o> Control<'o> {
@@ -167,9 +175,17 @@ impl<'o> Control<'o> {
         inherited: Inherited,
     ) -> Result<Self, ServeError> {
         let source = Source::open(&options.source, options.settings.as_deref(), &settings).await?;
+        for app in &options.sample_apps {
+            let address = app.address;
+            let listener = TcpListener::bind(address).await;
+            let listener = listener.map_err(|source| ServeError::SampleApp { address, source })?;
+            tracing::info!(%address, name = %app.name, "the sample upstream answers");
+            // It ends with the runtime, which is after the last request has.
+            tokio::spawn(sample_app::serve(listener, Arc::clone(&app.name)));
+        }
         let workers = settings.workers.unwrap_or_else(available_workers);
         let (log, access) = Writer::start(io::stdout()).map_err(ServeError::System)?;
-        let metrics = Arc::new(Metrics::new(workers.get(), access.dropped(), Timestamp::now()));
+        let metrics = Arc::new(Metrics::new(workers.get(), access.dropped(), wall_clock()));
         let fallback = fallback_certificate(&settings).map_err(ServeError::DefaultCertificate)?;
         let settings = Arc::new(settings);
         let control = tokio::runtime::Handle::current();
@@ -197,9 +213,9 @@ impl<'o> Control<'o> {
             log,
             terminate: signal(SignalKind::terminate()).map_err(ServeError::System)?,
             interrupt: signal(SignalKind::interrupt()).map_err(ServeError::System)?,
+            addresses_missing: false,
             own_problems: Vec::new(),
             gateways: Vec::new(),
-            routes: Vec::new(),
         };
         if !control.source.is_complete() {
             tracing::info!("waiting for the API server's lists; nothing is served before they are complete");
@@ -217,6 +233,7 @@ impl<'o> Control<'o> {
         loop {
             tokio::select! {
                 changed = self.source.changed() => self.take_up(changed).await,
+                () = tokio::time::sleep(BIND_AGAIN_AFTER), if self.addresses_missing => self.bind_again().await,
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
             }
@@ -225,7 +242,6 @@ impl<'o> Control<'o> {
 
     async fn take_up(&mut self, changed: Changed) {
         if changed.settings {
-            self.own_problems.clear();
             self.reload_settings();
         }
         if !self.source.is_complete() {
@@ -237,29 +253,47 @@ impl<'o> Control<'o> {
                 tracing::error!("{error}");
             }
         }
-        self.source.write_statuses(&self.settings, &self.gateways, &self.routes);
+        self.source.write_statuses(&self.settings, &self.gateways, self.compiler.route_statuses());
+    }
+
+    /// Tries again what could not be bound; when that helps, the problem goes.
+    async fn bind_again(&mut self) {
+        self.addresses_missing = !self.edge.bind().await.is_empty();
+        if !self.addresses_missing {
+            self.compile().await;
+        }
     }
 
     fn reload_settings(&mut self) {
-        match self.options.load_settings() {
-            Ok(settings) => {
-                for key in settings.restart_needed(&self.settings) {
-                    tracing::warn!("the new value of {key} takes effect when the process is restarted");
-                }
-                self.settings = Arc::new(settings);
-            }
-            Err(error) => {
-                tracing::error!("the settings stay as they were: {error}");
-                self.own_problems.push(Problem {
-                    severity: Severity::Degraded,
-                    object: None,
-                    field: "".into(),
-                    reason: "InvalidSettings",
-                    message: error.to_string().into(),
-                    place: None,
-                });
-            }
+        self.own_problems.clear();
+        if let Err(error) = self.take_settings() {
+            tracing::error!("the settings stay as they were: {error}");
+            self.own_problems.push(Problem {
+                severity: Severity::Degraded,
+                object: None,
+                field: "".into(),
+                reason: "InvalidSettings",
+                message: error.to_string().into(),
+                place: None,
+            });
         }
+    }
+
+    /// Puts the settings in force as the file has them now; all of them, or none.
+    fn take_settings(&mut self) -> Result<(), ServeError> {
+        let settings = self.options.load_settings()?;
+        // A self-signed certificate stays what it is; the content of files may be new.
+        let before = &self.settings.tls.default_certificate;
+        let wanted = &settings.tls.default_certificate;
+        if wanted != before || matches!(wanted, DefaultCertificate::Pem(_)) {
+            let fallback = fallback_certificate(&settings).map_err(ServeError::DefaultCertificate)?;
+            self.compiler.set_fallback_certificate(fallback);
+        }
+        for key in settings.restart_needed(&self.settings) {
+            tracing::warn!("the new value of {key} takes effect when the process is restarted");
+        }
+        self.settings = Arc::new(settings);
+        Ok(())
     }
 
     /// Compiles the objects and makes the result live. Returns the addresses that could not be bound.
@@ -267,22 +301,27 @@ impl<'o> Control<'o> {
         let compiled = self.compiler.compile(self.source.objects(), &self.settings);
         let (snapshot, failures) =
             self.edge.publish(Arc::new(compiled.table), Arc::clone(&self.settings)).await;
+        self.addresses_missing = !failures.is_empty();
         let mut problems = self.source.problems();
         problems.extend(compiled.problems);
         self.gateways = compiled.gateways;
-        self.routes = compiled.routes;
         problems.extend(self.own_problems.iter().cloned());
         problems.extend(failures.iter().map(port_unavailable));
         self.source.locate(&mut problems);
         problems.sort();
         problems.dedup();
         self.report(&problems);
+        let objects = self.source.objects();
+        self.state.metrics.retain_routes(|object| objects.contains(object));
+        let certificates =
+            snapshot.table.listeners.iter().filter_map(|listener| listener.tls.as_ref()?.expires());
         self.state.publish(Live {
             version: snapshot.version,
-            applied: Timestamp::now(),
+            applied: wall_clock(),
             table: Arc::clone(&snapshot.table),
+            routes: compiled.routes,
             problems,
-            certificates_expire: None,
+            certificates_expire: certificates.min(),
         });
         failures
     }
@@ -290,13 +329,13 @@ impl<'o> Control<'o> {
     /// Writes the problems that are new, and how many have gone.
     fn report(&self, problems: &[Problem]) {
         let before = self.state.live().map(|live| live.problems.clone()).unwrap_or_default();
-        for problem in problems.iter().filter(|problem| !before.contains(problem)) {
+        for problem in problems.iter().filter(|problem| before.binary_search(problem).is_err()) {
             match problem.severity {
                 Severity::Refused => tracing::error!("{problem}"),
                 Severity::Degraded | Severity::Warning => tracing::warn!("{problem}"),
             }
         }
-        let gone = before.iter().filter(|problem| !problems.contains(problem)).count();
+        let gone = before.iter().filter(|problem| problems.binary_search(problem).is_err()).count();
         if gone > 0 {
             tracing::info!("{gone} problems are mended");
         }
@@ -340,6 +379,18 @@ fn open_defaults(settings: &mut Settings) {
     }
 }
 
+/// When an address that could not be bound is tried again.
+const BIND_AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// The process is the shell where time comes in.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "every other function of the control side takes the time as an argument"
+)]
+fn wall_clock() -> Timestamp {
+    Timestamp::now()
+}
+
 fn available_workers() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
@@ -351,7 +402,7 @@ pub(crate) fn fallback_certificate(
     match &settings.tls.default_certificate {
         DefaultCertificate::Refuse | DefaultCertificate::SecretRef(_) => Ok(None),
         DefaultCertificate::SelfSigned => {
-            let certificate = Certificate::self_signed(&["vestibule.invalid"], Timestamp::now())?;
+            let certificate = Certificate::self_signed(&["vestibule.invalid"], wall_clock())?;
             Ok(Some(Arc::new(certificate)))
         }
         DefaultCertificate::Pem(PemSource { certificate, key }) => {

@@ -169,7 +169,7 @@ pub struct Limits {
     pub requests_per_connection: u64,
     /// Requests that one HTTP/2 connection may have under way. Default: 100. (new connections)
     pub streams_per_connection: u32,
-    /// TLS handshakes under way on one worker. Default: 64. (new connections)
+    /// TLS handshakes that one worker does at a time; more wait for their turn. Default: 64. (restart)
     pub handshakes_per_worker: usize,
 }
 
@@ -417,6 +417,9 @@ impl Settings {
         }
         if self.cluster != running.cluster {
             keys.push("cluster");
+        }
+        if self.limits.handshakes_per_worker != running.limits.handshakes_per_worker {
+            keys.push("limits.handshakesPerWorker");
         }
         keys
     }

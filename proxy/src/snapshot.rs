@@ -3,12 +3,12 @@
 //! Every worker holds the snapshot through an `Rc` of its own, so that requests on different cores share no counter. The last
 //! worker to let go of an old one hands it to the control thread, which pays for freeing it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::mpsc;
 
-use crate::request::forwarded::TrustedProxies;
+use crate::request::forwarded::{PeerTrust, TrustedProxies};
 use crate::route::table::{Listener, ListenerKey, Table};
 use crate::settings::Settings;
 
@@ -30,6 +30,15 @@ pub(crate) struct Served {
     pub(crate) trusted: TrustedProxies,
     /// Peers that must speak the PROXY protocol; empty: nobody does.
     pub(crate) proxy_protocol: Vec<ipnet::IpNet>,
+}
+
+impl Served {
+    /// True when `address` may carry the connections of many clients: a trusted proxy, or a sender of PROXY headers.
+    pub(crate) fn speaks_for_others(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.trusted.judge(address) != PeerTrust::Untrusted
+            || self.proxy_protocol.iter().any(|network| network.contains(&address))
+    }
 }
 
 /// A number for a listener that stays the same across snapshots.
@@ -89,11 +98,11 @@ impl Snapshot {
 /// One worker's hold on a snapshot.
 pub(crate) struct Current {
     snapshot: Option<Arc<Snapshot>>,
-    graveyard: mpsc::Sender<Arc<Snapshot>>,
+    graveyard: mpsc::SyncSender<Arc<Snapshot>>,
 }
 
 impl Current {
-    pub(crate) fn new(snapshot: Arc<Snapshot>, graveyard: mpsc::Sender<Arc<Snapshot>>) -> Self {
+    pub(crate) fn new(snapshot: Arc<Snapshot>, graveyard: mpsc::SyncSender<Arc<Snapshot>>) -> Self {
         Current { snapshot: Some(snapshot), graveyard }
     }
 }
@@ -110,8 +119,8 @@ impl Deref for Current {
 impl Drop for Current {
     fn drop(&mut self) {
         if let Some(snapshot) = self.snapshot.take() {
-            // The control thread ends after the workers; if it is gone, freeing here is as good.
-            let _ = self.graveyard.send(snapshot);
+            // Without room, or when the thread is gone, freeing here is as good.
+            let _ = self.graveyard.try_send(snapshot);
         }
     }
 }

@@ -17,6 +17,7 @@ use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 use aws_lc_rs::digest;
+use jiff::Timestamp;
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
@@ -24,6 +25,7 @@ use rustls::sign::CertifiedKey;
 
 use crate::route::host::{Host, HostMap, HostPattern, WildcardLabels};
 use crate::route::table::ListenerKey;
+use crate::settings::TlsVersion;
 
 use self::accept::TlsInfo;
 use self::certificates::Certificate;
@@ -45,6 +47,8 @@ pub struct ListenerTlsSpec {
     pub client_auth: Vec<ClientAuthRule>,
     /// What is offered by ALPN, preferred first. Empty: no ALPN at all.
     pub alpn: Vec<Alpn>,
+    /// Clients that speak nothing newer than an older one are refused with `protocol_version`.
+    pub min_version: TlsVersion,
 }
 
 /// A certificate, and the hosts that configuration gave it to.
@@ -103,6 +107,8 @@ pub struct ListenerTls {
     names: Arc<CertificateNames>,
     policies: Vec<Policy>,
     policy_by_host: HostMap<u32>,
+    /// When the first of the configured certificates ends.
+    expires: Option<Timestamp>,
     /// Over all that was given to [`ListenerTls::new`], save the ticket secret.
     digest: [u8; 32],
 }
@@ -122,11 +128,17 @@ impl ListenerTls {
         let policies = client_auths
             .into_iter()
             .map(|client_auth| {
-                let config = Arc::new(server_config(&names, &client_auth, &spec.alpn, &tickets));
+                let config = Arc::new(server_config(&names, &client_auth, spec, &tickets));
                 Policy { client_auth, config }
             })
             .collect();
-        ListenerTls { names, policies, policy_by_host, digest: spec_digest(spec, &policy_digest) }
+        let expires = spec.certificates.iter().map(|usage| usage.certificate.not_after()).min();
+        ListenerTls { names, policies, policy_by_host, expires, digest: spec_digest(spec, &policy_digest) }
+    }
+
+    /// When the first of the configured certificates ends. `None`: only the default certificate is shown.
+    pub fn expires(&self) -> Option<Timestamp> {
+        self.expires
     }
 
     /// True when a request for `host` may use a connection that was made with `info`: the host asks for the same client
@@ -203,15 +215,19 @@ impl ResolvesServerCert for CertificateResolver {
 fn server_config(
     names: &Arc<CertificateNames>,
     client_auth: &ClientAuth,
-    alpn: &[Alpn],
+    spec: &ListenerTlsSpec,
     tickets: &Arc<TicketKeys>,
 ) -> ServerConfig {
+    let versions: &[&rustls::SupportedProtocolVersion] = match spec.min_version {
+        TlsVersion::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
+        TlsVersion::Tls13 => &[&rustls::version::TLS13],
+    };
     let mut config = ServerConfig::builder_with_provider(provider().clone())
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .with_protocol_versions(versions)
         .expect("aws-lc-rs has cipher suites for TLS 1.2 and 1.3")
         .with_client_cert_verifier(client_auth.verifier())
         .with_cert_resolver(Arc::new(CertificateResolver(names.clone())));
-    config.alpn_protocols = alpn.iter().map(|alpn| alpn.as_str().as_bytes().to_vec()).collect();
+    config.alpn_protocols = spec.alpn.iter().map(|alpn| alpn.as_str().as_bytes().to_vec()).collect();
     // Sessions live in tickets only: a cache in memory would be per replica and would cost memory per client.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     if client_auth.mode() == ClientAuthMode::None {
@@ -261,6 +277,10 @@ fn client_auth_digest(rules: &[ClientAuthRule]) -> [u8; 32] {
 fn spec_digest(spec: &ListenerTlsSpec, policy_digest: &[u8; 32]) -> [u8; 32] {
     let mut context = digest::Context::new(&digest::SHA256);
     context.update(policy_digest);
+    context.update(&[match spec.min_version {
+        TlsVersion::Tls12 => 2,
+        TlsVersion::Tls13 => 3,
+    }]);
     update_with_bytes(&mut context, format!("{:?}", spec.key).as_bytes());
     for alpn in &spec.alpn {
         update_with_bytes(&mut context, alpn.as_str().as_bytes());

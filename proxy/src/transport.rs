@@ -5,8 +5,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes, BytesMut};
+use http_body::Frame;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+
+use crate::http1::body::{EncodeError, Encoder};
 
 /// One connection's bytes, without protocol. Both sides of the edge use the same type, so that a tunnel can join any two.
 pub(crate) enum Transport {
@@ -172,12 +175,39 @@ pub(crate) struct Outbox {
     large: Bytes,
     /// What stands behind `large`.
     tail: &'static [u8],
+    /// Bytes were taken by a TLS session, which may hold them still.
+    unflushed: bool,
 }
 
 impl Outbox {
-    /// Nothing is left to write.
+    /// Nothing is left to write, and nothing is held back below.
     pub(crate) fn is_empty(&self) -> bool {
+        self.is_written() && !self.unflushed
+    }
+
+    fn is_written(&self) -> bool {
         self.bytes.is_empty() && self.large.is_empty() && self.tail.is_empty()
+    }
+
+    /// Appends a frame of a body, or its end, as `encoder` frames it. True when the body has ended.
+    pub(crate) fn encode(
+        &mut self,
+        encoder: &mut Encoder,
+        frame: Option<Frame<Bytes>>,
+    ) -> Result<bool, EncodeError> {
+        match frame.map(Frame::into_data) {
+            Some(Ok(data)) if data.is_empty() => Ok(false),
+            Some(Ok(data)) => {
+                encoder.prefix(data.len(), &mut self.bytes)?;
+                self.push(data, encoder.suffix());
+                Ok(false)
+            }
+            Some(Err(frame)) => {
+                let trailers = frame.into_trailers().unwrap_or_default();
+                encoder.finish(Some(&trailers), &mut self.bytes).map(|()| true)
+            }
+            None => encoder.finish(None, &mut self.bytes).map(|()| true),
+        }
     }
 
     /// More may be appended: not much is waiting, and no large slice, which has to be the last.
@@ -186,7 +216,7 @@ impl Outbox {
     }
 
     /// Appends data and what stands behind it, by copy when the data is small. Only while the outbox is open.
-    pub(crate) fn push(&mut self, data: Bytes, tail: &'static [u8]) {
+    fn push(&mut self, data: Bytes, tail: &'static [u8]) {
         debug_assert!(self.is_open());
         if data.len() <= COPY_BYTES_MAX {
             self.bytes.extend_from_slice(&data);
@@ -204,7 +234,7 @@ impl Outbox {
         cx: &mut Context<'_>,
         moved: &mut usize,
     ) -> Poll<io::Result<()>> {
-        while !self.is_empty() {
+        while !self.is_written() {
             let gathered = &self.bytes[self.written..];
             let written = if self.large.is_empty() && self.tail.is_empty() {
                 Pin::new(&mut *transport).poll_write(cx, gathered)
@@ -219,10 +249,13 @@ impl Outbox {
             *moved += written;
             self.advance(written);
         }
-        Pin::new(transport).poll_flush(cx)
+        std::task::ready!(Pin::new(transport).poll_flush(cx))?;
+        self.unflushed = false;
+        Poll::Ready(Ok(()))
     }
 
     fn advance(&mut self, written: usize) {
+        self.unflushed = true;
         let of_bytes = written.min(self.bytes.len() - self.written);
         self.written += of_bytes;
         let of_large = (written - of_bytes).min(self.large.len());

@@ -6,7 +6,7 @@ pub(crate) mod clock;
 pub(crate) mod sockets;
 
 use std::cell::{Cell, Ref, RefCell};
-use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use std::sync::mpsc as std_mpsc;
 use std::time::{Instant, SystemTime};
 
 use tokio::runtime::{LocalOptions, LocalRuntime};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::access::{AccessLog, Sink};
 use crate::admin::metrics::{Metrics, WorkerMetrics};
@@ -26,7 +26,7 @@ use crate::upstream::pool::Pools;
 use crate::upstream::resolve::Resolver;
 
 use clock::{Clock, TICK};
-use sockets::Sockets;
+use sockets::{Socket, Sockets};
 
 /// Messages that may wait for a worker; the control thread waits when there are more.
 pub(crate) const MAILBOX_LEN_MAX: usize = 64;
@@ -36,6 +36,7 @@ pub(crate) struct Shared {
     pub(crate) resolver: Resolver,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) addresses: sockets::ClientAddresses,
+    pub(crate) workers: NonZeroUsize,
     /// Clocks of all workers, and with them endpoint health, count from here.
     pub(crate) started: Instant,
 }
@@ -44,16 +45,21 @@ pub(crate) struct Shared {
 pub(crate) enum Mail {
     Publish(Arc<Snapshot>),
     Open {
-        slot: Slot,
-        address: SocketAddr,
+        socket: Socket,
         listener: std::net::TcpListener,
     },
-    Close {
+    /// The socket stays, and serves another listener from now on.
+    Move {
+        socket: Socket,
         slot: Slot,
-        address: SocketAddr,
     },
-    /// Answer what comes, keep nothing open for longer than needed, and end when nothing is open any more.
+    Close {
+        socket: Socket,
+    },
+    /// Answer what comes, and keep nothing open for longer than needed.
     Drain,
+    /// End, whatever is still open.
+    Cut,
 }
 
 /// The state of one worker.
@@ -66,11 +72,11 @@ pub(crate) struct Worker {
     /// This worker's own, so that its lock is never waited for.
     pub(crate) refusals: Arc<Refusals>,
     current: RefCell<Rc<Current>>,
-    graveyard: std_mpsc::Sender<Arc<Snapshot>>,
+    graveyard: std_mpsc::SyncSender<Arc<Snapshot>>,
     date: RefCell<DateCache>,
     draining: Cell<bool>,
-    pub(crate) connections: Cell<usize>,
-    pub(crate) handshakes: Cell<usize>,
+    /// Turns for TLS handshakes, whose cost is nearly all of a connection's.
+    pub(crate) handshakes: Semaphore,
 }
 
 /// The settings of the snapshot that was current when this was asked for.
@@ -112,7 +118,9 @@ impl Worker {
 
     fn tick(&self) {
         self.clock.tick(Instant::now());
-        self.date.borrow_mut().text(SystemTime::now());
+        #[expect(clippy::disallowed_methods, reason = "the shell of a worker, where time comes in")]
+        let now = SystemTime::now();
+        self.date.borrow_mut().text(now);
     }
 }
 
@@ -124,10 +132,10 @@ pub(crate) struct Start {
     pub(crate) access: Sink,
     pub(crate) refusals: Arc<Refusals>,
     pub(crate) mailbox: mpsc::Receiver<Mail>,
-    pub(crate) graveyard: std_mpsc::Sender<Arc<Snapshot>>,
+    pub(crate) graveyard: std_mpsc::SyncSender<Arc<Snapshot>>,
 }
 
-/// Starts a worker on a thread of its own. The thread ends when the mailbox is closed, or when a drain is complete.
+/// Starts a worker on a thread of its own. The thread ends when it is cut, or when the mailbox is closed.
 pub(crate) fn start(start: Start) -> std::io::Result<std::thread::JoinHandle<()>> {
     // A runtime cannot move between threads, so the thread that needs it makes it and says whether it could.
     let (built, outcome) = std_mpsc::sync_channel(1);
@@ -148,6 +156,7 @@ pub(crate) fn start(start: Start) -> std::io::Result<std::thread::JoinHandle<()>
 
 fn serve(runtime: &LocalRuntime, start: Start) {
     let Start { index, shared, snapshot, access, refusals, mut mailbox, graveyard } = start;
+    let settings = Arc::clone(&snapshot.settings);
     let worker = Rc::new(Worker {
         clock: Clock::new(shared.started),
         pools: Pools::default(),
@@ -158,8 +167,7 @@ fn serve(runtime: &LocalRuntime, start: Start) {
         graveyard,
         date: RefCell::new(DateCache::default()),
         draining: Cell::new(false),
-        connections: Cell::new(0),
-        handshakes: Cell::new(0),
+        handshakes: Semaphore::new(settings.limits.handshakes_per_worker),
         shared,
     });
     worker.tick();
@@ -169,19 +177,15 @@ fn serve(runtime: &LocalRuntime, start: Start) {
         while let Some(mail) = mailbox.recv().await {
             match mail {
                 Mail::Publish(snapshot) => worker.publish(snapshot),
-                Mail::Open { slot, address, listener } => sockets.open(slot, address, listener),
-                Mail::Close { slot, address } => sockets.close(slot, address),
+                Mail::Open { socket, listener } => sockets.open(socket, listener),
+                Mail::Move { socket, slot } => sockets.move_to(socket, slot),
+                Mail::Close { socket } => sockets.close(socket),
                 Mail::Drain => {
                     worker.draining.set(true);
                     worker.clock.wake_idle();
-                    break;
                 }
+                Mail::Cut => break,
             }
-        }
-        // The mailbox is drained too: a configuration change no longer matters.
-        let mut idle = tokio::time::interval(TICK / 4);
-        while worker.is_draining() && worker.connections.get() > 0 {
-            idle.tick().await;
         }
     });
     worker.access.borrow_mut().flush();
@@ -196,7 +200,7 @@ async fn keep_time(worker: Rc<Worker>) {
         worker.tick();
         worker.access.borrow_mut().flush();
         if tick.is_multiple_of(10) {
-            worker.pools.sweep(worker.clock.now_ms());
+            worker.pools.sweep(worker.clock.now_ms(), worker.settings().upstream.idle_timeout);
         }
     }
 }

@@ -221,6 +221,10 @@ fn describe(error: &serde_saphyr::Error) -> String {
         Error::DuplicateMappingKey { key: Some(key), .. } => {
             format!("the key `{key}` is written twice; remove one")
         }
+        Error::InvalidScalar { ty: "bool", .. } => "is neither true nor false".to_owned(),
+        Error::InvalidScalar { ty, .. } if ty.starts_with(['u', 'i']) => {
+            "is no number; write one such as 8".to_owned()
+        }
         // The formatter's message has no place in it: the caller says it once, in front.
         other => serde_saphyr::UserMessageFormatter.format_message(other).into_owned(),
     };

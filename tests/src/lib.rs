@@ -1,1 +1,16 @@
-//! The test harness.
+//! The harness: an edge in this process on free ports, upstreams that follow a script, and clients that speak in bytes.
+//!
+//! Everything a test starts ends when its handle is dropped. Nothing waits for time to pass: [`wait::eventually`] polls a
+//! condition with a deadline, and reads have one of their own.
+
+pub mod certificates;
+pub mod client;
+pub mod edge;
+pub mod frames;
+pub mod manifests;
+pub mod message;
+pub mod process;
+pub mod scenario;
+pub mod streams;
+pub mod upstream;
+pub mod wait;

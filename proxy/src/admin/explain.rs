@@ -264,7 +264,7 @@ fn follow(route: &Route, target: &Target, question: &Question, verdicts: &mut Ve
             say("access", true, format!("{client} may enter"));
         }
     }
-    if let Some(max) = route.limits.body_bytes_max {
+    if let Some(max) = route.limits.body_bytes_max.filter(|max| *max > 0) {
         say("limit", true, format!("a body of at most {max} bytes"));
     }
     match &route.action {
@@ -272,10 +272,10 @@ fn follow(route: &Route, target: &Target, question: &Question, verdicts: &mut Ve
             say("backend", false, format!("the route answers {status} always"));
             format!("{} route_status", status.as_u16())
         }
-        Action::Location { location, status } => {
-            let location = location.as_bytes().escape_ascii();
+        Action::Location(fixed) => {
+            let location = fixed.location.as_bytes().escape_ascii();
             say("redirect", false, format!("the route sends to {location}"));
-            format!("{} to {location}", status.as_u16())
+            format!("{} to {location}", fixed.status.as_u16())
         }
         Action::Redirect(rule) => {
             let port = question.port.unwrap_or(target.scheme.default_port());

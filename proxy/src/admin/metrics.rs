@@ -59,7 +59,6 @@ pub struct WorkerMetrics {
     connections_refused: Counter,
     accepts_failed: Counter,
     tls_handshakes: Counter,
-    tls_handshakes_shed: Counter,
     tls_handshakes_failed: [Counter; HANDSHAKE_REASONS.len()],
     bytes_in: Counter,
     bytes_out: Counter,
@@ -85,7 +84,7 @@ pub struct RouteMetrics {
 }
 
 /// A route's way to its counters: looked up by name once, with its first request.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct RouteHandle(OnceLock<Arc<RouteMetrics>>);
 
 /// What a family of routes is called.
@@ -187,9 +186,9 @@ impl Metrics {
         self.started
     }
 
-    /// Forgets the objects that are no longer there, so that they make room for others.
-    pub fn retain_routes(&self, objects: &BTreeSet<ObjectRef>) {
-        lock(&self.shared.routes).retain(|object, _| objects.contains(object));
+    /// Forgets the objects that `exists` no longer knows, so that they make room for others.
+    pub fn retain_routes(&self, exists: impl Fn(&ObjectRef) -> bool) {
+        lock(&self.shared.routes).retain(|object, _| exists(object));
     }
 
     /// Says what is live now.
@@ -285,7 +284,6 @@ impl WorkerMetrics {
             connections_refused: Counter::default(),
             accepts_failed: Counter::default(),
             tls_handshakes: Counter::default(),
-            tls_handshakes_shed: Counter::default(),
             tls_handshakes_failed: Default::default(),
             bytes_in: Counter::default(),
             bytes_out: Counter::default(),
@@ -347,12 +345,6 @@ impl WorkerMetrics {
         let index = HANDSHAKE_REASONS.iter().position(|known| *known == reason);
         self.tls_handshakes_failed[index.unwrap_or(HANDSHAKE_REASONS.len() - 1)].increment();
     }
-
-    /// A connection was closed before its handshake, because too many were under way.
-    pub(crate) fn handshake_shed(&self) {
-        self.tls_handshakes_shed.increment();
-    }
-
     /// A peer that is not trusted sent forwarding headers. Called once for a connection, so that the lock is no matter.
     pub(crate) fn untrusted_forwarding(&self, address: IpAddr) {
         let address = address.to_canonical();

@@ -1,14 +1,11 @@
 //! An overview of a running process, for `vestibule status`.
 
-use std::collections::BTreeSet;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::State;
 use super::metrics::Totals;
 use crate::config::problem::{Place, Problem, Severity};
-use crate::route::table::Table;
 
 /// What `/status` says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -69,7 +66,7 @@ impl Status {
             workers: state.metrics.workers(),
             config_version: live.as_ref().map_or(0, |live| live.version),
             config_applied: live.as_ref().map(|live| live.applied),
-            routes: count_routes(&table),
+            routes: live.as_ref().map_or(0, |live| live.routes),
             listeners: table
                 .listeners
                 .iter()
@@ -103,17 +100,6 @@ impl From<&Problem> for ProblemStatus {
             place: problem.place.as_ref().map(Place::to_string),
         }
     }
-}
-
-/// How many routes a table has. One that several hosts or listeners share counts once.
-pub(crate) fn count_routes(table: &Table) -> usize {
-    let mut seen = BTreeSet::new();
-    for section in table.listeners.iter().flat_map(|listener| listener.sections()) {
-        for (_, routes) in section.hosts.hosts().iter() {
-            seen.extend(routes.list().iter().map(|(_, candidate)| std::sync::Arc::as_ptr(&candidate.route)));
-        }
-    }
-    seen.len()
 }
 
 pub const PROBLEMS_SHOWN_MAX: usize = 8;

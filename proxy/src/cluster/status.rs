@@ -52,11 +52,11 @@ impl Address {
 }
 
 /// The statuses of everything that is ours.
-pub(super) fn wanted(
+pub(super) fn wanted<'a>(
     objects: &Objects,
     settings: &Settings,
     gateways: &[GatewayStatus],
-    routes: &[Arc<RouteStatus>],
+    routes: impl Iterator<Item = &'a Arc<RouteStatus>>,
 ) -> Vec<Wanted> {
     let mut wanted = Vec::new();
     let mut want = |object: ObjectRef, metadata: &Metadata, status: Status| {

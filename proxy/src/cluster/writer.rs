@@ -52,12 +52,12 @@ impl StatusWriter {
     }
 
     /// Says what should be written; on a replica that does not lead this costs nothing.
-    pub(crate) fn want(
+    pub(crate) fn want<'a>(
         &self,
         objects: &Objects,
         settings: &Settings,
         gateways: &[GatewayStatus],
-        routes: &[Arc<RouteStatus>],
+        routes: impl Iterator<Item = &'a Arc<RouteStatus>>,
     ) {
         if *self.leads.borrow() {
             self.wanted.send_replace(status::wanted(objects, settings, gateways, routes).into());

@@ -25,6 +25,7 @@ pub(super) fn run(options: &options::Serve) -> Result<Outcome, Failure> {
     serve(&ServeOptions {
         source,
         settings: options.settings.clone(),
+        sample_apps: options.sample_app.clone(),
         overrides: Overrides {
             http: options.http.clone(),
             https: options.https.clone(),

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
+use smallvec::SmallVec;
 
 use super::objects::Objects;
 use super::objects::core::{
@@ -44,8 +45,12 @@ pub(crate) enum Through {
 pub(crate) struct Backends {
     locality: Locality,
     tls: UpstreamTlsCache,
-    services: HashMap<(Arc<str>, Arc<str>), Vec<Live>, RandomState>,
+    /// By namespace and name.
+    services: HashMap<(Arc<str>, Arc<str>), LiveBackends, RandomState>,
 }
+
+/// The backends of one Service: nearly always one.
+type LiveBackends = SmallVec<[Live; 1]>;
 
 #[derive(Debug)]
 struct Live {
@@ -96,7 +101,7 @@ impl Backends {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.services.values().map(Vec::len).sum()
+        self.services.values().map(SmallVec::len).sum()
     }
 }
 

@@ -4,6 +4,7 @@
 //! puts the hosts on listeners. What was lowered and merged is kept, and a change touches only what it concerns: the
 //! journal of [`Objects`] says what changed, and each lowered object knows what it looked at.
 
+mod dependents;
 mod describe;
 mod listeners;
 mod places;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
+use self::dependents::Dependents;
 use self::listeners::Listeners;
 use self::places::Places;
 use super::backend::{Backends, Locality};
@@ -41,7 +43,8 @@ pub struct Compiled {
     /// Sorted, each once.
     pub problems: Vec<Problem>,
     pub gateways: Vec<GatewayStatus>,
-    pub routes: Vec<Arc<RouteStatus>>,
+    /// How many routes the objects came to, each counted once however many hosts it has.
+    pub routes: usize,
 }
 
 /// Compiles, and remembers what it made.
@@ -54,11 +57,16 @@ pub struct Compiler {
     backends: Backends,
     certificates: Certificates,
     gateways: BTreeMap<ObjectRef, LoweredGateway>,
-    sources: BTreeMap<ObjectRef, Source>,
+    sources: Sources,
+    /// Sources with problems.
+    troubled: BTreeSet<ObjectRef>,
+    routes: usize,
+    /// By class.
+    class_places: BTreeMap<Arc<str>, Arc<Place>>,
     dependents: Dependents,
     secured: Secured,
     places: Places,
-    attached: HashMap<Place, u32, RandomState>,
+    attached: HashMap<Arc<Place>, u32, RandomState>,
     listeners: Listeners,
     compilations: u64,
 }
@@ -69,8 +77,13 @@ struct Source {
     seniority: Seniority,
     lowered: Lowered,
     /// The hosts that an Ingress declares to have TLS, with its class.
-    claims: Option<Claims>,
+    claims: Option<Box<Claims>>,
+    /// How many routes it has.
+    routes: u32,
 }
+
+/// Boxed, because a tree of ten thousand has room for as many again.
+type Sources = BTreeMap<ObjectRef, Box<Source>>;
 
 type Claims = (Arc<str>, BTreeSet<HostPattern>);
 
@@ -101,6 +114,9 @@ impl Compiler {
             certificates: Certificates::default(),
             gateways: BTreeMap::new(),
             sources: BTreeMap::new(),
+            troubled: BTreeSet::new(),
+            routes: 0,
+            class_places: BTreeMap::new(),
             dependents: Dependents::default(),
             secured: Secured::default(),
             places: Places::default(),
@@ -108,6 +124,11 @@ impl Compiler {
             listeners: Listeners::default(),
             compilations: 0,
         }
+    }
+
+    /// Replaces the certificate for names without one, from the next compilation on.
+    pub fn set_fallback_certificate(&mut self, certificate: Option<Arc<Certificate>>) {
+        self.fallback_certificate = certificate;
     }
 
     /// The table for these objects. Never fails: what is wrong becomes a problem, and what guards access and cannot be
@@ -149,6 +170,11 @@ impl Compiler {
     /// Backends that are alive, those of tables before this one included.
     pub fn backends_len(&self) -> usize {
         self.backends.len()
+    }
+
+    /// What the compiled configuration means for the HTTPRoutes.
+    pub fn route_statuses(&self) -> impl Iterator<Item = &Arc<RouteStatus>> {
+        self.sources.values().filter_map(|source| source.lowered.status.as_ref())
     }
 
     /// What has to be lowered again.
@@ -253,11 +279,15 @@ impl Compiler {
         for reference in ingresses {
             let object = objects.ingresses.find(&reference.namespace, &reference.name);
             let new = object.and_then(|ingress| match ingress::owner(ingress, objects, settings) {
-                Owner::Class(class) => Some((class.name.clone(), ingress::tls_hosts(ingress).collect())),
-                Owner::Unbound(_) | Owner::Other => None,
+                Owner::Class(class) => {
+                    let hosts: BTreeSet<HostPattern> = ingress::tls_hosts(ingress).collect();
+                    // Nothing is claimed without hosts.
+                    (!hosts.is_empty()).then(|| Box::new((class.name.clone(), hosts)))
+                }
+                Owner::Unbound(_) | Owner::Nobody(_) | Owner::Other => None,
             });
             let old = self.sources.get_mut(&reference).and_then(|source| source.claims.take());
-            self.secured.replace(old.as_ref(), new.as_ref(), &mut shifted);
+            self.secured.replace(old.as_deref(), new.as_deref(), &mut shifted);
             self.secured.pending.insert(reference, new);
         }
         for (class, pattern) in shifted {
@@ -267,10 +297,12 @@ impl Compiler {
 
     fn lower_source(&mut self, objects: &Objects, settings: &Settings, reference: &ObjectRef) {
         let old = self.sources.remove(reference);
+        self.troubled.remove(reference);
         if let Some(old) = &old {
+            self.routes -= old.routes as usize;
             self.dependents.remove(reference, &old.lowered.depends);
             self.places.unlink(reference, &old.lowered);
-            for place in &old.lowered.attached {
+            for place in &*old.lowered.attached {
                 if let Some(count) = self.attached.get_mut(place) {
                     *count -= 1;
                 }
@@ -287,13 +319,19 @@ impl Compiler {
         let Some((seniority, lowered)) = self.lower(objects, settings, reference) else { return };
         self.dependents.add(reference, &lowered.depends);
         self.places.link(reference, &lowered);
-        for place in &lowered.attached {
+        for place in &*lowered.attached {
             *self.attached.entry(place.clone()).or_default() += 1;
         }
         if !lowered.certificates.is_empty() {
             self.listeners.certificates_changed();
         }
-        self.sources.insert(reference.clone(), Source { seniority, lowered, claims });
+        if !lowered.problems.is_empty() {
+            self.troubled.insert(reference.clone());
+        }
+        let routes = lowered.routes_len();
+        self.routes += routes as usize;
+        let source = Source { seniority, lowered, claims, routes };
+        self.sources.insert(reference.clone(), Box::new(source));
     }
 
     /// `None` when the object is gone or not ours.
@@ -318,18 +356,46 @@ impl Compiler {
         }
         let ingress = objects.ingresses.find(&reference.namespace, &reference.name)?;
         let lowered = match ingress::owner(ingress, objects, settings) {
-            Owner::Class(class) => self.secured.lower(ingress, class, &mut self.certificates, scope),
+            Owner::Class(class) => {
+                let place = self.class_places.entry(class.name.clone());
+                let place = place.or_insert_with(|| Arc::new(ingress::place_of(class)));
+                self.secured.lower(ingress, class, place, &mut self.certificates, scope)
+            }
             Owner::Unbound(class) => unbound(&class, scope),
+            Owner::Nobody(class) => of_nobody(class.as_deref(), settings, scope),
             Owner::Other => return None,
         };
         Some((ingress.metadata.seniority(), lowered))
     }
 
+    /// Without any GatewayClass nobody else can be meant.
+    fn unclaimed_gateways<'a>(&'a self, objects: &'a Objects) -> impl Iterator<Item = Problem> + 'a {
+        let all = objects.gateways.iter().map(|gateway| (gateway, gateway.metadata.reference(Kind::Gateway)));
+        all.filter(|(_, reference)| !self.gateways.contains_key(reference)).map(|(gateway, reference)| {
+            let class = &gateway.spec.gateway_class_name;
+            let message = format!(
+                "the class {class} is not known, so the Gateway is not served: add it to `gatewayClasses`"
+            );
+            Problem {
+                severity: Severity::Warning,
+                object: Some(reference),
+                field: "spec.gatewayClassName".into(),
+                reason: "UnknownClass",
+                message: message.into(),
+                place: None,
+            }
+        })
+    }
+
     fn assemble(&mut self, objects: &Objects, settings: &Settings) -> Compiled {
         let mut problems: Vec<Problem> = Vec::new();
-        problems.extend(self.sources.values().flat_map(|source| source.lowered.problems.iter().cloned()));
+        let troubled = self.troubled.iter().filter_map(|reference| self.sources.get(reference));
+        problems.extend(troubled.flat_map(|source| source.lowered.problems.iter().cloned()));
         problems.extend(self.gateways.values().flat_map(|gateway| gateway.problems.iter().cloned()));
         problems.extend(self.places.problems());
+        if objects.gateway_classes.is_empty() {
+            problems.extend(self.unclaimed_gateways(objects));
+        }
         let mut assembly = listeners::Assembly {
             objects,
             settings,
@@ -355,7 +421,7 @@ impl Compiler {
             changed: assembled.changed,
             problems,
             gateways,
-            routes: self.sources.values().filter_map(|source| source.lowered.status.clone()).collect(),
+            routes: self.routes,
         }
     }
 }
@@ -364,6 +430,19 @@ fn unbound(class: &Arc<str>, mut scope: Scope<'_>) -> Lowered {
     let message =
         format!("the class {class} is ours, but the settings give it no addresses: add it to `classes`");
     scope.problem(Severity::Refused, "spec.ingressClassName", "NoAddresses", message);
+    scope.finish(Vec::new())
+}
+
+fn of_nobody(class: Option<&str>, settings: &Settings, mut scope: Scope<'_>) -> Lowered {
+    let known: Vec<&str> = settings.classes.iter().map(|class| &*class.name).collect();
+    let known = known.join(", ");
+    let message = match class {
+        Some(class) => {
+            format!("the class {class} is not known, so the Ingress is not served; known are: {known}")
+        }
+        None => format!("the Ingress names no class and none is the default; known are: {known}"),
+    };
+    scope.problem(Severity::Warning, "spec.ingressClassName", "UnknownClass", message);
     scope.finish(Vec::new())
 }
 
@@ -385,39 +464,12 @@ impl Work {
     }
 }
 
-/// Who looked at an object, so that they are lowered again when it changes.
-#[derive(Debug, Default)]
-struct Dependents(HashMap<ObjectRef, BTreeSet<ObjectRef>, RandomState>);
-
-impl Dependents {
-    fn of(&self, changed: &ObjectRef) -> impl Iterator<Item = &ObjectRef> {
-        self.0.get(changed).into_iter().flatten()
-    }
-
-    fn add(&mut self, source: &ObjectRef, depends: &[ObjectRef]) {
-        for target in depends {
-            self.0.entry(target.clone()).or_default().insert(source.clone());
-        }
-    }
-
-    fn remove(&mut self, source: &ObjectRef, depends: &[ObjectRef]) {
-        for target in depends {
-            if let Some(sources) = self.0.get_mut(target) {
-                sources.remove(source);
-                if sources.is_empty() {
-                    self.0.remove(target);
-                }
-            }
-        }
-    }
-}
-
 /// The hosts of each class that some Ingress declares to have TLS: they hold for all Ingresses of the host.
 #[derive(Debug, Default)]
 struct Secured {
     hosts: HashMap<(Arc<str>, HostPattern), u32, RandomState>,
     /// Claims of Ingresses that are about to be lowered.
-    pending: BTreeMap<ObjectRef, Option<Claims>>,
+    pending: BTreeMap<ObjectRef, Option<Box<Claims>>>,
 }
 
 impl Secured {
@@ -465,11 +517,12 @@ impl Secured {
         &self,
         ingress: &Ingress,
         class: &Class,
+        place: &Arc<Place>,
         certificates: &mut Certificates,
         scope: Scope<'_>,
     ) -> Lowered {
         let has_tls = |host: &HostPattern| self.covers(&class.name, host);
-        ingress::lower(ingress, class, &has_tls, certificates, scope)
+        ingress::lower(ingress, class, place, &has_tls, certificates, scope)
     }
 }
 

@@ -5,7 +5,7 @@ mod frontend;
 use std::sync::Arc;
 
 use super::certs::{Certificates, target};
-use super::lower::{Place, Scope, bystander};
+use super::lower::{Place, Scope, bystander, nowhere};
 use super::objects::gateway::{
     AllowedRoutes, Gateway, LabelSelector, Listener, ListenerProtocol, NamespacesFrom, TlsMode,
 };
@@ -45,7 +45,7 @@ pub(crate) struct LoweredGateway {
 /// One listener as routes see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Door {
-    pub(crate) place: Place,
+    pub(crate) place: Arc<Place>,
     pub(crate) port: u16,
     pub(crate) host: HostPattern,
     /// Whether HTTPRoutes may attach at all.
@@ -124,7 +124,7 @@ pub(crate) fn lower(
     mut scope: Scope<'_>,
 ) -> LoweredGateway {
     let reference = scope.source.clone();
-    scope.depend(Kind::GatewayClass, &"".into(), &gateway.spec.gateway_class_name);
+    scope.depend(Kind::GatewayClass, nowhere(), &gateway.spec.gateway_class_name);
     let mut refusal = None;
     let misplaced = bystander(&gateway.metadata.annotations, Kind::Gateway);
     scope.inherit(&mut refusal, misplaced, &reference);
@@ -312,7 +312,7 @@ impl Judge<'_, '_, '_> {
             name: metadata.name.clone(),
             port: self.listener.port,
         };
-        let place = Place { listener, section: self.listener.name.clone() };
+        let place = Arc::new(Place { listener, section: self.listener.name.clone() });
         let door =
             Door { place, port: self.listener.port, host: host.clone(), takes_http_routes, namespaces };
         let side = Side {

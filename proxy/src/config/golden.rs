@@ -74,7 +74,7 @@ fn run(text: &str) -> String {
     let mut out = describe(&compiled.table);
     section(&mut out, "endpoints", endpoints(&compiled));
     section(&mut out, "certificates", certificates(&compiled));
-    section(&mut out, "status", status(&compiled));
+    section(&mut out, "status", status(&compiled, &compiler));
     section(&mut out, "problems", compiled.problems.iter().map(ToString::to_string));
     out
 }
@@ -151,7 +151,7 @@ fn certificates(compiled: &Compiled) -> Vec<String> {
     lines
 }
 
-fn status(compiled: &Compiled) -> Vec<String> {
+fn status(compiled: &Compiled, compiler: &Compiler) -> Vec<String> {
     let mut lines = Vec::new();
     let condition = |name: &str, condition: &Condition| {
         let holds = if condition.holds { "" } else { "not " };
@@ -177,7 +177,7 @@ fn status(compiled: &Compiled) -> Vec<String> {
             ));
         }
     }
-    for route in &compiled.routes {
+    for route in compiler.route_statuses() {
         lines.push(route.route.to_string());
         for parent in &route.parents {
             let section = parent.parent.section_name.as_deref().unwrap_or("*");

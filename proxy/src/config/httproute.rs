@@ -3,6 +3,7 @@
 //! A rule of which a part cannot be used keeps its paths and answers 500: a request never falls through to another rule
 //! because its own is broken.
 
+mod attach;
 mod filters;
 mod matches;
 
@@ -12,20 +13,20 @@ use http::StatusCode;
 
 use super::annotations::Reading;
 use super::backend::numbered_port;
-use super::gateway::{Door, GATEWAY_GROUP, LoweredGateway};
-use super::lower::{BackendWishes, Content, Lowered, Scope, Share, bystander, https_redirect, route};
-use super::objects::httproute::{
-    BackendReference, HttpBackendReference, HttpRoute, HttpRouteRule, ParentReference,
+use super::gateway::LoweredGateway;
+use super::lower::{
+    BackendWishes, Content, Lowered, Scope, Share, bystander, handling, https_redirect, route,
 };
+use super::objects::httproute::{BackendReference, HttpBackendReference, HttpRoute, HttpRouteRule};
 use super::problem::{Kind, ObjectRef, Severity};
 use super::status::{Condition, ParentStatus, RouteStatus};
 use super::values::parse_duration;
-use crate::route::host::{HostPattern, WildcardLabels};
 use crate::route::matches::{Precedence, Rule};
 use crate::route::{
-    Action, HeaderEdits, Mirror, Origin, PathPattern, Refusal, Route, Timeouts, WeightedBackend,
+    Action, Handling, HeaderEdits, Mirror, Origin, PathPattern, Refusal, Route, Timeouts, WeightedBackend,
 };
 use crate::upstream::Backend;
+use attach::{Attachment, attach};
 use filters::Filters;
 
 /// Lowers an HTTPRoute. `gateways` finds the Gateways that are ours.
@@ -71,132 +72,11 @@ pub(crate) fn lower<'g>(
     }
     let status = RouteStatus { route: scope.source.clone(), generation: object.metadata.generation, parents };
     let attached = if verdict.is_accepted() { attached } else { Vec::new() };
-    Lowered { status: Some(Arc::new(status)), attached, ..scope.finish(shares) }
-}
-
-/// One parent of ours and what it lets in.
-struct Attachment<'g> {
-    parent: ParentReference,
-    /// Why nothing attached.
-    refused: Option<Condition>,
-    doors: Vec<(&'g Door, Vec<HostPattern>, Option<Refusal>)>,
-}
-
-impl Attachment<'_> {
-    fn names(&self) -> Vec<Arc<str>> {
-        self.doors.iter().map(|(door, _, _)| door.place.section.clone()).collect()
-    }
-}
-
-fn attach<'g>(
-    object: &HttpRoute,
-    gateways: &dyn Fn(&str, &str) -> Option<&'g LoweredGateway>,
-    scope: &mut Scope<'_>,
-) -> Vec<Attachment<'g>> {
-    let mut attachments = Vec::new();
-    let mut taken: Vec<&Door> = Vec::new();
-    for (index, parent) in object.spec.parent_refs.iter().enumerate() {
-        let group = parent.group.as_deref().unwrap_or(GATEWAY_GROUP);
-        let kind = parent.kind.as_deref().unwrap_or("Gateway");
-        if (group, kind) != (GATEWAY_GROUP, "Gateway") {
-            continue;
-        }
-        let namespace = parent.namespace.as_ref().unwrap_or(&object.metadata.namespace);
-        scope.depend(Kind::Gateway, namespace, &parent.name);
-        let Some(gateway) = gateways(namespace, &parent.name) else {
-            if scope.objects.gateways.find(namespace, &parent.name).is_none() {
-                let message = format!("there is no Gateway {namespace}/{}", parent.name);
-                let field = format!("spec.parentRefs[{index}]");
-                scope.problem(Severity::Degraded, field, "NoMatchingParent", message);
-            }
-            continue;
-        };
-        let mut attachment = open(object, parent, gateway, scope);
-        // Two parents may name the same listener; it carries the route once.
-        attachment.doors.retain(|(door, _, _)| !taken.contains(door));
-        taken.extend(attachment.doors.iter().map(|(door, _, _)| *door));
-        if let Some(refused) = &attachment.refused {
-            let field = format!("spec.parentRefs[{index}]");
-            scope.problem(Severity::Degraded, field, refused.reason, refused.message.clone());
-        }
-        attachments.push(attachment);
-    }
-    attachments
-}
-
-/// The listeners of one Gateway that carry the route: those that the parent reference selects, that allow it, and whose host
-/// name meets its own (Gateway API v1, `ParentReference`, `AllowedRoutes`, `HTTPRoute.spec.hostnames`).
-fn open<'g>(
-    object: &HttpRoute,
-    parent: &ParentReference,
-    gateway: &'g LoweredGateway,
-    scope: &mut Scope<'_>,
-) -> Attachment<'g> {
-    let none = |reason, message: String| Attachment {
-        parent: parent.clone(),
-        refused: Some(Condition::no(reason, message)),
-        doors: Vec::new(),
-    };
-    let selected = |door: &&Door| {
-        parent.section_name.as_ref().is_none_or(|name| name.is_empty() || *name == door.place.section)
-            && parent.port.is_none_or(|port| port == door.port)
-    };
-    let selected: Vec<&Door> = gateway.doors.iter().filter(selected).collect();
-    if selected.is_empty() {
-        let message = format!("{} has no listener of that section name and port", gateway.reference);
-        return none("NoMatchingParent", message);
-    }
-    let own = &object.metadata.namespace;
-    let namespace = scope.namespace(own);
-    let allowed: Vec<&Door> = selected
-        .into_iter()
-        .filter(|door| door.takes_http_routes && door.admits(own, &gateway.reference.namespace, namespace))
-        .collect();
-    if allowed.is_empty() {
-        let message = format!("no listener of {} lets in HTTPRoutes of namespace {own}", gateway.reference);
-        return none("NotAllowedByListeners", message);
-    }
-    let hosts = hosts(object, scope);
-    let meet = |door: &'g Door| {
-        let mut met: Vec<HostPattern> = Vec::new();
-        for host in hosts.iter().filter_map(|host| host.intersect(&door.host)) {
-            if !met.contains(&host) {
-                met.push(host);
-            }
-        }
-        (!met.is_empty()).then(|| (door, met, gateway.refusal.clone()))
-    };
-    let doors: Vec<_> = allowed.into_iter().filter_map(meet).collect();
-    if doors.is_empty() {
-        let message = format!("no host name of the route is one of the listeners of {}", gateway.reference);
-        return none("NoMatchingListenerHostname", message);
-    }
-    Attachment { parent: parent.clone(), refused: None, doors }
-}
-
-fn hosts(object: &HttpRoute, scope: &mut Scope<'_>) -> Vec<HostPattern> {
-    if object.spec.hostnames.is_empty() {
-        return vec![HostPattern::Any];
-    }
-    let mut hosts = Vec::new();
-    for (index, host) in object.spec.hostnames.iter().enumerate() {
-        match HostPattern::parse(host, WildcardLabels::OneOrMore) {
-            Ok(host) => hosts.push(host),
-            Err(error) => {
-                let field = format!("spec.hostnames[{index}]");
-                let message = format!("the host name is not served: {error}");
-                let told = scope.problems.iter().any(|problem| *problem.field == *field);
-                if !told {
-                    scope.problem(Severity::Degraded, field, "UnsupportedValue", message);
-                }
-            }
-        }
-    }
-    hosts
+    Lowered { status: Some(Arc::new(status)), attached: attached.into(), ..scope.finish(shares) }
 }
 
 /// The same rules, with a refusal that the Gateway brings along.
-fn refused(rules: &[(Rule, Arc<Parts>)], refusal: Option<&Refusal>) -> Vec<Rule> {
+fn refused(rules: &[(Rule, Arc<Parts>)], refusal: Option<&Refusal>) -> Box<[Rule]> {
     let Some(refusal) = refusal else { return rules.iter().map(|(rule, _)| rule.clone()).collect() };
     rules
         .iter()
@@ -295,7 +175,7 @@ impl Lowering<'_, '_> {
     }
 
     fn origin(&self, rule: usize, written: &HttpRouteRule, path: PathPattern) -> Origin {
-        Origin { object: self.scope.source.clone(), rule, name: written.name.clone(), path }
+        Origin { object: self.scope.source.clone(), rule: rule as u32, name: written.name.clone(), path }
     }
 
     /// All that the matches of one rule share.
@@ -341,7 +221,19 @@ impl Lowering<'_, '_> {
         } else {
             Shape::Forward(shares)
         };
-        Parts { reading: self.base(), action, filters, mirrors, timeouts, retry, refusal }
+        let mut handling = handling(&self.reading.annotations);
+        handling.timeouts.request = timeouts.request;
+        handling.timeouts.backend_request = timeouts.backend_request;
+        handling.retry = retry.unwrap_or(handling.retry);
+        extend(&mut handling.request_headers, &filters.request_headers);
+        extend(&mut handling.response_headers, &filters.response_headers);
+        if let Some(rewrite) = filters.rewrite {
+            handling.rewrite.host = rewrite.host.or(handling.rewrite.host);
+            handling.rewrite.path = rewrite.path;
+        }
+        handling.cors = filters.cors;
+        handling.mirrors = mirrors;
+        Parts { reading: self.base(), action, handling: handling.shared(), refusal }
     }
 
     /// What the annotations give to every route.
@@ -501,10 +393,7 @@ impl Lowering<'_, '_> {
 struct Parts {
     reading: Reading,
     action: Shape,
-    filters: Filters,
-    mirrors: Vec<Mirror>,
-    timeouts: Timeouts,
-    retry: Option<crate::route::Retry>,
+    handling: Arc<Handling>,
     refusal: Option<Refusal>,
 }
 
@@ -530,28 +419,15 @@ impl Parts {
             Shape::Forward(portions) => {
                 Action::Forward(portions.iter().cloned().map(Portion::into_share).collect())
             }
-            Shape::Redirect(redirect) => Action::Redirect(redirect.clone()),
+            Shape::Redirect(redirect) => Action::Redirect(Box::new(redirect.clone())),
             Shape::Status(status) => Action::Status(*status),
         };
-        let mut route = route(origin, action, &self.reading);
+        let mut route = route(origin, action, &self.reading, self.handling.clone());
         let words = &self.reading.annotations;
         if words.ssl_redirect == Some(true) || words.force_ssl_redirect == Some(true) {
             route.https_redirect = Some(https_redirect(None));
         }
         route.refusal = route.refusal.or_else(|| self.refusal.clone());
-        route.timeouts.request = self.timeouts.request;
-        route.timeouts.backend_request = self.timeouts.backend_request;
-        if let Some(retry) = &self.retry {
-            route.retry = retry.clone();
-        }
-        extend(&mut route.request_headers, &self.filters.request_headers);
-        extend(&mut route.response_headers, &self.filters.response_headers);
-        if let Some(rewrite) = &self.filters.rewrite {
-            route.rewrite.host = rewrite.host.clone().or(route.rewrite.host);
-            route.rewrite.path = rewrite.path.clone();
-        }
-        route.cors = self.filters.cors.clone();
-        route.mirrors = self.mirrors.clone();
         route
     }
 }
@@ -561,8 +437,8 @@ impl Portion {
         WeightedBackend {
             weight: self.weight,
             backend: self.backend,
-            request_headers: self.request_headers,
-            response_headers: self.response_headers,
+            request_headers: self.request_headers.shared(),
+            response_headers: self.response_headers.shared(),
         }
     }
 }

@@ -8,7 +8,9 @@ use http::StatusCode;
 use super::annotations::{Annotations, Reading};
 use super::backend::port_of;
 use super::certs::Certificates;
-use super::lower::{BackendWishes, Content, Lowered, Place, Scope, Share, bystander, https_redirect, route};
+use super::lower::{
+    BackendWishes, Content, Lowered, Place, Scope, Share, bystander, handling, https_redirect, route,
+};
 use super::objects::ingress::{Ingress, IngressBackend, IngressPath, IngressRule, IngressTls, PathType};
 use super::objects::metadata::Known;
 use super::objects::{IngressClass, Objects};
@@ -18,7 +20,7 @@ use crate::route::host::{HostPattern, WildcardLabels};
 use crate::route::matches::{Conditions, Precedence, Rule};
 use crate::route::table::ListenerKey;
 use crate::route::{
-    Action, HeaderEdits, Origin, PathPattern, PathRewrite, Redirect, Refusal, WeightedBackend,
+    Action, Handling, Location, Origin, PathPattern, PathRewrite, Redirect, Refusal, Rewrite, WeightedBackend,
 };
 use crate::settings::{Class, Settings};
 use crate::tls::{CertificateUse, Hosts};
@@ -33,6 +35,9 @@ pub(crate) enum Owner<'a> {
     Other,
     /// Ours by its IngressClass, but the settings give that class no addresses.
     Unbound(Arc<str>),
+    /// Nobody's, as far as can be seen: there are no IngressClasses, and the settings do not know its class (or, with `None`,
+    /// have none for Ingresses that name no class).
+    Nobody(Option<Arc<str>>),
 }
 
 /// Whose this Ingress is: by `spec.ingressClassName` or the annotation that came before it, else by the default class.
@@ -46,6 +51,7 @@ pub(crate) fn owner<'a>(ingress: &Ingress, objects: &Objects, settings: &'a Sett
         return match (object.map(|class| &*class.spec.controller), listed(name)) {
             (Some(INGRESS_CONTROLLER) | None, Some(class)) => Owner::Class(class),
             (Some(INGRESS_CONTROLLER), None) => Owner::Unbound(name.into()),
+            (None, None) if objects.ingress_classes.is_empty() => Owner::Nobody(Some(name.into())),
             (Some(_), _) | (None, None) => Owner::Other,
         };
     }
@@ -57,7 +63,11 @@ pub(crate) fn owner<'a>(ingress: &Ingress, objects: &Objects, settings: &'a Sett
             None => Owner::Unbound(class.metadata.name.clone()),
         },
         Some(_) => Owner::Other,
-        None => settings.classes.iter().find(|class| class.default).map_or(Owner::Other, Owner::Class),
+        None => match settings.classes.iter().find(|class| class.default) {
+            Some(class) => Owner::Class(class),
+            None if objects.ingress_classes.is_empty() => Owner::Nobody(None),
+            None => Owner::Other,
+        },
     }
 }
 
@@ -86,6 +96,7 @@ pub(crate) fn place_of(class: &Class) -> Place {
 pub(crate) fn lower(
     ingress: &Ingress,
     class: &Class,
+    place: &Arc<Place>,
     has_tls: &dyn Fn(&HostPattern) -> bool,
     certificates: &mut Certificates,
     mut scope: Scope<'_>,
@@ -106,7 +117,9 @@ pub(crate) fn lower(
             None
         }
     };
-    let mut lowering = Lowering { ingress, class, reading, wishes, scope, shares: Vec::new() };
+    let handling = handling(&reading.annotations).shared();
+    let mut lowering =
+        Lowering { ingress, class, place, reading, handling, wishes, scope, shares: Vec::new() };
     for (index, rule) in ingress.spec.rules.iter().enumerate() {
         lowering.rule(index, rule, has_tls);
     }
@@ -115,14 +128,17 @@ pub(crate) fn lower(
         let message = "the Ingress has neither rules nor a default backend";
         lowering.scope.problem(Severity::Warning, "spec", "NoRules", message);
     }
-    let certificates = lowering.certificates(certificates);
-    Lowered { certificates, class: Some(place_of(class)), ..lowering.scope.finish(lowering.shares) }
+    let certificates = lowering.certificates(certificates).into();
+    Lowered { certificates, class: Some(place.clone()), ..lowering.scope.finish(lowering.shares) }
 }
 
 struct Lowering<'a, 's> {
     ingress: &'a Ingress,
     class: &'a Class,
+    place: &'a Arc<Place>,
     reading: Reading,
+    /// What the annotations say; every route has it.
+    handling: Arc<Handling>,
     wishes: Option<BackendWishes>,
     scope: Scope<'s>,
     shares: Vec<Share>,
@@ -150,7 +166,7 @@ impl Lowering<'_, '_> {
             rules.extend(self.path(index, entry + 1, path, secure));
         }
         self.twins(index, &host, secure);
-        self.share(host, Content::Rules(rules));
+        self.share(host, Content::Rules(rules.into()));
     }
 
     fn path(&mut self, rule: usize, entry: usize, path: &IngressPath, secure: bool) -> Option<Rule> {
@@ -265,13 +281,7 @@ impl Lowering<'_, '_> {
         self.scope.inherit(&mut refusal, misplaced, &service.metadata.reference(Kind::Service));
         let Some(wishes) = &self.wishes else { return (unavailable, refusal) };
         let backend = self.scope.backend(service, port, wishes);
-        let share = WeightedBackend {
-            weight: 1,
-            backend: Ok(backend),
-            request_headers: HeaderEdits::default(),
-            response_headers: HeaderEdits::default(),
-        };
-        (Action::Forward(vec![share]), refusal)
+        (Action::Forward([WeightedBackend::whole(backend)].into()), refusal)
     }
 
     fn route(
@@ -291,9 +301,15 @@ impl Lowering<'_, '_> {
             // A path without groups leaves nothing to fill in.
             PathPattern::Exact(_) | PathPattern::Prefix(_) => PathRewrite::Full(without_groups(target)),
         });
-        let mut route = route(origin, action, &self.reading);
+        let handling = match rewrite {
+            None => self.handling.clone(),
+            Some(path) => {
+                let rewrite = Rewrite { path: Some(path), ..self.handling.rewrite.clone() };
+                Arc::new(Handling { rewrite, ..Handling::clone(&self.handling) })
+            }
+        };
+        let mut route = route(origin, action, &self.reading, handling);
         route.refusal = route.refusal.or(refusal);
-        route.rewrite.path = rewrite;
         let wanted = secure && !self.class.https.is_empty() && words.ssl_redirect != Some(false);
         if (wanted || words.force_ssl_redirect == Some(true)) && !exempt {
             route.https_redirect = Some(https_redirect(redirect_port(self.class)));
@@ -306,13 +322,13 @@ impl Lowering<'_, '_> {
         let target = self.reading.annotations.app_root.clone()?;
         let pattern = PathPattern::Exact("/".into());
         let origin = self.origin(rule, Some("app-root".into()), pattern.clone());
-        let action = Action::Redirect(Redirect {
+        let action = Action::Redirect(Box::new(Redirect {
             scheme: None,
             host: None,
             port: None,
             path: Some(PathRewrite::Full(target)),
             status: StatusCode::FOUND,
-        });
+        }));
         let route = self.route(origin, action, None, secure);
         Some(self.matched(rule, 0, pattern, route))
     }
@@ -334,16 +350,16 @@ impl Lowering<'_, '_> {
         };
         let pattern = PathPattern::Prefix("".into());
         let origin = self.origin(rule, Some("from-to-www-redirect".into()), pattern.clone());
-        let action = Action::Redirect(Redirect {
+        let action = Action::Redirect(Box::new(Redirect {
             scheme: None,
             host: Some(name.clone()),
             port: None,
             path: None,
             status: StatusCode::PERMANENT_REDIRECT,
-        });
+        }));
         let route = self.route(origin, action, None, secure);
-        let rules = vec![self.matched(rule, 0, pattern, route)];
-        self.share(HostPattern::Exact(twin), Content::Twin(rules));
+        let rules = [self.matched(rule, 0, pattern, route)];
+        self.share(HostPattern::Exact(twin), Content::Twin(rules.into()));
     }
 
     fn default_backend(&mut self, has_tls: &dyn Fn(&HostPattern) -> bool) {
@@ -396,11 +412,11 @@ impl Lowering<'_, '_> {
     }
 
     fn share(&mut self, host: HostPattern, content: Content) {
-        self.shares.push(Share { place: place_of(self.class), host, content });
+        self.shares.push(Share { place: self.place.clone(), host, content });
     }
 
     fn origin(&self, rule: usize, name: Option<Arc<str>>, path: PathPattern) -> Origin {
-        Origin { object: self.scope.source.clone(), rule, name, path }
+        Origin { object: self.scope.source.clone(), rule: rule as u32, name, path }
     }
 
     fn matched(&self, rule: usize, entry: usize, path: PathPattern, route: Arc<crate::route::Route>) -> Rule {
@@ -448,7 +464,7 @@ fn redirect(words: &Annotations) -> Option<Action> {
         }
         (None, None) => return None,
     };
-    Some(Action::Location { location: location.clone(), status })
+    Some(Action::Location(Box::new(Location { location: location.clone(), status })))
 }
 
 /// The port that a client is sent to for https: the usual one when the class speaks plain HTTP on its usual port or is

@@ -2,7 +2,7 @@
 //!
 //! Every look at another object is noted, so that a change of that object lowers this one again and nothing else.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use http::StatusCode;
 
@@ -16,7 +16,8 @@ use crate::route::host::HostPattern;
 use crate::route::matches::Rule;
 use crate::route::table::ListenerKey;
 use crate::route::{
-    AddressRules, HeaderEdits, HttpsRedirect, Limits, Origin, Refusal, Retry, Rewrite, Route, Timeouts,
+    AddressRules, Handling, HeaderEdits, HttpsRedirect, Limits, Origin, Refusal, Retry, Rewrite, Route,
+    Timeouts,
 };
 use crate::tls::CertificateUse;
 use crate::upstream::{Backend, BackendKey, BackendProtocol, BackendTls, Verify};
@@ -33,36 +34,51 @@ pub(crate) struct Place {
 /// What one Ingress or HTTPRoute became.
 #[derive(Debug, Default)]
 pub(crate) struct Lowered {
-    pub(crate) shares: Vec<Share>,
-    pub(crate) problems: Vec<Problem>,
+    pub(crate) shares: Box<[Share]>,
+    pub(crate) problems: Box<[Problem]>,
     /// What was looked up, found or not.
-    pub(crate) depends: Vec<ObjectRef>,
+    pub(crate) depends: Box<[ObjectRef]>,
     pub(crate) status: Option<Arc<RouteStatus>>,
     /// Sections that carry an HTTPRoute, each once.
-    pub(crate) attached: Vec<Place>,
+    pub(crate) attached: Box<[Arc<Place>]>,
     /// The section of an Ingress's class.
-    pub(crate) class: Option<Place>,
+    pub(crate) class: Option<Arc<Place>>,
     /// Certificates of an Ingress, for the TLS side of its class.
-    pub(crate) certificates: Vec<CertificateUse>,
+    pub(crate) certificates: Box<[CertificateUse]>,
+}
+
+impl Lowered {
+    /// How many routes there are, each counted once however many hosts it has.
+    pub(crate) fn routes_len(&self) -> u32 {
+        let routes = self.shares.iter().flat_map(|share| match &share.content {
+            Content::Rules(rules) | Content::Twin(rules) => rules.iter().map(|rule| &rule.route).collect(),
+            Content::Default(route) => vec![route],
+            Content::Alias { .. } => Vec::new(),
+        });
+        let mut seen: Vec<*const Route> = routes.map(Arc::as_ptr).collect();
+        seen.sort_unstable();
+        seen.dedup();
+        seen.len() as u32
+    }
 }
 
 /// What one object adds to one host of one section.
 #[derive(Debug)]
 pub(crate) struct Share {
-    pub(crate) place: Place,
+    pub(crate) place: Arc<Place>,
     pub(crate) host: HostPattern,
     pub(crate) content: Content,
 }
 
 #[derive(Debug)]
 pub(crate) enum Content {
-    Rules(Vec<Rule>),
+    Rules(Box<[Rule]>),
     /// The host has the routes of another one, as long as nobody has rules for it.
     Alias {
         of: HostPattern,
     },
     /// Rules for a host that count only as long as nobody has rules for it.
-    Twin(Vec<Rule>),
+    Twin(Box<[Rule]>),
     /// Answers what no rule takes. Its host is [`HostPattern::Any`].
     Default(Arc<Route>),
 }
@@ -117,7 +133,7 @@ impl<'a> Scope<'a> {
     }
 
     pub(crate) fn namespace(&mut self, name: &Arc<str>) -> Option<&'a Arc<Namespace>> {
-        self.depend(Kind::Namespace, &"".into(), name);
+        self.depend(Kind::Namespace, nowhere(), name);
         self.objects.namespaces.find("", name)
     }
 
@@ -255,7 +271,13 @@ impl<'a> Scope<'a> {
     }
 
     pub(crate) fn finish(self, shares: Vec<Share>) -> Lowered {
-        Lowered { shares, problems: self.problems, depends: self.depends, ..Lowered::default() }
+        // Kept for as long as the object is, and there are thousands of them: no more room than is used.
+        Lowered {
+            shares: shares.into(),
+            problems: self.problems.into(),
+            depends: self.depends.into(),
+            ..Lowered::default()
+        }
     }
 }
 
@@ -274,19 +296,32 @@ pub(crate) fn bystander(annotations: &super::objects::metadata::StringMap, kind:
     if annotations.is_empty() { None } else { annotations::read_bystander(annotations, kind).refusal }
 }
 
-/// A route with nothing but its action, and what the annotations say of every route of their object.
-pub(crate) fn route(origin: Origin, action: crate::route::Action, reading: &Reading) -> Route {
-    let words = &reading.annotations;
-    let set = |headers: &Vec<_>| HeaderEdits { set: headers.clone(), ..HeaderEdits::default() };
+/// A route with nothing but its action, handled like this.
+pub(crate) fn route(
+    origin: Origin,
+    action: crate::route::Action,
+    reading: &Reading,
+    handling: Arc<Handling>,
+) -> Route {
     Route {
         origin,
         refusal: reading.refusal.clone(),
         action,
+        canary: None,
         https_redirect: None,
+        handling,
+        metrics: Default::default(),
+    }
+}
+
+/// What the annotations say of every route of their object.
+pub(crate) fn handling(words: &Annotations) -> Handling {
+    let set = |headers: &Vec<_>| HeaderEdits { set: headers.clone(), ..HeaderEdits::default() };
+    Handling {
         hsts: words.hsts.clone(),
         cors: words.cors.rules().map(Arc::new),
         access: AddressRules { allow: words.allow.clone(), deny: words.deny.clone() },
-        limits: Limits { body_bytes_max: words.body_bytes_max.filter(|bytes| *bytes > 0) },
+        limits: Limits { body_bytes_max: words.body_bytes_max },
         timeouts: Timeouts {
             request: None,
             backend_request: None,
@@ -299,7 +334,6 @@ pub(crate) fn route(origin: Origin, action: crate::route::Action, reading: &Read
         response_headers: set(&words.response_headers),
         rewrite: Rewrite { host: words.upstream_vhost.clone(), path: None },
         mirrors: Vec::new(),
-        metrics: Default::default(),
     }
 }
 
@@ -316,6 +350,12 @@ fn retry(words: &Annotations) -> Retry {
 pub(crate) fn https_redirect(port: Option<u16>) -> HttpsRedirect {
     let port = port.filter(|port| *port != Scheme::Https.default_port());
     HttpsRedirect { status: StatusCode::PERMANENT_REDIRECT, port }
+}
+
+/// The namespace of kinds that have none.
+pub(crate) fn nowhere() -> &'static Arc<str> {
+    static NOWHERE: LazyLock<Arc<str>> = LazyLock::new(|| "".into());
+    &NOWHERE
 }
 
 /// Stands for all ReferenceGrants of a namespace in a list of dependencies.

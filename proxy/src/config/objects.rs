@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Deserializer};
+use smallvec::SmallVec;
 
 pub use self::core::{ConfigMap, EndpointSlice, Namespace, Secret, Service};
 pub use self::gateway::{Gateway, GatewayClass, ReferenceGrant};
@@ -124,7 +125,7 @@ pub struct Objects {
     pub secrets: Store<Secret>,
     pub config_maps: Store<ConfigMap>,
     pub namespaces: Store<Namespace>,
-    slices_by_service: BTreeMap<(Arc<str>, Arc<str>), Slices>,
+    slices_by_service: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Slices>>,
     journal: Journal,
 }
 
@@ -206,8 +207,8 @@ impl Objects {
 
     /// The EndpointSlices of one Service, by name.
     pub fn slices_of(&self, namespace: &str, service: &str) -> impl Iterator<Item = &Arc<EndpointSlice>> {
-        let key: (Arc<str>, Arc<str>) = (namespace.into(), service.into());
-        self.slices_by_service.get(&key).into_iter().flat_map(BTreeMap::values)
+        let services = self.slices_by_service.get(namespace);
+        services.and_then(|services| services.get(service)).into_iter().flatten()
     }
 
     /// Whether an object of this kind and name is here.
@@ -262,10 +263,13 @@ impl Objects {
 
     fn apply_slice(&mut self, reference: &ObjectRef, slice: Arc<EndpointSlice>) -> Change {
         let before = self.forget_slice(reference);
-        let after = slice.service().map(|service| (slice.metadata.namespace.clone(), service.into()));
-        if let Some(service) = &after {
-            let slices = self.slices_by_service.entry(service.clone()).or_default();
-            slices.insert(slice.metadata.name.clone(), slice.clone());
+        let after =
+            slice.service().map(|service| (slice.metadata.namespace.clone(), Arc::<str>::from(service)));
+        if let Some((namespace, service)) = &after {
+            let services = self.slices_by_service.entry(namespace.clone()).or_default();
+            let slices = services.entry(service.clone()).or_default();
+            let at = slices.partition_point(|other| other.metadata.name < slice.metadata.name);
+            slices.insert(at, slice.clone());
         }
         let change = self.endpoint_slices.apply(slice);
         if change != Change::None {
@@ -280,14 +284,15 @@ impl Objects {
     /// Takes the slice off its Service, which is returned.
     fn forget_slice(&mut self, reference: &ObjectRef) -> Option<(Arc<str>, Arc<str>)> {
         let slice = self.endpoint_slices.find(&reference.namespace, &reference.name)?;
-        let key: (Arc<str>, Arc<str>) = (reference.namespace.clone(), slice.service()?.into());
-        if let Some(slices) = self.slices_by_service.get_mut(&key) {
-            slices.remove(&reference.name);
+        let service = slice.service()?;
+        let services = self.slices_by_service.get_mut(&reference.namespace)?;
+        if let Some(slices) = services.get_mut(service) {
+            slices.retain(|other| other.metadata.name != reference.name);
             if slices.is_empty() {
-                self.slices_by_service.remove(&key);
+                services.remove(service);
             }
         }
-        Some(key)
+        Some((reference.namespace.clone(), service.into()))
     }
 
     fn journal_endpoints(&mut self, service: Option<(Arc<str>, Arc<str>)>) {
@@ -297,8 +302,8 @@ impl Objects {
     }
 }
 
-/// The EndpointSlices of one Service, by name.
-type Slices = BTreeMap<Arc<str>, Arc<EndpointSlice>>;
+/// The EndpointSlices of one Service, by name: nearly always one.
+type Slices = SmallVec<[Arc<EndpointSlice>; 1]>;
 
 /// The objects of one kind, by namespace and name.
 #[derive(Debug)]
@@ -349,7 +354,13 @@ impl<T> Store<T> {
 }
 
 impl<T: Stored> Store<T> {
-    fn apply(&mut self, object: Arc<T>) -> Change {
+    fn apply(&mut self, mut object: Arc<T>) -> Change {
+        // Thousands of objects share a few namespaces, and then also their names.
+        if let Some((namespace, _)) = self.namespaces.get_key_value(&object.metadata().namespace)
+            && let Some(object) = Arc::get_mut(&mut object)
+        {
+            object.metadata_mut().namespace = namespace.clone();
+        }
         let metadata = object.metadata();
         let (namespace, name) = (metadata.namespace.clone(), metadata.name.clone());
         let old = self.namespaces.entry(namespace).or_default().insert(name, object.clone());

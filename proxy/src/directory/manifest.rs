@@ -28,15 +28,30 @@ pub(super) struct Document {
 pub(super) enum Parsed {
     Object {
         object: Object,
-        item: Option<usize>,
+        item: Option<u32>,
     },
     /// A Secret that exists, but whose content nobody can read here.
     Sealed {
         object: Object,
-        item: Option<usize>,
+        item: Option<u32>,
     },
-    Foreign(Foreign),
-    Fault(Fault),
+    // Boxed, because there are few of them and thousands of objects.
+    Foreign(Box<Foreign>),
+    Fault(Box<Fault>),
+}
+
+impl Parsed {
+    fn fault(fault: Fault) -> Self {
+        Parsed::Fault(Box::new(fault))
+    }
+
+    /// The object, and which item of a `List` it is.
+    pub(super) fn object(&self) -> Option<(&Object, Option<u32>)> {
+        match self {
+            Parsed::Object { object, item } | Parsed::Sealed { object, item } => Some((object, *item)),
+            Parsed::Foreign(_) | Parsed::Fault(_) => None,
+        }
+    }
 }
 
 /// An object of a kind that Vestibule does not read.
@@ -93,7 +108,7 @@ pub(super) fn parse(bytes: &[u8], is_json: bool, known: &[Document]) -> Vec<Docu
         Err(error) => {
             let line = 1 + memchr::memchr_iter(b'\n', &bytes[..error.valid_up_to()]).count();
             let fault = Fault::unparsable(line, "is not UTF-8 text; save it as UTF-8".into());
-            return vec![Document { line, start: 1, digest: 0, parts: [Parsed::Fault(fault)].into() }];
+            return vec![Document { line, start: 1, digest: 0, parts: [Parsed::fault(fault)].into() }];
         }
     };
     let known: HashMap<u64, &Document> = known.iter().map(|document| (document.digest, document)).collect();
@@ -102,7 +117,7 @@ pub(super) fn parse(bytes: &[u8], is_json: bool, known: &[Document]) -> Vec<Docu
     for (start, text) in texts {
         if documents.len() == DOCUMENTS_MAX {
             let message = format!("holds more than {DOCUMENTS_MAX} documents; split it");
-            let parts = [Parsed::Fault(Fault::unparsable(1, message))].into();
+            let parts = [Parsed::fault(Fault::unparsable(1, message))].into();
             documents.push(Document { line: start, start, digest: 0, parts });
             break;
         }
@@ -192,7 +207,7 @@ fn parse_document(text: &str, is_json: bool) -> Vec<Parsed> {
         Ok(value) => value,
         Err(error) => {
             let message = format!("{}; correct the YAML or JSON here", error.message);
-            return vec![Parsed::Fault(Fault::unparsable(error.line, message))];
+            return vec![Parsed::fault(Fault::unparsable(error.line, message))];
         }
     };
     let head = Head(&value);
@@ -217,14 +232,14 @@ fn parse_document(text: &str, is_json: bool) -> Vec<Parsed> {
 
 fn parse_items(mut list: Value) -> Vec<Parsed> {
     let Some(Value::Array(items)) = list.get_mut("items").map(Value::take) else {
-        return vec![Parsed::Fault(Fault::unparsable(1, "`items` is not a list".into()))];
+        return vec![Parsed::fault(Fault::unparsable(1, "`items` is not a list".into()))];
     };
     if items.len() > DOCUMENTS_MAX {
         let message = format!("holds more than {DOCUMENTS_MAX} items; split it");
-        return vec![Parsed::Fault(Fault::unparsable(1, message))];
+        return vec![Parsed::fault(Fault::unparsable(1, message))];
     }
     let parse_item = |(index, value): (usize, Value)| {
-        classify(&Head(&value), Some(index), |kind| {
+        classify(&Head(&value), u32::try_from(index).ok(), |kind| {
             Object::deserialize(kind, &value).map_err(|error| YamlError {
                 line: 1,
                 column: 1,
@@ -238,7 +253,7 @@ fn parse_items(mut list: Value) -> Vec<Parsed> {
 /// Tells what an object is by its head, and reads it where it is of use.
 fn classify(
     head: &Head<'_>,
-    item: Option<usize>,
+    item: Option<u32>,
     read: impl FnOnce(Kind) -> Result<Object, YamlError>,
 ) -> Parsed {
     let (kind, api_version) = (head.kind(), head.api_version());
@@ -247,12 +262,12 @@ fn classify(
     }
     let Some(kind) = Kind::from_api(api_version, kind) else {
         return outdated(head, kind, api_version).unwrap_or_else(|| {
-            Parsed::Foreign(Foreign { kind: kind.into(), api_version: api_version.into() })
+            Parsed::Foreign(Box::new(Foreign { kind: kind.into(), api_version: api_version.into() }))
         });
     };
     match read(kind) {
         Ok(object) if object.metadata().name.is_empty() => {
-            Parsed::Fault(Fault::unparsable(1, format!("{kind}: `metadata.name` is empty; give it a name")))
+            Parsed::fault(Fault::unparsable(1, format!("{kind}: `metadata.name` is empty; give it a name")))
         }
         Ok(object) => Parsed::Object { object, item },
         Err(error) => {
@@ -264,7 +279,7 @@ fn classify(
                 _ => error.message,
             };
             let object = head.reference(kind);
-            Parsed::Fault(Fault { object, ..Fault::unparsable(error.line, message) })
+            Parsed::fault(Fault { object, ..Fault::unparsable(error.line, message) })
         }
     }
 }
@@ -302,7 +317,7 @@ fn outdated(head: &Head<'_>, kind: &str, api_version: &str) -> Option<Parsed> {
     };
     let object = head.reference(known);
     let fault = Fault { line: 1, reason: "UnsupportedVersion", message, object, breaks_file: false };
-    Some(Parsed::Fault(fault))
+    Some(Parsed::fault(fault))
 }
 
 impl Fault {

@@ -252,8 +252,8 @@ fn forward(
     }
 }
 
-/// Without an event for that long, a change counts as whole.
-const QUIET: Duration = Duration::from_millis(3);
+/// Without an event for that long, a change counts as whole. What comes later is a change of its own, which costs little.
+const QUIET: Duration = Duration::from_millis(1);
 /// The longest that changes are gathered, and that an open file is waited for.
 const GATHER_MAX: Duration = Duration::from_millis(250);
 /// How often files are looked at where they cannot be watched.

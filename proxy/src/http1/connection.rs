@@ -25,7 +25,7 @@ use crate::request::record::Record;
 use crate::transport::{Outbox, Transport};
 use crate::upstream::upgrade::Upgraded;
 use crate::worker::Worker;
-use crate::worker::clock::Watch;
+use crate::worker::clock::{Pace, Watch};
 
 /// Room for one read from a client.
 const READ_BYTES: usize = 8 << 10;
@@ -50,13 +50,21 @@ pub(crate) enum End {
 pub(crate) async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, transport: Transport) -> End {
     let link = Rc::new(Link::new(Rc::clone(worker), transport));
     let mut served = 0;
+    let mut served_when_parked = None;
     loop {
-        if !link.park().await {
-            break;
-        }
+        // First a look: a request that came with the end of a TLS handshake was read already, and no socket tells of it.
         // Boxed, so that a parked connection does not carry the room for a request.
         match Box::pin(serve_busy(worker, client, &link, &mut served)).await {
-            Next::Park => {}
+            Next::Park => {
+                // A socket may wake without a byte for us (half a TLS record); that gives no more time.
+                if served_when_parked != Some(served) {
+                    served_when_parked = Some(served);
+                    link.watch.arm(&worker.clock, worker.settings().timeouts.keep_alive);
+                }
+                if !link.park(served == 0).await {
+                    break;
+                }
+            }
             Next::Close => break,
             Next::Tunnel(upgraded, record) => {
                 if let Ok(link) = Rc::try_unwrap(link) {
@@ -93,6 +101,7 @@ async fn serve_busy(worker: &Rc<Worker>, client: &Rc<Client>, link: &Rc<Link>, s
             Ok(Start::Request(head)) => head,
             Ok(Start::Http2) => return Next::Http2,
             Ok(Start::Nothing) => return Next::Close,
+            Ok(Start::NotYet) => return Next::Park,
             Err(reject) => {
                 // Where the next request would start is unknown, so this answer is the last.
                 let (response, record) = request::answer_unreadable(worker, client, reject);
@@ -103,10 +112,9 @@ async fn serve_busy(worker: &Rc<Worker>, client: &Rc<Client>, link: &Rc<Link>, s
         *served += 1;
         let (method, protocol) = (head.method.clone(), head.protocol);
         let wants_more = head.keep_alive && *served < worker.settings().limits.requests_per_connection;
-        let request = link.begin(head);
+        let request = link.begin(*head);
         let Some((mut response, record)) = link.exchange(client, request).await else { return Next::Close };
         if let Some(upgraded) = response.upgraded.take() {
-            link.outbox().bytes.clear();
             let framing =
                 ResponseFraming::plan(protocol, &method, response.status, None, Disposition::Upgrade);
             head::write_response_head(
@@ -139,8 +147,10 @@ async fn serve_busy(worker: &Rc<Worker>, client: &Rc<Client>, link: &Rc<Link>, s
 enum Start {
     Request(Box<RequestHead>),
     Http2,
-    /// The client closed, or said nothing for too long.
+    /// The client closed.
     Nothing,
+    /// No byte has come.
+    NotYet,
 }
 
 /// A client's connection, shared by the future that answers and by the body that is being read. Both run on one task, and
@@ -166,6 +176,8 @@ struct Input {
     exhausted: bool,
     /// The client ended its side, or its framing cannot be followed any more.
     ended: bool,
+    /// Of the body of the request being answered.
+    pace: Pace,
 }
 
 impl Link {
@@ -184,6 +196,7 @@ impl Link {
                 expects_continue: false,
                 exhausted,
                 ended: false,
+                pace: Pace::default(),
             }),
             outbox: RefCell::default(),
             interim: Interim::default(),
@@ -195,8 +208,12 @@ impl Link {
         self.outbox.borrow_mut()
     }
 
-    /// Waits for the first byte of the next request without holding a buffer. False: time to close.
-    async fn park(&self) -> bool {
+    /// Waits for the first byte of the next request without holding a buffer, until the deadline that the caller has set.
+    /// False: time to close.
+    ///
+    /// While the worker drains, a connection that was `never_used` still gets its one answer: its client may have been sent
+    /// here by somebody who does not know yet.
+    async fn park(&self, never_used: bool) -> bool {
         let worker = &self.worker;
         if !self.can_park() {
             return true;
@@ -207,12 +224,12 @@ impl Link {
             *self.outbox.borrow_mut() = Outbox::default();
         }
         self.watch.set_idle(true);
-        self.watch.arm(&worker.clock, worker.settings().timeouts.keep_alive);
         let readable = std::future::poll_fn(|cx| {
             if let Poll::Ready(result) = self.transport.borrow().tcp().poll_read_ready(cx) {
                 return Poll::Ready(result.is_ok());
             }
-            if worker.is_draining() || self.watch.poll_expired(&worker.clock, cx) {
+            let leaves = worker.is_draining() && !never_used;
+            if leaves || self.watch.poll_expired(&worker.clock, cx) {
                 return Poll::Ready(false);
             }
             Poll::Pending
@@ -231,10 +248,14 @@ impl Link {
     /// Reads the head of the next request.
     async fn read_head(&self, client: &Client, first: bool) -> Result<Start, Reject> {
         let worker = &self.worker;
-        self.watch.arm(&worker.clock, worker.settings().timeouts.headers);
+        let mut begun = false;
         let outcome = std::future::poll_fn(|cx| {
             let mut input = self.input.borrow_mut();
             loop {
+                if !begun && !is_silence(&input.buffer) {
+                    begun = true;
+                    self.watch.arm(&worker.clock, worker.settings().timeouts.headers);
+                }
                 let Input { buffer, scan, .. } = &mut *input;
                 if first && client.tls.is_none() && could_be_http2(buffer) {
                     if buffer.len() >= HTTP2_PREFACE.len() {
@@ -250,26 +271,28 @@ impl Link {
                     Poll::Ready(Ok(0)) => return Poll::Ready(Err(Reject::from(HeadError::RequestLine))),
                     Poll::Ready(Ok(_)) => {}
                     Poll::Ready(Err(_)) => return Poll::Ready(Ok(Start::Nothing)),
+                    Poll::Pending if !begun => {
+                        input.buffer.clear();
+                        return Poll::Ready(Ok(Start::NotYet));
+                    }
                     Poll::Pending if self.watch.poll_expired(&worker.clock, cx) => {
-                        let silent = is_silence(&input.buffer);
-                        return Poll::Ready(if silent {
-                            Ok(Start::Nothing)
-                        } else {
-                            Err(Reject::HeadTimeout)
-                        });
+                        return Poll::Ready(Err(Reject::HeadTimeout));
                     }
                     Poll::Pending => return Poll::Pending,
                 }
             }
         })
         .await;
-        self.watch.disarm();
+        if begun {
+            self.watch.disarm();
+        }
         outcome
     }
 
     /// Turns a head into a request whose body reads from this connection.
-    fn begin(self: &Rc<Self>, head: Box<RequestHead>) -> Request {
-        let RequestHead { method, target, protocol, headers, length, expect_continue, upgrade, .. } = *head;
+    fn begin(self: &Rc<Self>, head: RequestHead) -> Request {
+        let RequestHead { method, target, protocol, headers, length, expect_continue, upgrade, .. } = head;
+        self.input.borrow_mut().pace = Pace::starting_at(self.worker.clock.now_ms());
         let body = if length == BodyLength::None {
             Body::Empty
         } else {
@@ -281,8 +304,7 @@ impl Link {
                 _ => None,
             };
             let watch = self.worker.clock.watch();
-            watch.arm(&self.worker.clock, self.worker.settings().timeouts.body_idle);
-            Body::Stream(Box::pin(ClientBody { link: Rc::clone(self), watch, remaining }))
+            Body::Stream(Box::pin(ClientBody { link: Rc::clone(self), watch, remaining, failed: None }))
         };
         Request {
             method,
@@ -346,21 +368,27 @@ impl Link {
         mut record: Record,
     ) -> Disposition {
         let Response { status, headers, mut body, .. } = response;
-        let wish = if self.input.borrow().expects_continue { Disposition::Close } else { wish };
+        // A client that still waits for `100 Continue` may send its body or not; only closing leaves no doubt.
+        let unasked = std::mem::take(&mut self.input.borrow_mut().expects_continue);
+        let wish = if unasked { Disposition::Close } else { wish };
         let framing = ResponseFraming::plan(protocol, method, status, body.exact_length(), wish);
         head::write_response_head(&mut self.outbox().bytes, status, &headers, &framing, &self.worker.date());
         drop(headers);
         if framing.length == BodyLength::None {
             body = Body::Empty;
         }
-        let mut sending = Sending { encoder: Encoder::new(framing.length), ended: body.is_empty(), body };
+        self.watch.arm(&self.worker.clock, self.worker.settings().timeouts.write_idle);
+        let mut sending =
+            Sending { encoder: Encoder::new(framing.length), ended: body.is_empty(), broken: None, body };
         let outcome = std::future::poll_fn(|cx| sending.poll(self, &mut record, cx)).await;
         match outcome {
             Ok(()) => {
+                record.received(self.input.borrow().pace.bytes());
                 record.finish_complete();
                 framing.disposition
             }
             Err(broken) => {
+                record.received(self.input.borrow().pace.bytes());
                 record.finish_broken(broken);
                 Disposition::Close
             }
@@ -390,8 +418,12 @@ impl Link {
         if self.input.borrow().ended {
             return false;
         }
-        if self.input.borrow().decoder.is_none() {
-            return true;
+        match &self.input.borrow().decoder {
+            None => return true,
+            Some(decoder) if decoder.remaining().is_some_and(|rest| rest > DRAIN_BYTES_MAX as u64) => {
+                return false;
+            }
+            Some(_) => {}
         }
         self.watch.arm(&worker.clock, DRAIN_TIMEOUT);
         let mut dropped = 0;
@@ -476,6 +508,7 @@ impl Input {
                     if decoder.is_done() {
                         self.decoder = None;
                     }
+                    self.pace.add(data.len());
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
                 Ok(Decoded::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
@@ -512,7 +545,11 @@ fn could_be_http2(buffer: &[u8]) -> bool {
 struct Sending {
     encoder: Encoder,
     body: Body,
+    /// Nothing more comes from the body.
     ended: bool,
+    /// Why the body ended early. What came of it before is sent all the same: a client that got nothing would take the
+    /// request for one that was never looked at, and send it again.
+    broken: Option<BodyError>,
 }
 
 impl Sending {
@@ -527,7 +564,12 @@ impl Sending {
             let mut waiting_for_body = false;
             while !self.ended && link.outbox().is_open() {
                 match Pin::new(&mut self.body).poll_frame(cx) {
-                    Poll::Ready(frame) => self.encode(frame, &mut link.outbox(), record)?,
+                    Poll::Ready(frame) => {
+                        if let Err(broken) = self.encode(frame, link, record) {
+                            self.ended = true;
+                            self.broken = Some(broken);
+                        }
+                    }
                     Poll::Pending => {
                         waiting_for_body = true;
                         break;
@@ -544,7 +586,7 @@ impl Sending {
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(BodyError::Receiver)),
                 Poll::Ready(Ok(())) if self.ended => {
                     link.watch.disarm();
-                    return Poll::Ready(Ok(()));
+                    return Poll::Ready(self.broken.take().map_or(Ok(()), Err));
                 }
                 Poll::Ready(Ok(())) if waiting_for_body => {
                     // It is not the client who keeps us waiting.
@@ -557,6 +599,9 @@ impl Sending {
                 }
                 Poll::Ready(Ok(())) => {}
                 Poll::Pending => {
+                    if !link.watch.is_armed() {
+                        link.watch.arm(&worker.clock, worker.settings().timeouts.write_idle);
+                    }
                     let expired = link.watch.poll_expired(&worker.clock, cx);
                     return if expired { Poll::Ready(Err(BodyError::Stalled)) } else { Poll::Pending };
                 }
@@ -567,28 +612,13 @@ impl Sending {
     fn encode(
         &mut self,
         frame: Option<Result<Frame<Bytes>, BodyError>>,
-        outbox: &mut Outbox,
+        link: &Link,
         record: &mut Record,
     ) -> Result<(), BodyError> {
+        let frame = frame.transpose()?;
+        record.sent(frame.as_ref().and_then(Frame::data_ref).map_or(0, Bytes::len));
         let overrun = |_| BodyError::Sender("its length is not the announced one".into());
-        match frame.transpose()?.map(Frame::into_data) {
-            None => {
-                self.encoder.finish(None, &mut outbox.bytes).map_err(overrun)?;
-                self.ended = true;
-            }
-            Some(Ok(data)) => {
-                if !data.is_empty() {
-                    record.sent(data.len());
-                    self.encoder.prefix(data.len(), &mut outbox.bytes).map_err(overrun)?;
-                    outbox.push(data, self.encoder.suffix());
-                }
-            }
-            Some(Err(frame)) => {
-                let trailers = frame.into_trailers().unwrap_or_default();
-                self.encoder.finish(Some(&trailers), &mut outbox.bytes).map_err(overrun)?;
-                self.ended = true;
-            }
-        }
+        self.ended = link.outbox().encode(&mut self.encoder, frame).map_err(overrun)?;
         Ok(())
     }
 }
@@ -598,6 +628,7 @@ struct ClientBody {
     link: Rc<Link>,
     watch: Rc<Watch>,
     remaining: Option<u64>,
+    failed: Option<BodyError>,
 }
 
 impl http_body::Body for ClientBody {
@@ -624,21 +655,39 @@ impl http_body::Body for ClientBody {
                 );
             }
         }
-        let polled = input.poll_body(&mut this.link.transport.borrow_mut(), cx);
+        if let Some(error) = &this.failed {
+            return Poll::Ready(Some(Err(error.clone())));
+        }
         let worker = &this.link.worker;
-        match &polled {
+        let timeouts = &worker.settings().timeouts;
+        let polled = input.poll_body(&mut this.link.transport.borrow_mut(), cx);
+        let failed = match &polled {
             Poll::Ready(Some(Ok(frame))) => {
-                this.watch.arm(&worker.clock, worker.settings().timeouts.body_idle);
+                this.watch.arm(&worker.clock, timeouts.body_idle);
                 if let Some(remaining) = &mut this.remaining {
                     *remaining -= frame.data_ref().map_or(0, |data| data.len() as u64);
                 }
+                let too_slow =
+                    input.pace.is_below(timeouts.body_bytes_per_second.as_limit(), worker.clock.now_ms());
+                too_slow.then_some(BodyError::Stalled)
             }
-            Poll::Pending if this.watch.poll_expired(&worker.clock, cx) => {
-                return Poll::Ready(Some(Err(BodyError::Stalled)));
+            Poll::Ready(Some(Err(error))) => Some(error.clone()),
+            Poll::Ready(None) => None,
+            Poll::Pending => {
+                if !this.watch.is_armed() {
+                    this.watch.arm(&worker.clock, timeouts.body_idle);
+                }
+                this.watch.poll_expired(&worker.clock, cx).then_some(BodyError::Stalled)
             }
-            Poll::Ready(_) | Poll::Pending => {}
+        };
+        match failed {
+            Some(error) => {
+                // Asked again, it fails again: a body that was cut must never look like a whole one.
+                this.failed = Some(error.clone());
+                Poll::Ready(Some(Err(error)))
+            }
+            None => polled,
         }
-        polled
     }
 
     fn is_end_stream(&self) -> bool {
@@ -655,10 +704,12 @@ async fn tunnel(link: Link, upgraded: Upgraded, mut record: Record) {
     let ahead = link.input.into_inner().buffer.freeze();
     let mut client = crate::transport::Rewound::new(ahead, link.transport.into_inner());
     let Upgraded { mut stream, in_flight } = upgraded;
-    let outcome = tokio::io::copy_bidirectional(&mut client, &mut stream).await;
-    if let Ok((up, down)) = outcome {
-        record.tunnelled(up, down);
+    match tokio::io::copy_bidirectional(&mut client, &mut stream).await {
+        Ok((up, down)) => {
+            record.tunnelled(up, down);
+            record.finish_complete();
+        }
+        Err(error) => record.finish_broken(BodyError::Sender(error.to_string().into())),
     }
-    record.finish_complete();
     drop(in_flight);
 }

@@ -147,7 +147,7 @@ async fn assert_accepts(bound: ListenerSockets) {
         let accepts = listeners
             .iter()
             .zip(&mut backoffs)
-            .map(|(listener, backoff)| Box::pin(accept(listener, backoff)));
+            .map(|(listener, backoff)| Box::pin(accept(listener, backoff, || ())));
         let (stream, peer) = first_of(accepts.collect()).await;
         assert_eq!(peer, client.local_addr().unwrap());
         assert!(stream.nodelay().unwrap());

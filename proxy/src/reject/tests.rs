@@ -56,7 +56,7 @@ fn body(response: &Response) -> String {
     match &response.body {
         Body::Empty => String::new(),
         Body::Full(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
-        Body::Stream(_) => panic!("a refusal is never a stream"),
+        Body::Stream(_) | Body::Failed(_) => panic!("a refusal is whole"),
     }
 }
 

@@ -14,7 +14,7 @@ use super::{edit, sanitize_response};
 use crate::message::{Body, Interim, Request, Response, UpgradeRequest};
 use crate::reject::Reject;
 use crate::route::{Route, WeightedBackend};
-use crate::upstream::balance::{Choice, NoChoice, choose};
+use crate::upstream::balance::{Choice, NoChoice, View, choose};
 use crate::upstream::connect::{ConnectError, connect};
 use crate::upstream::exchange::{self, Connection, Failure, Outgoing, Patience};
 use crate::upstream::retry::{ATTEMPTS_DEFAULT, Replay, is_idempotent};
@@ -30,11 +30,16 @@ pub(super) async fn forward(
     mut request: Request,
     record: &mut Record,
 ) -> Result<Response, Reject> {
-    let share = pick(backends).ok_or(Reject::BackendInvalid)?;
+    let share = match &route.canary {
+        Some(canary) if canary.takes(&request.headers) => &canary.share,
+        Some(_) | None => pick(backends).ok_or(Reject::BackendInvalid)?,
+    };
     let backend = share.backend.as_ref().map_err(|status| Reject::RouteStatus(*status))?;
     record.backend(backend);
     edit::apply(&route.request_headers, &mut request.headers);
-    edit::apply(&share.request_headers, &mut request.headers);
+    if let Some(edits) = &share.request_headers {
+        edit::apply(edits, &mut request.headers);
+    }
     if let Some(host) = &route.rewrite.host {
         request.headers.insert(HOST, host.clone());
     }
@@ -43,7 +48,7 @@ pub(super) async fn forward(
         None => target.path_and_query.clone(),
     };
     let websocket = request.upgrade == Some(UpgradeRequest::WebSocket);
-    let body = bounded(std::mem::take(&mut request.body), route.limits.body_bytes_max);
+    let body = std::mem::take(&mut request.body);
     let tries = Tries {
         worker,
         route,
@@ -65,7 +70,9 @@ pub(super) async fn forward(
     };
     let mut response = answered?;
     sanitize_response(&mut response.headers);
-    edit::apply(&share.response_headers, &mut response.headers);
+    if let Some(edits) = &share.response_headers {
+        edit::apply(edits, &mut response.headers);
+    }
     if websocket && response.upgraded.is_none() {
         // The client may have sent the other protocol's bytes already; they must not be read as a request.
         record.close_connection();
@@ -88,14 +95,6 @@ fn pick(backends: &[WeightedBackend]) -> Option<&WeightedBackend> {
     })
 }
 
-fn bounded(body: Body, bytes_max: Option<u64>) -> Body {
-    match bytes_max {
-        // A length that is known was compared already.
-        Some(limit) if body.exact_length().is_none() => Body::limited(body, limit),
-        Some(_) | None => body,
-    }
-}
-
 /// Everything that stays the same from one try to the next.
 struct Tries<'a> {
     worker: &'a Rc<Worker>,
@@ -106,7 +105,7 @@ struct Tries<'a> {
 }
 
 /// How one try ended without an answer.
-pub(super) enum Miss {
+pub(crate) enum Miss {
     /// No connection, so no byte of the request was sent.
     Connect(ConnectError),
     Exchange(Failure),
@@ -119,11 +118,11 @@ impl Tries<'_> {
         let mut tried: SmallVec<[u64; 4]> = SmallVec::new();
         loop {
             let now_ms = self.worker.clock.now_ms();
-            let choice =
-                choose(&self.worker.pools, self.backend, &tried, now_ms).map_err(|none| match none {
-                    NoChoice::NoEndpoints => Reject::NoEndpoints,
-                    NoChoice::Saturated => Reject::Overloaded,
-                })?;
+            let view = View { pools: &self.worker.pools, in_flight_max: self.in_flight_max(), now_ms };
+            let choice = choose(view, self.backend, &tried).map_err(|none| match none {
+                NoChoice::NoEndpoints => Reject::NoEndpoints,
+                NoChoice::Saturated => Reject::Overloaded,
+            })?;
             if tried.is_empty() {
                 choice.pool.budget.deposit();
             }
@@ -131,7 +130,10 @@ impl Tries<'_> {
             let outcome = self.attempt(&choice, body.take(), record).await;
             tried.push(choice.endpoint.id);
             let wants_repeat = match &outcome {
-                Ok(response) => self.route.retry.codes.contains(&response.status),
+                // The upstream has looked at the request, so it may have done what was asked already.
+                Ok(response) => {
+                    self.route.retry.codes.contains(&response.status) && is_idempotent(self.outgoing.method)
+                }
                 Err(miss) => {
                     record.missed(miss);
                     miss.is_safe_to_repeat(self.outgoing.method)
@@ -144,6 +146,8 @@ impl Tries<'_> {
             if !repeats {
                 return outcome.map_err(Reject::from);
             }
+            // What is left of the failed try must not hold its place while the next one waits.
+            drop(outcome);
             self.worker.metrics.retried();
             if let Some(pause) = self.route.retry.backoff {
                 tokio::time::sleep(pause.min(BACKOFF_MAX)).await;
@@ -154,6 +158,7 @@ impl Tries<'_> {
     /// One try at one endpoint. Health is judged here: by connections and answers, never by status codes.
     async fn attempt(&self, choice: &Choice, body: Body, record: &mut Record) -> Result<Response, Miss> {
         let started = Instant::now();
+        let had_body = !body.is_empty();
         let limit = self.route.timeouts.backend_request.filter(|limit| !limit.is_zero());
         let exchange = self.exchange(choice, body);
         let outcome = match limit {
@@ -163,17 +168,19 @@ impl Tries<'_> {
             }
         };
         let health = &choice.endpoint.health;
+        let now_ms = self.worker.clock.now_ms();
         match &outcome {
             Ok(response) => {
                 let latency = started.elapsed();
-                choice.pool.observe(latency);
+                choice.pool.observe(latency, now_ms);
                 record.upstream_answered(response.status, latency);
                 if health.succeeded() {
                     tracing::info!(endpoint = ?choice.endpoint.spec.address, "an endpoint answers again");
                 }
             }
-            Err(miss) if miss.is_the_endpoints_fault() => {
-                if health.failed(self.worker.clock.now_ms()) {
+            Err(miss) if miss.is_the_endpoints_fault(had_body) => {
+                choice.pool.observe_failure(now_ms);
+                if health.failed(now_ms) {
                     tracing::warn!(endpoint = ?choice.endpoint.spec.address, "an endpoint fails and is left alone: {miss}");
                     self.worker.metrics.ejected();
                 }
@@ -187,33 +194,17 @@ impl Tries<'_> {
         let Tries { worker, outgoing, interim, .. } = self;
         let in_flight = choice.pool.enter();
         let patience = self.patience();
-        let now_ms = worker.clock.now_ms();
         match self.backend.key.protocol {
             BackendProtocol::Http1 => {
-                let connection = match choice.pool.take(now_ms) {
+                let connection = match choice.pool.take(worker) {
                     Some(connection) => connection,
                     None => Connection::new(self.connect(choice).await?, worker),
                 };
-                exchange::send(
-                    worker,
-                    &choice.pool,
-                    connection,
-                    *outgoing,
-                    body,
-                    interim,
-                    patience,
-                    in_flight,
-                )
-                .await
+                exchange::send(worker, connection, *outgoing, body, interim, patience, in_flight).await
             }
             BackendProtocol::Http2 => {
-                let sender = match choice.pool.http2_sender(now_ms) {
-                    Some(sender) => sender,
-                    None => http2::open(worker, &choice.pool, self.connect(choice).await?)
-                        .await
-                        .map_err(Miss::Exchange)?,
-                };
-                http2::send(worker, sender, *outgoing, body, interim, patience, in_flight).await
+                let lease = http2::lease(&worker.clock, &choice.pool, self.connect(choice)).await?;
+                http2::send(worker, lease, *outgoing, body, interim, patience, in_flight).await
             }
         }
         .map_err(Miss::Exchange)
@@ -228,11 +219,18 @@ impl Tries<'_> {
         })
     }
 
+    /// This worker's share of the requests that one endpoint may have under way.
+    fn in_flight_max(&self) -> u32 {
+        let max = self.worker.settings().upstream.requests_per_endpoint;
+        u32::try_from(max.div_ceil(self.worker.shared.workers.get())).unwrap_or(u32::MAX)
+    }
+
     fn patience(&self) -> Patience {
         let defaults = &self.worker.settings().upstream;
         Patience {
             head: self.route.timeouts.read.unwrap_or(defaults.response_head_timeout),
             read: self.route.timeouts.read.unwrap_or(defaults.read_timeout),
+            head_bytes_max: defaults.response_head_bytes.as_usize(),
         }
     }
 }
@@ -252,7 +250,7 @@ impl Repeatable {
         if retries == 0 {
             return Repeatable::Once(body);
         }
-        let replay = Replay::new(body);
+        let replay = Replay::new(body, retries);
         let body = replay.rewind().unwrap_or_default();
         Repeatable::Often { replay, body }
     }
@@ -299,18 +297,20 @@ impl Miss {
             Miss::Exchange(Failure::Closed { .. } | Failure::Reset(_) | Failure::TimedOut) => {
                 is_idempotent(method)
             }
-            Miss::Exchange(Failure::Protocol(_) | Failure::Upload(_)) => false,
+            Miss::Exchange(Failure::Protocol(_) | Failure::Upload(_) | Failure::Unsendable(_)) => false,
         }
     }
 
-    fn is_the_endpoints_fault(&self) -> bool {
+    fn is_the_endpoints_fault(&self, had_body: bool) -> bool {
         match self {
+            // With a body it may have been the client who took the time.
+            Miss::Exchange(Failure::TimedOut) if had_body => false,
             Miss::Connect(ConnectError::Forbidden { .. } | ConnectError::Unresolved { .. }) => false,
             Miss::Connect(_) => true,
             // An idle connection may be closed at any time; only a fresh one says something about the endpoint.
             Miss::Exchange(Failure::Closed { reused }) => !reused,
             Miss::Exchange(Failure::Reset(_) | Failure::TimedOut | Failure::Protocol(_)) => true,
-            Miss::Exchange(Failure::Unprocessed | Failure::Upload(_)) => false,
+            Miss::Exchange(Failure::Unprocessed | Failure::Upload(_) | Failure::Unsendable(_)) => false,
         }
     }
 }
@@ -336,6 +336,7 @@ impl From<Miss> for Reject {
             ) => Reject::ConnectFailed,
             Miss::Exchange(Failure::TimedOut) => Reject::UpstreamTimeout,
             Miss::Exchange(Failure::Protocol(words)) => Reject::UpstreamProtocol(words),
+            Miss::Exchange(Failure::Unsendable(words)) => Reject::BadHead(words),
             Miss::Exchange(Failure::Closed { .. } | Failure::Unprocessed | Failure::Reset(_)) => {
                 Reject::UpstreamReset
             }

@@ -164,7 +164,7 @@ impl Record {
     pub(super) fn refused(&mut self, reject: &Reject) {
         self.closes_connection |= reject.closes_connection();
         self.worker.refusals.record(
-            Timestamp::now(),
+            wall_clock(),
             reject,
             Refused {
                 request_id: self.request_id.as_str(),
@@ -185,6 +185,11 @@ impl Record {
     /// Bytes of the answer's body were handed to the client's connection.
     pub(crate) fn sent(&mut self, bytes: usize) {
         self.bytes_out += bytes as u64;
+    }
+
+    /// Bytes of the request's body that came, whatever was announced.
+    pub(crate) fn received(&mut self, bytes: u64) {
+        self.bytes_in = bytes;
     }
 
     /// The exchange was a tunnel, and this is what went through it.
@@ -210,7 +215,7 @@ impl Record {
             EndpointAddress::Name(..) => None,
         });
         self.worker.access.borrow_mut().log(&Entry {
-            time: Timestamp::now(),
+            time: wall_clock(),
             request_id: self.request_id.as_str(),
             client: self.address,
             method: self.method.as_str(),
@@ -248,6 +253,12 @@ impl Record {
             }
         }
     }
+}
+
+/// A record begins and ends where requests do, at the shell.
+#[expect(clippy::disallowed_methods, reason = "lines of the log and refusals carry the time of day")]
+fn wall_clock() -> Timestamp {
+    Timestamp::now()
 }
 
 struct Logged {

@@ -35,7 +35,7 @@ pub struct Sanitized {
 /// Removes from a request, in this order: what `Connection` names, hop-by-hop fields (RFC 9110 §7.6.1), all forwarding
 /// headers, and all names by which applications are told who is asking.
 ///
-/// `TE` becomes `trailers` or goes; `Upgrade` goes, the codec has remembered it. Content-Length stays for the codec.
+/// `TE` becomes `trailers` or goes; `Upgrade` and `Expect` go, the codec has remembered them. Content-Length stays for the codec.
 /// `CF-Connecting-IP` stays when the peer is Cloudflare.
 pub fn sanitize(headers: &mut HeaderMap, trust: PeerTrust, underscores: Underscores) -> Sanitized {
     remove_connection_tokens(headers);
@@ -155,6 +155,8 @@ fn judge_folded(name: &str) -> Verdict {
             "client-cert" | "client-cert-chain" => Verdict::Identity,
             _ => Verdict::Keep,
         },
+        // Answered on this hop; the codec has remembered it (RFC 9110 §10.1.1).
+        Some(b'e') if name == "expect" => Verdict::HopByHop,
         Some(b'f') => match name {
             "forwarded" | "forwarded-for" | "front-end-https" | "fastly-client-ip" => Verdict::Forwarding,
             _ => Verdict::Keep,

@@ -51,6 +51,11 @@ impl RegexPattern {
         Self::compile(text, LetterCase::Sensitive, |text| format!(r"\A(?:{text})\z"))
     }
 
+    /// An expression that may match anywhere in a value.
+    pub fn search(text: &str) -> Result<Self, RegexError> {
+        Self::compile(text, LetterCase::Sensitive, |text| format!("(?:{text})"))
+    }
+
     /// The expression as it was written.
     pub fn text(&self) -> &str {
         &self.0.text

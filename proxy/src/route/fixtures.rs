@@ -6,9 +6,7 @@ use http::{HeaderMap, Method, StatusCode};
 
 use super::host::{Host, HostPattern, WildcardLabels};
 use super::matches::{Conditions, Lookup, Precedence, Rule};
-use super::{
-    Action, AddressRules, HeaderEdits, Limits, Origin, PathPattern, Retry, Rewrite, Route, Timeouts,
-};
+use super::{Action, Handling, Origin, PathPattern, Route};
 use crate::config::problem::{Kind, ObjectRef};
 
 /// `HTTPRoute default/<name>`.
@@ -22,18 +20,10 @@ pub(crate) fn route(name: &str, path: &PathPattern) -> Arc<Route> {
         origin: Origin { object: object(name), rule: 0, name: None, path: path.clone() },
         refusal: None,
         action: Action::Status(StatusCode::OK),
+        canary: None,
         https_redirect: None,
-        hsts: None,
-        cors: None,
-        access: AddressRules::default(),
-        limits: Limits { body_bytes_max: None },
-        timeouts: Timeouts::default(),
-        retry: Retry::default(),
-        request_headers: HeaderEdits::default(),
-        response_headers: HeaderEdits::default(),
-        rewrite: Rewrite::default(),
+        handling: Handling::plain(),
         metrics: Default::default(),
-        mirrors: Vec::new(),
     })
 }
 

@@ -187,11 +187,33 @@ impl Parts {
 
 impl HeaderMatch {
     fn holds(&self, headers: &HeaderMap) -> bool {
-        let mut values = headers.get_all(&self.name).iter();
-        let Some(first) = values.next() else { return false };
-        match values.next() {
-            None => self.value.holds(first.as_bytes()),
-            Some(second) => self.value.holds(&joined([first, second].into_iter().chain(values))),
+        header_value(headers, &self.name).is_some_and(|value| self.value.holds(&value))
+    }
+}
+
+/// The value of a header. Repeated fields count as one, their values joined by `, ` (RFC 9110 §5.3).
+pub(super) fn header_value<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<HeaderBytes<'a>> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next()?;
+    Some(match values.next() {
+        None => HeaderBytes::One(first.as_bytes()),
+        Some(second) => HeaderBytes::Joined(joined([first, second].into_iter().chain(values))),
+    })
+}
+
+/// The bytes of a header's value.
+pub(super) enum HeaderBytes<'a> {
+    One(&'a [u8]),
+    Joined(SmallVec<[u8; VALUE_INLINE_BYTES]>),
+}
+
+impl std::ops::Deref for HeaderBytes<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            HeaderBytes::One(bytes) => bytes,
+            HeaderBytes::Joined(bytes) => bytes,
         }
     }
 }

@@ -58,8 +58,8 @@ pub struct Section {
     pub hosts: HostTable,
 }
 
-/// The routes of one section by host.
-#[derive(Debug, Default)]
+/// The routes of one section by host. Copies share them.
+#[derive(Clone, Debug, Default)]
 pub struct HostTable {
     hosts: HostMap<Arc<HostRoutes>>,
     fallback: HostFallback,
@@ -150,6 +150,15 @@ impl HostTable {
         default: Option<Arc<Route>>,
     ) -> Self {
         HostTable { hosts: hosts.into_iter().collect(), fallback, default }
+    }
+
+    /// The same table, but for these hosts and the default.
+    pub(crate) fn with(
+        &self,
+        hosts: impl IntoIterator<Item = (HostPattern, Option<Arc<HostRoutes>>)>,
+        default: Option<Arc<Route>>,
+    ) -> Self {
+        HostTable { hosts: self.hosts.with(hosts), fallback: self.fallback, default }
     }
 
     pub fn hosts(&self) -> &HostMap<Arc<HostRoutes>> {

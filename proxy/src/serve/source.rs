@@ -58,6 +58,7 @@ impl Source {
     ) -> Result<Source, ServeError> {
         Ok(match options {
             SourceOptions::Directory(root) => {
+                Directory::probe(root)?;
                 let watch = Watch::start(Some(root), settings_file)?;
                 Source::Directory { directory: Directory::open(root)?, watch }
             }
@@ -133,11 +134,11 @@ impl Source {
     }
 
     /// Has the statuses of what was compiled written, where there is someone to write them.
-    pub(super) fn write_statuses(
+    pub(super) fn write_statuses<'a>(
         &self,
         settings: &Settings,
         gateways: &[GatewayStatus],
-        routes: &[Arc<RouteStatus>],
+        routes: impl Iterator<Item = &'a Arc<RouteStatus>>,
     ) {
         if let Source::Cluster { cluster, writer: Some(writer), .. } = self {
             writer.want(cluster.objects(), settings, gateways, routes);

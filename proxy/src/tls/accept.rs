@@ -95,9 +95,23 @@ impl HandshakeError {
 /// On failure the client is told why (an alert, or an HTTP answer where it spoke plain HTTP) and the connection is closed.
 /// The future is large while the handshake runs: box it where many tasks hold it.
 pub async fn accept<IO>(
+    io: IO,
+    tls: &ListenerTls,
+    deadline: Instant,
+) -> Result<(TlsStream<IO>, TlsInfo), HandshakeError>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    accept_in_turn(io, tls, deadline, async {}).await
+}
+
+/// As [`accept`], but waits for `turn` before the part that costs time, and holds what it gives until the end. A client
+/// that connects and says nothing takes no turn.
+pub(crate) async fn accept_in_turn<IO, T>(
     mut io: IO,
     tls: &ListenerTls,
     deadline: Instant,
+    turn: impl Future<Output = T>,
 ) -> Result<(TlsStream<IO>, TlsInfo), HandshakeError>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
@@ -112,6 +126,7 @@ where
         let _ = timeout_at(deadline, close_with(&mut io, &UNRECOGNIZED_NAME_ALERT)).await;
         return Err(HandshakeError::UnknownName { server_name });
     }
+    let _turn = timeout_at(deadline, turn).await.map_err(|_| HandshakeError::Timeout)?;
     let policy = tls.policy(server_name.as_ref());
     let handshake = StartHandshake::from_parts(accepted, io).into_stream(policy.config.clone());
     let stream =

@@ -120,6 +120,7 @@ fn equal_data_makes_equal_listeners() {
         spec(&[only("a.example"), use_of(b)], vec![]),
         ListenerTlsSpec { default_certificate: Some(a.clone()), ..base.clone() },
         ListenerTlsSpec { alpn: vec![Alpn::Http11], ..base.clone() },
+        ListenerTlsSpec { min_version: crate::settings::TlsVersion::Tls13, ..base.clone() },
         ListenerTlsSpec { key: ListenerKey::Class { class: "other".into(), tls: true }, ..base.clone() },
         ListenerTlsSpec {
             client_auth: vec![rule(None, authority.policy(ClientAuthMode::Request))],
@@ -444,6 +445,7 @@ pub(super) fn spec(certificates: &[CertificateUse], client_auth: Vec<ClientAuthR
         default_certificate: None,
         client_auth,
         alpn: vec![Alpn::Http2, Alpn::Http11],
+        min_version: crate::settings::TlsVersion::Tls12,
     }
 }
 

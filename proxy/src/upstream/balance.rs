@@ -4,6 +4,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use smallvec::SmallVec;
+
 use super::pool::{Pool, Pools};
 use super::{Backend, Balance, Endpoint};
 
@@ -22,82 +24,88 @@ pub(crate) enum NoChoice {
     Saturated,
 }
 
-/// Requests under way at one endpoint, per worker; past it other endpoints are tried, then the request is refused.
-pub(crate) const IN_FLIGHT_MAX: u32 = 1_024;
+/// What a choice is made in view of.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'a> {
+    pub(crate) pools: &'a Pools,
+    /// An endpoint with so many requests of this worker under way is passed over.
+    pub(crate) in_flight_max: u32,
+    pub(crate) now_ms: u64,
+}
 
 /// Chooses an endpoint of `backend`, none of `tried` if another is left.
 ///
 /// Near endpoints come before far ones, healthy ones before ejected ones; a half-open endpoint gets its single probe.
 /// When more than half are ejected health is no longer believed and all of them count: if everything looks broken, the
 /// fault is as likely on our side. Among equals the cheaper of two random ones is taken.
-pub(crate) fn choose(
-    pools: &Pools,
-    backend: &Backend,
-    tried: &[u64],
-    now_ms: u64,
-) -> Result<Choice, NoChoice> {
+pub(crate) fn choose(view: View<'_>, backend: &Backend, tried: &[u64]) -> Result<Choice, NoChoice> {
     let endpoints = backend.endpoints();
     let endpoints: &[Arc<Endpoint>] = &endpoints;
+    let View { now_ms, .. } = view;
     match endpoints {
         [] => return Err(NoChoice::NoEndpoints),
-        [only] => return admit(pools, only).ok_or(NoChoice::Saturated),
+        [only] => return view.admit(only).ok_or(NoChoice::Saturated),
         _ => {}
     }
-    if let Some(probe) =
-        endpoints.iter().find(|endpoint| endpoint.health.claim_probe(now_ms) && !tried.contains(&endpoint.id))
-        && let Some(choice) = admit(pools, probe)
-    {
+    let is_plain = |endpoint: &Arc<Endpoint>| !endpoint.spec.local && endpoint.health.is_open(now_ms);
+    if tried.is_empty() && endpoints.iter().all(is_plain) {
+        return view.pick(backend, endpoints.len(), |n| &endpoints[n]).ok_or(NoChoice::Saturated);
+    }
+    let untried = |endpoint: &&Arc<Endpoint>| !tried.contains(&endpoint.id);
+    let probe = endpoints.iter().filter(untried).find(|endpoint| endpoint.health.claim_probe(now_ms));
+    if let Some(choice) = probe.and_then(|endpoint| view.admit(endpoint)) {
         return Ok(choice);
     }
     let ejected = endpoints.iter().filter(|endpoint| endpoint.health.is_ejected(now_ms)).count();
     let believe_health = ejected * 2 <= endpoints.len();
-    let fit = |endpoint: &Endpoint| {
-        !tried.contains(&endpoint.id) && (!believe_health || endpoint.health.is_open(now_ms))
-    };
+    let fit: Candidates<'_> = endpoints
+        .iter()
+        .filter(untried)
+        .filter(|endpoint| !believe_health || endpoint.health.is_open(now_ms))
+        .collect();
+    let near: Candidates<'_> = fit.iter().copied().filter(|endpoint| endpoint.spec.local).collect();
     // Ever wider circles: near and fit, fit, anything.
-    let circles: [&dyn Fn(&Endpoint) -> bool; 3] =
-        [&|endpoint| endpoint.spec.local && fit(endpoint), &|endpoint| fit(endpoint), &|_| true];
-    for circle in circles {
-        if let Some(choice) = pick(pools, backend, endpoints, circle) {
-            return Ok(choice);
-        }
-    }
-    Err(NoChoice::Saturated)
+    view.pick(backend, near.len(), |n| near[n])
+        .or_else(|| view.pick(backend, fit.len(), |n| fit[n]))
+        .or_else(|| view.pick(backend, endpoints.len(), |n| &endpoints[n]))
+        .ok_or(NoChoice::Saturated)
 }
 
-/// The better of two random endpoints among those that `fits`, or the next in turn.
-fn pick(
-    pools: &Pools,
-    backend: &Backend,
-    endpoints: &[Arc<Endpoint>],
-    fits: &dyn Fn(&Endpoint) -> bool,
-) -> Option<Choice> {
-    let count = endpoints.iter().filter(|endpoint| fits(endpoint)).count();
-    let nth = |n: usize| {
-        let endpoint = endpoints.iter().filter(|endpoint| fits(endpoint)).nth(n % count.max(1));
-        endpoint.and_then(|endpoint| admit(pools, endpoint))
-    };
-    let (first, second) = match (count, backend.key.balance) {
-        (0, _) => return None,
-        (_, Balance::RoundRobin) => {
-            let turn = backend.turn.fetch_add(1, Ordering::Relaxed);
-            return (0..count).find_map(|step| nth(turn + step));
-        }
-        (1, Balance::PowerOfTwo) => return nth(0),
-        (_, Balance::PowerOfTwo) => {
-            let first = fastrand::usize(..count);
-            (first, first + 1 + fastrand::usize(..count - 1))
-        }
-    };
-    match (nth(first), nth(second)) {
-        (Some(a), Some(b)) => Some(if b.pool.cost() < a.pool.cost() { b } else { a }),
-        (a, b) => a.or(b).or_else(|| (0..count).find_map(nth)),
-    }
-}
+type Candidates<'a> = SmallVec<[&'a Arc<Endpoint>; 16]>;
 
-fn admit(pools: &Pools, endpoint: &Arc<Endpoint>) -> Option<Choice> {
-    let pool = pools.of(endpoint);
-    (pool.in_flight() < IN_FLIGHT_MAX).then(|| Choice { endpoint: Arc::clone(endpoint), pool })
+impl View<'_> {
+    /// The better of two random candidates, or the next in turn.
+    fn pick<'e>(
+        &self,
+        backend: &Backend,
+        count: usize,
+        at: impl Fn(usize) -> &'e Arc<Endpoint>,
+    ) -> Option<Choice> {
+        let admit = |n: usize| self.admit(at(n % count));
+        let (first, second) = match (count, backend.key.balance) {
+            (0, _) => return None,
+            (_, Balance::RoundRobin) => {
+                let turn = backend.turn.fetch_add(1, Ordering::Relaxed) % count;
+                return (turn..turn + count).find_map(admit);
+            }
+            (1, Balance::PowerOfTwo) => return admit(0),
+            (_, Balance::PowerOfTwo) => {
+                let first = fastrand::usize(..count);
+                (first, first + 1 + fastrand::usize(..count - 1))
+            }
+        };
+        match (admit(first), admit(second)) {
+            (Some(a), Some(b)) => {
+                Some(if b.pool.cost(self.now_ms) < a.pool.cost(self.now_ms) { b } else { a })
+            }
+            (a, b) => a.or(b).or_else(|| (0..count).find_map(admit)),
+        }
+    }
+
+    fn admit(&self, endpoint: &Arc<Endpoint>) -> Option<Choice> {
+        let pool = self.pools.of(endpoint);
+        (pool.in_flight() < self.in_flight_max).then(|| Choice { endpoint: Arc::clone(endpoint), pool })
+    }
 }
 
 #[cfg(test)]

@@ -50,7 +50,8 @@ async fn open(worker: &Worker, backend: &Backend, endpoint: &Endpoint) -> Result
         EndpointAddress::Socket(address) => dial(*address).await?,
         EndpointAddress::Name(name, port) => {
             let mut last = None;
-            for address in worker.shared.resolver.resolve(name).await? {
+            let allowed = &worker.settings().external_name.allow;
+            for address in worker.shared.resolver.resolve(name, allowed).await? {
                 match dial(SocketAddr::new(address, *port)).await {
                     Ok(stream) => return secure(backend, stream).await,
                     Err(error) => last = Some(error),

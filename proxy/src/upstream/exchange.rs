@@ -13,11 +13,11 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
 
-use super::pool::{CONNECTION_AGE_MAX, IDLE_TIMEOUT, InFlight, Pool};
+use super::pool::{CONNECTION_AGE_MAX, InFlight};
 use super::upgrade::Upgraded;
 use crate::http1::body::{BodyLimits, Decoded, Decoder, Encoder};
 use crate::http1::head::{self, BodyLength, Disposition, HeadError, HeadLimits, Scan};
-use crate::message::{Body, BodyError, Interim, Response};
+use crate::message::{Body, BodyError, Interim, Response, UpgradeRequest};
 use crate::request::forward::is_open_ended;
 use crate::request::sanitize::sanitize_response;
 use crate::transport::{Outbox, Transport};
@@ -27,7 +27,7 @@ use crate::worker::clock::Watch;
 /// Room made for one read. Small answers fit whole; large ones take several reads of it.
 const READ_BYTES: usize = 16 << 10;
 /// Informational answers one upstream may send before its final one.
-const INTERIM_MAX: usize = 16;
+pub(super) const INTERIM_MAX: usize = 16;
 
 /// An HTTP/1.1 connection to an upstream.
 pub(crate) struct Connection {
@@ -58,6 +58,8 @@ pub(crate) struct Patience {
     pub(crate) head: Duration,
     /// Between two reads of the answer's body; zero: any time.
     pub(crate) read: Duration,
+    /// The largest head of an answer.
+    pub(crate) head_bytes_max: usize,
 }
 
 /// Why an exchange gave no answer.
@@ -78,6 +80,9 @@ pub(crate) enum Failure {
     TimedOut,
     #[error("the upstream's answer breaks HTTP: {0}")]
     Protocol(&'static str),
+    /// The request cannot be put into the upstream's protocol. Nothing was sent, and no other endpoint could take it.
+    #[error("the request cannot be sent: {0}")]
+    Unsendable(&'static str),
     /// The client's side failed.
     #[error("the request's body failed: {0}")]
     Upload(BodyError),
@@ -97,8 +102,8 @@ impl Connection {
     }
 
     /// Young enough, and not idle for too long.
-    pub(super) fn is_fresh(&self, now_ms: u64) -> bool {
-        now_ms.saturating_sub(self.idle_since_ms) < IDLE_TIMEOUT.as_millis() as u64
+    pub(super) fn is_fresh(&self, now_ms: u64, idle_max: Duration) -> bool {
+        now_ms.saturating_sub(self.idle_since_ms) < idle_max.as_millis() as u64
             && now_ms.saturating_sub(self.opened_ms) < CONNECTION_AGE_MAX.as_millis() as u64
     }
 
@@ -129,7 +134,6 @@ impl Connection {
 /// `in_flight` and the connection until its end.
 pub(crate) async fn send(
     worker: &Rc<Worker>,
-    pool: &Rc<Pool>,
     mut connection: Box<Connection>,
     outgoing: Outgoing<'_>,
     body: Body,
@@ -142,8 +146,9 @@ pub(crate) async fn send(
     let disposition = if outgoing.websocket { Disposition::Upgrade } else { Disposition::KeepAlive };
     let Outgoing { method, target, headers, .. } = outgoing;
     head::write_request_head(&mut upload.out.bytes, method, target, headers, length, disposition)
-        .map_err(|_| Failure::Protocol("the target cannot be written"))?;
+        .map_err(|_| Failure::Unsendable("the target cannot be written"))?;
     connection.watch.arm(&worker.clock, patience.head);
+    let limits = HeadLimits { bytes_max: patience.head_bytes_max, ..HeadLimits::RESPONSE };
     let mut scan = Scan::default();
     let mut interims = 0;
     let head = std::future::poll_fn(|cx| {
@@ -152,12 +157,7 @@ pub(crate) async fn send(
             connection.watch.arm(&worker.clock, patience.head);
         }
         loop {
-            match head::parse_response(
-                &mut connection.buffer,
-                &mut scan,
-                outgoing.method,
-                &HeadLimits::RESPONSE,
-            ) {
+            match head::parse_response(&mut connection.buffer, &mut scan, outgoing.method, &limits) {
                 Err(error) => return Poll::Ready(Err(Failure::from(error))),
                 Ok(Some(head))
                     if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS =>
@@ -188,6 +188,10 @@ pub(crate) async fn send(
                 },
             }
         }
+        if upload.waits_for_client() {
+            // How long a client may pause is judged where its body is read; the upstream has nothing to answer yet.
+            connection.watch.arm(&worker.clock, patience.head);
+        }
         if connection.watch.poll_expired(&worker.clock, cx) {
             return Poll::Ready(Err(Failure::TimedOut));
         }
@@ -196,7 +200,8 @@ pub(crate) async fn send(
     .await?;
 
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
-        if !outgoing.websocket || !upload.finished() {
+        let asked = outgoing.websocket && head.upgraded == Some(UpgradeRequest::WebSocket);
+        if !asked || !upload.finished() {
             return Err(Failure::Protocol("it switched protocols unasked"));
         }
         let ahead = connection.buffer.split().freeze();
@@ -210,7 +215,7 @@ pub(crate) async fn send(
     }
     let body = if let Some(body) = whole_body(&mut connection, head.length, &upload) {
         if head.keep_alive && connection.buffer.is_empty() {
-            pool.put(connection, worker.clock.now_ms());
+            in_flight.pool().put(connection, worker);
         }
         body
     } else {
@@ -227,8 +232,7 @@ pub(crate) async fn send(
             keep_alive: head.keep_alive,
             read_limit,
             worker: Rc::clone(worker),
-            pool: Rc::clone(pool),
-            _in_flight: in_flight,
+            in_flight,
         }))
     };
     Ok(Response { status: head.status, headers: head.headers, body, upgraded: None })
@@ -284,10 +288,13 @@ impl Upload {
         let mut moved = 0;
         while !self.broken {
             while !self.encoded && self.out.is_open() {
-                match Pin::new(&mut self.body).poll_frame(cx) {
+                let frame = match Pin::new(&mut self.body).poll_frame(cx) {
                     Poll::Pending => break,
-                    Poll::Ready(frame) => self.encode(frame)?,
-                }
+                    Poll::Ready(frame) => frame.transpose().map_err(Failure::Upload)?,
+                };
+                let overrun =
+                    |_| Failure::Upload(BodyError::Sender("its length is not the announced one".into()));
+                self.encoded = self.out.encode(&mut self.encoder, frame).map_err(overrun)?;
             }
             if self.out.is_empty() {
                 break;
@@ -301,25 +308,9 @@ impl Upload {
         Ok(moved > 0)
     }
 
-    fn encode(&mut self, frame: Option<Result<Frame<Bytes>, BodyError>>) -> Result<(), Failure> {
-        let overrun = |_| Failure::Upload(BodyError::Sender("its length is not the announced one".into()));
-        match frame.transpose().map_err(Failure::Upload)?.map(Frame::into_data) {
-            None => {
-                self.encoder.finish(None, &mut self.out.bytes).map_err(overrun)?;
-                self.encoded = true;
-            }
-            Some(Ok(data)) if data.is_empty() => {}
-            Some(Ok(data)) => {
-                self.encoder.prefix(data.len(), &mut self.out.bytes).map_err(overrun)?;
-                self.out.push(data, self.encoder.suffix());
-            }
-            Some(Err(frame)) => {
-                let trailers = frame.into_trailers().unwrap_or_default();
-                self.encoder.finish(Some(&trailers), &mut self.out.bytes).map_err(overrun)?;
-                self.encoded = true;
-            }
-        }
-        Ok(())
+    /// True while it is the client who has to send.
+    fn waits_for_client(&self) -> bool {
+        !self.encoded && !self.broken && self.out.is_empty()
     }
 }
 
@@ -333,8 +324,7 @@ struct ResponseBody {
     keep_alive: bool,
     read_limit: Duration,
     worker: Rc<Worker>,
-    pool: Rc<Pool>,
-    _in_flight: InFlight,
+    in_flight: InFlight,
 }
 
 impl ResponseBody {
@@ -346,7 +336,7 @@ impl ResponseBody {
     fn end(&mut self) {
         let Some(connection) = self.connection.take() else { return };
         if self.keep_alive && self.upload.finished() && connection.buffer.is_empty() {
-            self.pool.put(connection, self.worker.clock.now_ms());
+            self.in_flight.pool().put(connection, &self.worker);
         }
     }
 }

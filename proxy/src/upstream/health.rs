@@ -17,13 +17,14 @@ pub const PROBE: Duration = Duration::from_secs(5);
 
 /// Failures in a row, ejections so far, and the moment until which the endpoint is left alone.
 ///
-/// Layout, from the low end: 48 bits of milliseconds, 8 bits of ejections, 8 bits of failures. Zero is a healthy endpoint, so
-/// a success on a healthy endpoint reads one word and writes nothing.
+/// Layout, from the low end: 48 bits of milliseconds, 8 bits of ejections, 7 bits of failures, 1 bit for a probe under way.
+/// Zero is a healthy endpoint, so a success on a healthy endpoint reads one word and writes nothing.
 #[derive(Debug, Default)]
 pub struct Health(AtomicU64);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct State {
+    probing: bool,
     failures: u8,
     ejections: u8,
     until_ms: u64,
@@ -51,18 +52,24 @@ impl Health {
         if state.failures < FAILURES_MAX || state.until_ms > now_ms {
             return false;
         }
-        let claimed = State { until_ms: now_ms + millis(PROBE), ..state };
+        let claimed = State { probing: true, until_ms: now_ms + millis(PROBE), ..state };
         self.0.compare_exchange(packed, claimed.pack(), Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
-    /// A try failed at `now_ms`. Returns true when this failure ejected the endpoint.
+    /// A try failed at `now_ms`. Returns true when this failure ejected the endpoint, or kept it out after a probe.
     pub fn failed(&self, now_ms: u64) -> bool {
         let mut ejected = false;
-        // The closure always returns `Some`, so the update cannot fail.
+        // `Err` says that nothing had to be changed.
         let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |packed| {
             let mut state = State::unpack(packed);
-            state.failures = state.failures.saturating_add(1);
-            ejected = state.failures >= FAILURES_MAX;
+            if state.failures >= FAILURES_MAX && !state.probing {
+                // Requests that were under way when the endpoint was ejected say nothing new.
+                ejected = false;
+                return None;
+            }
+            state.failures = (state.failures + 1).min(FAILURES_MAX);
+            state.probing = false;
+            ejected = state.failures == FAILURES_MAX;
             if ejected {
                 state.ejections = state.ejections.saturating_add(1);
                 let pause = EJECTION_STEP.saturating_mul(u32::from(state.ejections)).min(EJECTION_MAX);
@@ -84,12 +91,16 @@ impl Health {
 
 impl State {
     fn pack(self) -> u64 {
-        (u64::from(self.failures) << 56) | (u64::from(self.ejections) << 48) | (self.until_ms & UNTIL_MASK)
+        (u64::from(self.probing) << 63)
+            | (u64::from(self.failures) << 56)
+            | (u64::from(self.ejections) << 48)
+            | (self.until_ms & UNTIL_MASK)
     }
 
     fn unpack(packed: u64) -> Self {
         State {
-            failures: (packed >> 56) as u8,
+            probing: packed >> 63 == 1,
+            failures: (packed >> 56) as u8 & 0x7f,
             ejections: (packed >> 48) as u8,
             until_ms: packed & UNTIL_MASK,
         }
@@ -144,6 +155,14 @@ mod tests {
         assert!(health.claim_probe(10_000));
         assert!(health.succeeded());
         assert!(health.is_open(10_001));
+    }
+
+    #[test]
+    fn what_was_under_way_at_the_ejection_does_not_lengthen_it() {
+        let health = Health::default();
+        let ejections = (0..64).filter(|_| health.failed(0)).count();
+        assert_eq!(ejections, 1);
+        assert!(health.claim_probe(5_000));
     }
 
     #[test]

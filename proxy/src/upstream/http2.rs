@@ -1,129 +1,82 @@
 //! HTTP/2 to an upstream: shared connections, one stream a request. Used for h2c, gRPC and `appProtocol` HTTP/2.
 
-use std::cell::Cell;
+pub(crate) mod senders;
+
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::client::SendRequest;
-use h2::{Reason, RecvStream, SendStream};
-use http::StatusCode;
-use http_body::{Body as _, Frame, SizeHint};
+use h2::Reason;
+use http::header::{CONTENT_LENGTH, EXPECT, HOST};
+use http::{HeaderValue, Method, StatusCode};
+use http_body::{Frame, SizeHint};
 use tokio::task::JoinHandle;
 
-use super::exchange::{Failure, Outgoing, Patience};
-use super::pool::{CONNECTION_AGE_MAX, IDLE_TIMEOUT, InFlight, Pool};
+use super::exchange::{Failure, INTERIM_MAX, Outgoing, Patience};
+use super::pool::InFlight;
+use crate::http2::stream::{Broken, Pump, Receiver, announced_length};
 use crate::message::{Body, BodyError, Interim, Response};
 use crate::request::forward::is_open_ended;
 use crate::request::sanitize::sanitize_response;
-use crate::transport::Transport;
 use crate::worker::Worker;
 use crate::worker::clock::Watch;
 
-/// Streams on one connection before the next one is opened; most servers allow 100.
-const STREAMS_MAX: usize = 90;
-const STREAM_WINDOW: u32 = 256 << 10;
-const CONNECTION_WINDOW: u32 = 1 << 20;
-const HEADER_LIST_BYTES_MAX: u32 = 64 << 10;
-/// Upload bytes handed to the connection ahead of the upstream's window.
-const SEND_BUFFER_BYTES: usize = 64 << 10;
-
-/// A connection that takes further requests.
-pub(crate) struct Sender {
-    send: SendRequest<Bytes>,
-    streams: Cell<usize>,
-    /// Cleared by the connection's own task when it ends.
-    open: Rc<Cell<bool>>,
-    opened_ms: u64,
-    last_used_ms: Cell<u64>,
-}
-
-impl Sender {
-    /// Can take one more stream.
-    pub(crate) fn has_room(&self, now_ms: u64) -> bool {
-        self.streams.get() < STREAMS_MAX.min(self.send.current_max_send_streams()) && self.is_usable(now_ms)
-    }
-
-    /// Open, and either in use or neither old nor long idle.
-    pub(crate) fn is_usable(&self, now_ms: u64) -> bool {
-        let younger_than =
-            |since: u64, limit: Duration| now_ms.saturating_sub(since) < limit.as_millis() as u64;
-        self.open.get()
-            && (self.streams.get() > 0
-                || younger_than(self.last_used_ms.get(), IDLE_TIMEOUT)
-                    && younger_than(self.opened_ms, CONNECTION_AGE_MAX))
-    }
-}
-
-impl Pool {
-    /// A connection with room for one more stream, if there is one.
-    pub(crate) fn http2_sender(&self, now_ms: u64) -> Option<Rc<Sender>> {
-        self.http2.borrow().iter().find(|sender| sender.has_room(now_ms)).cloned()
-    }
-}
-
-/// Starts HTTP/2 on a new connection and puts it into the pool.
-pub(crate) async fn open(
-    worker: &Rc<Worker>,
-    pool: &Rc<Pool>,
-    transport: Transport,
-) -> Result<Rc<Sender>, Failure> {
-    let (send, connection) = h2::client::Builder::new()
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_header_list_size(HEADER_LIST_BYTES_MAX)
-        .max_send_buffer_size(SEND_BUFFER_BYTES)
-        .enable_push(false)
-        .handshake(transport)
-        .await
-        .map_err(|error| failure(&error))?;
-    let open = Rc::new(Cell::new(true));
-    let now_ms = worker.clock.now_ms();
-    let sender = Rc::new(Sender {
-        send,
-        streams: Cell::new(0),
-        open: Rc::clone(&open),
-        opened_ms: now_ms,
-        last_used_ms: Cell::new(now_ms),
-    });
-    tokio::task::spawn_local(async move {
-        // Each stream learns of an error by itself; the connection as a whole has nobody to tell.
-        let _ = connection.await;
-        open.set(false);
-    });
-    pool.http2.borrow_mut().push(Rc::clone(&sender));
-    Ok(sender)
-}
+pub(crate) use senders::{Lease, Senders, lease};
 
 /// Sends one request as a stream and returns once the head of the final answer is there.
+///
+/// Until then the body is sent from here, so the caller's task is the one that reads from the client. What is left of it
+/// when the answer begins goes on by itself, or a client that is slow to read would hold up its own upload.
 pub(crate) async fn send(
     worker: &Rc<Worker>,
-    sender: Rc<Sender>,
+    lease: Lease,
     outgoing: Outgoing<'_>,
     body: Body,
     interim: &Interim,
     patience: Patience,
     in_flight: InFlight,
 ) -> Result<Response, Failure> {
-    let request = request_head(&outgoing)?;
-    let now_ms = worker.clock.now_ms();
-    sender.last_used_ms.set(now_ms);
-    sender.streams.set(sender.streams.get() + 1);
-    let stream = StreamGuard(Rc::clone(&sender));
-    let mut ready = sender.send.clone();
+    let request = request_head(&outgoing, body.exact_length())?;
     let watch = worker.clock.watch();
     watch.arm(&worker.clock, patience.head);
-
-    std::future::poll_fn(|cx| ready.poll_ready(cx)).await.map_err(|_| Failure::Unprocessed)?;
-    let (mut answer, upload) =
-        ready.send_request(request, body.is_empty()).map_err(|error| failure(&error))?;
-    let upload = Upload::start(body, upload);
+    let ends = body.is_empty();
+    let (mut answer, stream) = lease.start(request, ends).await?;
+    let mut upload = (!ends).then(|| Pump::new(body, stream));
+    let mut interims = 0;
     let head = std::future::poll_fn(|cx| {
+        // The upload comes first: that the client failed must be known before the reset which that causes comes back as
+        // if it were the upstream's.
+        if let Some(pump) = &mut upload {
+            let mut moved = 0;
+            let polled = pump.poll(cx, &mut moved);
+            if moved > 0 {
+                watch.arm(&worker.clock, patience.head);
+            }
+            match polled {
+                Poll::Ready(Err(Broken::Body(error))) => {
+                    pump.reset(Reason::CANCEL);
+                    return Poll::Ready(Err(Failure::Upload(error)));
+                }
+                // An upstream may answer without having read everything; what follows tells whether it did.
+                Poll::Ready(Ok(()) | Err(Broken::Peer)) => upload = None,
+                Poll::Pending => {}
+            }
+        }
         while let Poll::Ready(Some(Ok(informational))) = answer.poll_informational(cx) {
+            interims += 1;
+            if interims > INTERIM_MAX {
+                return Poll::Ready(Err(Failure::Protocol("too many informational answers")));
+            }
             let (parts, ()) = informational.into_parts();
+            // The client's own expectation of 100 is met when its body is first read.
             if parts.status != StatusCode::CONTINUE {
                 let mut headers = parts.headers;
                 sanitize_response(&mut headers);
@@ -131,10 +84,7 @@ pub(crate) async fn send(
             }
         }
         if let Poll::Ready(head) = Pin::new(&mut answer).poll(cx) {
-            return Poll::Ready(head.map_err(|error| failure(&error)));
-        }
-        if let Some(error) = upload.failed() {
-            return Poll::Ready(Err(Failure::Upload(error)));
+            return Poll::Ready(head.map_err(|error| lease.failure(&error)));
         }
         if watch.poll_expired(&worker.clock, cx) {
             Poll::Ready(Err(Failure::TimedOut))
@@ -143,6 +93,7 @@ pub(crate) async fn send(
         }
     })
     .await?;
+    lease.answered();
 
     let (parts, receive) = head.into_parts();
     let read_limit = if is_open_ended(&parts.headers) { Duration::ZERO } else { patience.read };
@@ -150,121 +101,136 @@ pub(crate) async fn send(
     let body = if receive.is_end_stream() {
         Body::Empty
     } else {
+        let upload = upload.map(|pump| Upload::start(pump, worker, &watch, read_limit));
         Body::Stream(Box::pin(ResponseBody {
-            receive,
-            data_ended: false,
+            receiver: Receiver::new(receive, announced_length(&parts.headers)),
             watch,
             read_limit,
             worker: Rc::clone(worker),
-            _upload: upload,
-            _stream: stream,
+            upload,
+            _lease: lease,
             _in_flight: in_flight,
         }))
     };
     Ok(Response { status: parts.status, headers: parts.headers, body, upgraded: None })
 }
 
-fn request_head(outgoing: &Outgoing<'_>) -> Result<http::Request<()>, Failure> {
-    let authority = outgoing.headers.get(http::header::HOST).map_or(&b""[..], |host| host.as_bytes());
+fn request_head(outgoing: &Outgoing<'_>, length: Option<u64>) -> Result<http::Request<()>, Failure> {
+    let authority = outgoing.headers.get(HOST).map_or(&b""[..], |host| host.as_bytes());
+    if authority.is_empty() {
+        return Err(Failure::Unsendable("a request without a host cannot be sent over HTTP/2"));
+    }
     let uri = http::Uri::builder()
         .scheme(outgoing.scheme)
         .authority(authority)
-        .path_and_query(outgoing.target)
+        .path_and_query(&*writable(outgoing.target))
         .build()
-        .map_err(|_| Failure::Protocol("the target cannot be written for HTTP/2"))?;
+        .map_err(|_| Failure::Unsendable("the target cannot be written for HTTP/2"))?;
     let mut request = http::Request::new(());
     *request.method_mut() = outgoing.method.clone();
     *request.uri_mut() = uri;
     *request.version_mut() = http::Version::HTTP_2;
     *request.headers_mut() = outgoing.headers.clone();
-    request.headers_mut().remove(http::header::HOST);
+    let headers = request.headers_mut();
+    headers.remove(HOST);
+    // Answered on this hop already (RFC 9110 §10.1.1).
+    headers.remove(EXPECT);
+    // What the client announced is not what is sent: it may have been said twice, or be about a body that was replaced.
+    let announced = headers.remove(CONTENT_LENGTH).is_some();
+    // RFC 9110 §8.6: a method that anticipates content says that there is none.
+    let anticipated = matches!(*outgoing.method, Method::POST | Method::PUT | Method::PATCH);
+    if let Some(length) = length.filter(|length| *length > 0 || announced || anticipated) {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
     Ok(request)
 }
 
-/// Gives the stream's place back.
-struct StreamGuard(Rc<Sender>);
-
-impl Drop for StreamGuard {
-    fn drop(&mut self) {
-        self.0.streams.set(self.0.streams.get() - 1);
+/// The target with `"`, `<` and `>` percent-encoded. RFC 3986 has no place for them and `http::Uri` does not take them, but
+/// clients send them in queries.
+fn writable(target: &[u8]) -> Cow<'_, [u8]> {
+    const REFUSED: [u8; 3] = *b"\"<>";
+    if !target.iter().any(|byte| REFUSED.contains(byte)) {
+        return Cow::Borrowed(target);
     }
+    let mut encoded = Vec::with_capacity(target.len() + 16);
+    for &byte in target {
+        match byte {
+            b'"' => encoded.extend_from_slice(b"%22"),
+            b'<' => encoded.extend_from_slice(b"%3C"),
+            b'>' => encoded.extend_from_slice(b"%3E"),
+            _ => encoded.push(byte),
+        }
+    }
+    Cow::Owned(encoded)
 }
 
-/// The request's body on its way, on a task of its own that ends with the exchange.
+/// What was left of the request's body when the answer began, on a task of its own that ends with the answer.
 struct Upload {
-    task: Option<JoinHandle<()>>,
-    error: Rc<Cell<Option<BodyError>>>,
+    task: JoinHandle<()>,
+    progress: Rc<Progress>,
+}
+
+#[derive(Default)]
+struct Progress {
+    failed: RefCell<Option<BodyError>>,
+    /// The task that reads the answer. Woken at the end of the upload, because from then on it is the one that has to
+    /// notice when the client goes.
+    reader: RefCell<Option<Waker>>,
 }
 
 impl Upload {
-    fn start(body: Body, stream: SendStream<Bytes>) -> Self {
-        let error = Rc::new(Cell::new(None));
-        if body.is_empty() {
-            return Upload { task: None, error };
-        }
-        let slot = Rc::clone(&error);
+    fn start(mut pump: Pump, worker: &Rc<Worker>, watch: &Rc<Watch>, read_limit: Duration) -> Self {
+        let progress = Rc::new(Progress::default());
+        let (worker, watch, shared) = (Rc::clone(worker), Rc::clone(watch), Rc::clone(&progress));
         let task = tokio::task::spawn_local(async move {
-            if let Err(broken) = copy(body, stream).await {
-                slot.set(Some(broken));
+            let outcome = std::future::poll_fn(|cx| {
+                let mut moved = 0;
+                let polled = pump.poll(cx, &mut moved);
+                if moved > 0 {
+                    // An upstream that still reads is not silent.
+                    watch.arm(&worker.clock, read_limit);
+                }
+                polled
+            })
+            .await;
+            if let Err(Broken::Body(error)) = outcome {
+                *shared.failed.borrow_mut() = Some(error);
+                pump.reset(Reason::CANCEL);
+            }
+            if let Some(reader) = shared.reader.take() {
+                reader.wake();
             }
         });
-        Upload { task: Some(task), error }
+        Upload { task, progress }
     }
 
-    fn failed(&self) -> Option<BodyError> {
-        self.error.take()
+    /// True when the client failed; otherwise the task is woken when the upload ends.
+    fn poll_failed(&self, cx: &Context<'_>) -> bool {
+        if self.progress.failed.borrow().is_some() {
+            return true;
+        }
+        let mut reader = self.progress.reader.borrow_mut();
+        match &*reader {
+            Some(known) if known.will_wake(cx.waker()) => {}
+            _ => *reader = Some(cx.waker().clone()),
+        }
+        false
     }
 }
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        if let Some(task) = &self.task {
-            task.abort();
-        }
+        self.task.abort();
     }
-}
-
-/// Copies a body into a stream, never more at a time than the peer's window takes.
-///
-/// Ends early and well when the peer resets the stream: the answer, or its absence, tells why.
-pub(crate) async fn copy(mut body: Body, mut stream: SendStream<Bytes>) -> Result<(), BodyError> {
-    while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-        let frame = frame.inspect_err(|_| stream.send_reset(Reason::INTERNAL_ERROR))?;
-        match frame.into_data() {
-            Ok(mut data) => {
-                while !data.is_empty() {
-                    stream.reserve_capacity(data.len());
-                    let capacity = std::future::poll_fn(|cx| match stream.poll_reset(cx) {
-                        Poll::Ready(_) => Poll::Ready(None),
-                        Poll::Pending => stream.poll_capacity(cx),
-                    });
-                    let Some(Ok(capacity)) = capacity.await else { return Ok(()) };
-                    let part = data.split_to(capacity.min(data.len()));
-                    let last = data.is_empty() && body.is_empty();
-                    if stream.send_data(part, last).is_err() || last {
-                        return Ok(());
-                    }
-                }
-            }
-            Err(frame) => {
-                // A stream that was reset meanwhile needs no trailers.
-                let _ = stream.send_trailers(frame.into_trailers().unwrap_or_default());
-                return Ok(());
-            }
-        }
-    }
-    let _ = stream.send_data(Bytes::new(), true);
-    Ok(())
 }
 
 struct ResponseBody {
-    receive: RecvStream,
-    data_ended: bool,
+    receiver: Receiver,
     watch: Rc<Watch>,
     read_limit: Duration,
     worker: Rc<Worker>,
-    _upload: Upload,
-    _stream: StreamGuard,
+    upload: Option<Upload>,
+    _lease: Lease,
     _in_flight: InFlight,
 }
 
@@ -277,11 +243,15 @@ impl http_body::Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        let polled = poll_received(&mut this.receive, &mut this.data_ended, cx);
+        if this.upload.as_ref().is_some_and(|upload| upload.poll_failed(cx)) {
+            // The client broke its upload; the answer cannot be trusted to be about the whole request.
+            return this.receiver.fail(BodyError::Receiver);
+        }
+        let polled = this.receiver.poll_frame(cx);
         match &polled {
             Poll::Ready(_) => this.watch.arm(&this.worker.clock, this.read_limit),
             Poll::Pending if this.watch.poll_expired(&this.worker.clock, cx) => {
-                return Poll::Ready(Some(Err(BodyError::Stalled)));
+                return this.receiver.fail(BodyError::Stalled);
             }
             Poll::Pending => {}
         }
@@ -289,45 +259,10 @@ impl http_body::Body for ResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.receive.is_end_stream()
+        self.receiver.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::default()
-    }
-}
-
-/// The next frame of a received stream. Window is given back as data is taken, so a slow receiver slows the sender.
-pub(crate) fn poll_received(
-    receive: &mut RecvStream,
-    data_ended: &mut bool,
-    cx: &mut Context<'_>,
-) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-    let broken = |error: h2::Error| BodyError::Sender(error.to_string().into());
-    if !*data_ended {
-        match ready!(receive.poll_data(cx)) {
-            Some(Ok(data)) => {
-                // Fails only when the stream is gone already, which the next poll reports.
-                let _ = receive.flow_control().release_capacity(data.len());
-                return Poll::Ready(Some(Ok(Frame::data(data))));
-            }
-            Some(Err(error)) => return Poll::Ready(Some(Err(broken(error)))),
-            None => *data_ended = true,
-        }
-    }
-    match ready!(receive.poll_trailers(cx)) {
-        Ok(Some(trailers)) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
-        Ok(None) => Poll::Ready(None),
-        Err(error) => Poll::Ready(Some(Err(broken(error)))),
-    }
-}
-
-fn failure(error: &h2::Error) -> Failure {
-    match error.reason() {
-        Some(Reason::REFUSED_STREAM) => Failure::Unprocessed,
-        // A GOAWAY that names a lower stream: ours was not looked at.
-        Some(_) if error.is_go_away() && error.is_remote() => Failure::Unprocessed,
-        Some(reason) => Failure::Reset(reason.description().into()),
-        None => Failure::Closed { reused: true },
+        self.receiver.remaining().map(SizeHint::with_exact).unwrap_or_default()
     }
 }

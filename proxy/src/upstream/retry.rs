@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::Method;
 use http_body::Frame;
 
@@ -66,35 +66,41 @@ impl Budget {
     }
 }
 
-/// A request body that can be sent again as long as it has stayed small.
+/// A request body that can be sent again as long as it has stayed small and whole.
 ///
-/// Clones share the source: the failed try drops its clone, `rewind` makes the next.
+/// Clones share the source: the failed try drops its clone, `rewind` makes the next. Nothing is kept any longer than a
+/// repeat is possible: not for the last try, nor once only the clone that is being sent is left.
 #[derive(Clone)]
 pub(crate) struct Replay(Rc<RefCell<Inner>>);
 
 struct Inner {
     source: Body,
     /// What has been read from the source, while it fits.
-    kept: Vec<Bytes>,
-    kept_bytes: usize,
-    /// Index into `kept` of the next frame to give out; at the end the source is read.
+    kept: Kept,
+    /// Index of the next kept frame to give out; at the end the source is read.
     next: usize,
-    /// Something was given out that is no longer kept.
+    /// Times that the body may still be given out.
+    rewinds: u32,
+    /// Something was given out that is no longer kept, or the source broke.
     lost: bool,
 }
 
 impl Replay {
-    pub(crate) fn new(source: Body) -> Self {
-        Replay(Rc::new(RefCell::new(Inner { source, kept: Vec::new(), kept_bytes: 0, next: 0, lost: false })))
+    /// A body that is given out once, and up to `repeats` times again.
+    pub(crate) fn new(source: Body, repeats: u32) -> Self {
+        let rewinds = repeats.saturating_add(1);
+        Replay(Rc::new(RefCell::new(Inner { source, kept: Kept::default(), next: 0, rewinds, lost: false })))
     }
 
-    /// The body from its beginning, or `None` when it has grown too large to be sent again.
+    /// The body from its beginning, or `None` when it cannot be sent again.
     pub(crate) fn rewind(&self) -> Option<Body> {
         let mut inner = self.0.borrow_mut();
         if inner.lost {
             return None;
         }
+        inner.rewinds = inner.rewinds.checked_sub(1)?;
         inner.next = 0;
+        inner.kept.seal();
         Some(Body::Stream(Box::pin(self.clone())))
     }
 }
@@ -107,38 +113,43 @@ impl http_body::Body for Replay {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let is_last = Rc::strong_count(&self.0) == 1;
         let mut inner = self.0.borrow_mut();
-        if let Some(frame) = inner.kept.get(inner.next).cloned() {
+        let inner = &mut *inner;
+        if is_last || inner.rewinds == 0 {
+            inner.lost = true;
+        }
+        if let Some(frame) = inner.kept.frames.get_mut(inner.next) {
             inner.next += 1;
+            let frame = if inner.lost { std::mem::take(frame) } else { frame.clone() };
             return Poll::Ready(Some(Ok(Frame::data(frame))));
         }
         let polled = Pin::new(&mut inner.source).poll_frame(cx);
-        if let Poll::Ready(Some(Ok(frame))) = &polled {
-            match frame.data_ref() {
-                Some(data) if !inner.lost && inner.kept_bytes + data.len() <= REPLAY_BYTES_MAX => {
-                    inner.kept_bytes += data.len();
-                    inner.kept.push(data.clone());
-                    inner.next += 1;
-                }
+        match &polled {
+            Poll::Pending | Poll::Ready(None) => {}
+            Poll::Ready(Some(Ok(frame))) => match frame.data_ref() {
+                Some(data) if !inner.lost && inner.kept.add(data) => inner.next = inner.kept.frames.len(),
                 // Trailers and everything past the bound cannot be given out again.
-                _ => {
-                    inner.lost = true;
-                    inner.kept.clear();
-                    inner.next = 0;
-                }
-            }
+                Some(_) | None => inner.lost = true,
+            },
+            // What was kept is not the whole body, and must not be taken for it.
+            Poll::Ready(Some(Err(_))) => inner.lost = true,
+        }
+        if inner.lost {
+            inner.kept = Kept::default();
+            inner.next = 0;
         }
         polled
     }
 
     fn is_end_stream(&self) -> bool {
         let inner = self.0.borrow();
-        inner.next == inner.kept.len() && inner.source.is_end_stream()
+        inner.next == inner.kept.frames.len() && inner.source.is_end_stream()
     }
 
     fn size_hint(&self) -> http_body::SizeHint {
         let inner = self.0.borrow();
-        let pending: u64 = inner.kept[inner.next..].iter().map(|frame| frame.len() as u64).sum();
+        let pending: u64 = inner.kept.frames[inner.next..].iter().map(|frame| frame.len() as u64).sum();
         match inner.source.exact_length() {
             Some(rest) => http_body::SizeHint::with_exact(pending + rest),
             None => http_body::SizeHint::default(),
@@ -146,11 +157,47 @@ impl http_body::Body for Replay {
     }
 }
 
+/// The beginning of a body. Small pieces are copied together, because each would hold on to the buffer it was read into.
+#[derive(Default)]
+struct Kept {
+    frames: Vec<Bytes>,
+    /// Small pieces behind the last frame.
+    tail: BytesMut,
+    bytes: usize,
+}
+
+impl Kept {
+    /// False: it does not fit.
+    fn add(&mut self, data: &Bytes) -> bool {
+        if self.bytes + data.len() > REPLAY_BYTES_MAX {
+            return false;
+        }
+        self.bytes += data.len();
+        if data.len() < COPY_BYTES_MAX {
+            self.tail.extend_from_slice(data);
+        } else {
+            self.seal();
+            self.frames.push(data.clone());
+        }
+        true
+    }
+
+    /// Makes a frame of the small pieces.
+    fn seal(&mut self) {
+        if !self.tail.is_empty() {
+            self.frames.push(self.tail.split().freeze());
+        }
+    }
+}
+
+/// Pieces below this length are copied. With it at most two frames are kept for each so many bytes.
+const COPY_BYTES_MAX: usize = 4 << 10;
 /// Ten seconds' worth of retries may be saved up.
 const TOKENS_MAX: u32 = BUDGET_PER_SECOND * 100 * 10;
 
 #[cfg(test)]
 mod tests {
+    use http_body::Body as _;
     use http_body_util::BodyExt;
 
     use super::*;
@@ -175,21 +222,86 @@ mod tests {
         }
     }
 
+    /// Gives out its frames one by one, then ends or breaks.
+    struct Pieces(Vec<Result<Bytes, BodyError>>);
+
+    impl http_body::Body for Pieces {
+        type Data = Bytes;
+        type Error = BodyError;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+            let piece = (!self.0.is_empty()).then(|| self.0.remove(0));
+            Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
+        }
+    }
+
+    fn pieces(pieces: impl IntoIterator<Item = Result<Bytes, BodyError>>) -> Body {
+        Body::Stream(Box::pin(Pieces(pieces.into_iter().collect())))
+    }
+
     #[test]
     fn a_small_body_is_sent_again_from_its_beginning() {
-        let replay = Replay::new(Body::from(Bytes::from_static(b"hello")));
+        let replay = Replay::new(Body::from(Bytes::from_static(b"hello")), 2);
         for _ in 0..3 {
             assert_eq!(collect(replay.rewind().expect("small enough")), "hello");
         }
+        assert!(replay.rewind().is_none(), "there are no more tries than these");
     }
 
     #[test]
     fn a_body_past_the_bound_is_sent_once() {
         for (length, again) in [(REPLAY_BYTES_MAX, true), (REPLAY_BYTES_MAX + 1, false)] {
-            let replay = Replay::new(Body::from(Bytes::from(vec![b'x'; length])));
+            let replay = Replay::new(Body::from(Bytes::from(vec![b'x'; length])), 2);
             assert_eq!(collect(replay.rewind().expect("untouched")).len(), length);
             assert_eq!(replay.rewind().is_some(), again, "{length} bytes");
         }
+    }
+
+    #[test]
+    fn a_body_that_broke_is_not_sent_again_as_if_it_were_whole() {
+        let replay = Replay::new(
+            pieces([Ok(Bytes::from_static(b"half")), Err(BodyError::Stalled), Err(BodyError::Stalled)]),
+            2,
+        );
+        let mut body = replay.rewind().expect("untouched");
+        let mut next = || Pin::new(&mut body).poll_frame(&mut Context::from_waker(std::task::Waker::noop()));
+        assert!(matches!(next(), Poll::Ready(Some(Ok(_)))));
+        assert!(matches!(next(), Poll::Ready(Some(Err(BodyError::Stalled)))));
+        assert!(matches!(next(), Poll::Ready(Some(Err(BodyError::Stalled)))));
+        assert!(replay.rewind().is_none());
+    }
+
+    #[test]
+    fn tiny_pieces_are_kept_together_and_large_ones_as_they_are() {
+        let tiny = || (0..1_000).map(|n| Ok(Bytes::from(vec![n as u8; 3])));
+        let large = Ok(Bytes::from(vec![b'l'; COPY_BYTES_MAX]));
+        let expected: Vec<u8> =
+            tiny().chain([large.clone()]).chain(tiny()).flat_map(|piece| piece.expect("data")).collect();
+        let replay = Replay::new(pieces(tiny().chain([large]).chain(tiny())), 2);
+        for _ in 0..3 {
+            assert_eq!(collect(replay.rewind().expect("small enough")), expected);
+            assert!(replay.0.borrow().kept.frames.len() <= 3);
+        }
+    }
+
+    #[test]
+    fn nothing_is_kept_that_nobody_can_ask_for_again() {
+        let body = || pieces([Ok(Bytes::from(vec![b'x'; COPY_BYTES_MAX])), Ok(Bytes::from_static(b"y"))]);
+        let last = Replay::new(body(), 0);
+        assert_eq!(collect(last.rewind().expect("untouched")).len(), COPY_BYTES_MAX + 1);
+        assert_eq!(last.0.borrow().kept.bytes, 0);
+
+        // The answer has begun: who could ask for a repeat is gone, the upload goes on.
+        let replay = Replay::new(body(), 2);
+        let mut sent = replay.clone();
+        drop(replay.rewind());
+        drop(replay);
+        let mut next = || Pin::new(&mut sent).poll_frame(&mut Context::from_waker(std::task::Waker::noop()));
+        assert!(matches!(next(), Poll::Ready(Some(Ok(_)))));
+        assert_eq!(sent.0.borrow().kept.bytes, 0);
     }
 
     #[test]

@@ -91,14 +91,19 @@ impl Watch {
     pub(crate) fn arm(&self, clock: &Clock, limit: Duration) {
         let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(NEVER);
         // One tick is added because the clock may be that old already: a limit is never cut short.
-        let deadline =
-            if limit_ms == 0 { NEVER } else { clock.now_ms() + TICK.as_millis() as u64 + limit_ms };
+        let soonest = clock.now_ms().saturating_add(TICK.as_millis() as u64);
+        let deadline = if limit_ms == 0 { NEVER } else { soonest.saturating_add(limit_ms) };
         self.deadline_ms.set(deadline);
     }
 
     /// No deadline.
     pub(crate) fn disarm(&self) {
         self.deadline_ms.set(NEVER);
+    }
+
+    /// True while there is a deadline.
+    pub(crate) fn is_armed(&self) -> bool {
+        self.deadline_ms.get() != NEVER
     }
 
     /// Marks the task as waiting between two requests (see [`Clock::wake_idle`]).
@@ -137,6 +142,38 @@ impl Watch {
         .await;
         self.disarm();
         outcome
+    }
+}
+
+/// How fast a body comes in: the bound against a client that sends a byte now and then for ever.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Pace {
+    started_ms: u64,
+    bytes: u64,
+}
+
+/// A body may be as slow as it likes for so long.
+const PACE_GRACE_MS: u64 = 30_000;
+
+impl Pace {
+    pub(crate) fn starting_at(now_ms: u64) -> Self {
+        Pace { started_ms: now_ms, bytes: 0 }
+    }
+
+    pub(crate) fn add(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// True when the grace is over and fewer bytes came than `bytes_per_second` asks for; `None` bears any pace.
+    pub(crate) fn is_below(&self, bytes_per_second: Option<u64>, now_ms: u64) -> bool {
+        let elapsed_ms = now_ms.saturating_sub(self.started_ms);
+        bytes_per_second.is_some_and(|rate| {
+            elapsed_ms > PACE_GRACE_MS && self.bytes < rate.saturating_mul(elapsed_ms / 1_000)
+        })
     }
 }
 

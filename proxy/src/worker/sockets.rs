@@ -1,12 +1,11 @@
 //! The sockets of one worker: accepting connections within the bounds on their number.
 
+use std::cell::Cell;
 use std::collections::HashMap;
-use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use dashmap::DashMap;
 use tokio::net::{TcpListener, TcpStream};
@@ -14,11 +13,8 @@ use tokio::task::JoinHandle;
 
 use super::Worker;
 use crate::connection;
+use crate::listen::{AcceptBackoff, accept};
 use crate::snapshot::Slot;
-
-/// The pause after an accept that failed for want of descriptors or memory: long enough not to spin, short enough not to be
-/// felt once there are some again.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// One bound address of one listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,7 +26,13 @@ pub(crate) struct Socket {
 /// All sockets of a worker.
 pub(super) struct Sockets {
     worker: Rc<Worker>,
-    accepting: HashMap<Socket, JoinHandle<()>>,
+    accepting: HashMap<Socket, Accepting>,
+}
+
+struct Accepting {
+    task: JoinHandle<()>,
+    /// The listener that connections accepted from now on belong to.
+    slot: Rc<Cell<Slot>>,
 }
 
 impl Sockets {
@@ -39,59 +41,49 @@ impl Sockets {
     }
 
     /// Accepts on `listener`, which is bound already and does not block.
-    pub(super) fn open(&mut self, slot: Slot, address: SocketAddr, listener: std::net::TcpListener) {
-        let socket = Socket { slot, address };
+    pub(super) fn open(&mut self, socket: Socket, listener: std::net::TcpListener) {
         match TcpListener::from_std(listener) {
             Ok(listener) => {
-                let task = tokio::task::spawn_local(accept(Rc::clone(&self.worker), socket, listener));
-                self.accepting.insert(socket, task);
+                let slot = Rc::new(Cell::new(socket.slot));
+                let accepting =
+                    accept_all(Rc::clone(&self.worker), socket.address, Rc::clone(&slot), listener);
+                let task = tokio::task::spawn_local(accepting);
+                self.accepting.insert(socket, Accepting { task, slot });
             }
-            Err(error) => tracing::error!(%address, %error, "a socket cannot be watched"),
+            Err(error) => tracing::error!(address = %socket.address, %error, "a socket cannot be watched"),
+        }
+    }
+
+    /// Lets another listener have the socket.
+    pub(super) fn move_to(&mut self, socket: Socket, slot: Slot) {
+        if let Some(accepting) = self.accepting.remove(&socket) {
+            accepting.slot.set(slot);
+            self.accepting.insert(Socket { slot, ..socket }, accepting);
         }
     }
 
     /// Stops accepting. Connections that are open stay.
-    pub(super) fn close(&mut self, slot: Slot, address: SocketAddr) {
-        if let Some(task) = self.accepting.remove(&Socket { slot, address }) {
-            task.abort();
+    pub(super) fn close(&mut self, socket: Socket) {
+        if let Some(accepting) = self.accepting.remove(&socket) {
+            accepting.task.abort();
         }
     }
 }
 
-async fn accept(worker: Rc<Worker>, socket: Socket, listener: TcpListener) {
+async fn accept_all(worker: Rc<Worker>, address: SocketAddr, slot: Rc<Cell<Slot>>, listener: TcpListener) {
+    let mut backoff = AcceptBackoff::default();
     loop {
-        match listener.accept().await {
-            Ok((stream, remote)) => admit(&worker, socket, stream, remote),
-            Err(error) if is_about_one_connection(&error) => {}
-            Err(error) => {
-                tracing::warn!(address = %socket.address, %error, "connections cannot be accepted for the moment");
-                worker.metrics.accept_failed();
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
+        let (stream, remote) = accept(&listener, &mut backoff, || worker.metrics.accept_failed()).await;
+        admit(&worker, Socket { slot: slot.get(), address }, stream, remote);
     }
-}
-
-/// True for errors of a connection that went away while it waited; the next one is not concerned.
-fn is_about_one_connection(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
-    )
 }
 
 /// Serves a connection on a task of its own, or closes it at once when there are too many.
 fn admit(worker: &Rc<Worker>, socket: Socket, stream: TcpStream, remote: SocketAddr) {
-    let limits = &worker.settings().limits;
-    let (total_max, per_address_max) = (limits.connections, limits.connections_per_address);
-    let Some(admission) = Admission::new(worker, remote.ip(), total_max, per_address_max) else {
+    let Some(admission) = Admission::new(worker, socket.slot, remote.ip()) else {
         worker.metrics.connection_refused();
         return;
     };
-    // Small answers must not wait for an acknowledgement of the one before.
-    if stream.set_nodelay(true).is_err() {
-        return;
-    }
     worker.metrics.connection_opened();
     let worker = Rc::clone(worker);
     tokio::task::spawn_local(async move {
@@ -116,12 +108,17 @@ struct Admission {
 }
 
 impl Admission {
-    fn new(worker: &Rc<Worker>, address: IpAddr, total_max: usize, per_address_max: usize) -> Option<Self> {
+    fn new(worker: &Rc<Worker>, slot: Slot, address: IpAddr) -> Option<Self> {
+        let current = worker.current();
+        let limits = &current.settings.limits;
+        let total_max = limits.connections;
+        // Behind a load balancer all clients have its address; the bound would be theirs together.
+        let speaks_for_others = current.served(slot).is_some_and(|served| served.speaks_for_others(address));
+        let per_address_max = if speaks_for_others { total_max } else { limits.connections_per_address };
         let address = network_of(address);
         if !worker.shared.addresses.enter(address, total_max, per_address_max) {
             return None;
         }
-        worker.connections.set(worker.connections.get() + 1);
         Some(Admission { worker: Rc::clone(worker), shared: Arc::clone(&worker.shared), address })
     }
 }
@@ -129,12 +126,16 @@ impl Admission {
 impl Drop for Admission {
     fn drop(&mut self) {
         self.shared.addresses.leave(self.address);
-        self.worker.connections.set(self.worker.connections.get() - 1);
         self.worker.metrics.connection_closed();
     }
 }
 
 impl ClientAddresses {
+    /// Connections open on all workers.
+    pub(crate) fn total(&self) -> usize {
+        self.total.load(Ordering::Relaxed)
+    }
+
     /// Counts one more, or says no.
     fn enter(&self, address: IpAddr, total_max: usize, per_address_max: usize) -> bool {
         if self.total.fetch_add(1, Ordering::Relaxed) >= total_max {

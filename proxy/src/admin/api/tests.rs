@@ -22,6 +22,7 @@ fn live(state: &State) {
         version: 1,
         applied: now(),
         table,
+        routes: 0,
         problems: Vec::new(),
         certificates_expire: None,
     });

@@ -75,7 +75,8 @@ fn refusal_redirect_and_access_end_the_request() {
     let answer = answer_of(&redirected, &question("http://shop.example/cart?x"));
     assert_eq!(answer, "308 to https://shop.example/cart?x");
     let private = table(|route| {
-        route.access = AddressRules { allow: vec!["10.0.0.0/8".parse().unwrap()], deny: Vec::new() };
+        Arc::make_mut(&mut route.handling).access =
+            AddressRules { allow: vec!["10.0.0.0/8".parse().unwrap()], deny: Vec::new() };
     });
     let from = |client| Question::parse("http://shop.example/cart", "GET", &[], Some(client)).unwrap();
     assert_eq!(answer_of(&private, &from("192.0.2.1")), "403 address_denied");

@@ -219,16 +219,13 @@ const REJECTS: (&str, &str) = ("rejects", "Requests that the edge answered itsel
 const UNFINISHED: (&str, &str) = ("answers_unfinished", "Answers that did not reach their end, by reason");
 const HANDSHAKES_FAILED: (&str, &str) = ("tls_handshakes_failed", "TLS handshakes that failed, by reason");
 
-const COUNTERS: [(&str, &str, Field); 11] = [
+const COUNTERS: [(&str, &str, Field); 10] = [
     ("connections", "Connections that were taken", |worker| &worker.connections_opened),
     ("connections_refused", "Connections closed at once because of a bound", |worker| {
         &worker.connections_refused
     }),
     ("accepts_failed", "Times that the system gave no connection", |worker| &worker.accepts_failed),
     ("tls_handshakes", "TLS handshakes that succeeded", |worker| &worker.tls_handshakes),
-    ("tls_handshakes_shed", "Connections closed because too many handshakes were under way", |worker| {
-        &worker.tls_handshakes_shed
-    }),
     ("request_body_bytes", "Bytes of request bodies", |worker| &worker.bytes_in),
     ("response_body_bytes", "Bytes of answer bodies", |worker| &worker.bytes_out),
     ("upstream_connects", "Connections begun to endpoints", |worker| &worker.upstream_connects),

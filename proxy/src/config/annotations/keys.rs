@@ -1,18 +1,21 @@
 //! The table of keys. The documentation, the schema and the reader are made from it.
 
-use std::sync::Arc;
+mod setters;
+
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::Method;
 use ipnet::IpNet;
 
-use super::{Annotations, NextUpstream, WrittenProtocol};
+use self::setters::{
+    absolute_path, header_names, headers, location, redirect_code, set_aliases, set_hsts, set_next_upstream,
+    set_protocol, set_vhost,
+};
+use super::Annotations;
 use crate::config::cors::parse_origin;
 use crate::config::problem::Kind;
-use crate::config::values::{
-    items, parse_flag, parse_header, parse_header_name, parse_networks, parse_seconds, parse_size,
-};
-use crate::route::host::{Host, HostPattern, WildcardLabels};
+use crate::config::values::{items, parse_flag, parse_networks, parse_seconds, parse_size};
+use crate::route::host::Host;
 use crate::upstream::Balance;
 
 /// One key under `vestibule.dev/`.
@@ -379,8 +382,9 @@ pub static KEYS: &[Key] = &[
         Takes::Routes,
         "the name of a Secret, or namespace/name of its own namespace",
         |a, value| {
-            if value.is_empty() {
-                return Err("it is empty".into());
+            let clean = value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-./".contains(&byte));
+            if value.is_empty() || !clean {
+                return Err("it is no name of a Secret".into());
             }
             a.backend_tls_secret = Some(value.into());
             Ok(())
@@ -538,143 +542,6 @@ pub static KEYS: &[Key] = &[
     later("wake-wait", "What the client sees meanwhile."),
     later("issuer", "Who issues the certificate."),
 ];
-
-fn set_hsts(annotations: &mut Annotations, value: &str) -> Result<(), String> {
-    let header = match parse_flag(value) {
-        Some(false) => return Ok(()),
-        Some(true) => "max-age=31536000".to_owned(),
-        None => hsts(value)?,
-    };
-    annotations.hsts = Some(HeaderValue::from_str(&header).map_err(|_| "it is no header value")?);
-    Ok(())
-}
-
-/// Strict-Transport-Security in its usual spelling (RFC 6797 §6.1).
-fn hsts(value: &str) -> Result<String, String> {
-    let (mut age, mut subdomains, mut preload) = (None, "", "");
-    for part in value.split(';').map(str::trim).filter(|part| !part.is_empty()) {
-        let lower = part.to_ascii_lowercase();
-        match lower.as_str() {
-            "includesubdomains" => subdomains = "; includeSubDomains",
-            "preload" => preload = "; preload",
-            _ => {
-                let seconds = lower
-                    .strip_prefix("max-age=")
-                    .and_then(|text| text.trim_matches('"').parse::<u64>().ok());
-                age = Some(seconds.ok_or_else(|| format!("`{part}` is no part of it"))?);
-            }
-        }
-    }
-    let age = age.ok_or("max-age is missing")?;
-    Ok(format!("max-age={age}{subdomains}{preload}"))
-}
-
-/// A URL to send people to: absolute http or https, or a path.
-fn location(value: &str) -> Result<HeaderValue, String> {
-    let uri: http::Uri = value.parse().map_err(|_| "it is no URL".to_owned())?;
-    let absolute =
-        matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty());
-    if !absolute {
-        return Err("it is no absolute http or https URL".into());
-    }
-    HeaderValue::from_str(value).map_err(|_| "it is no URL".into())
-}
-
-fn redirect_code(value: &str) -> Result<StatusCode, String> {
-    let code = value.parse::<u16>().ok().filter(|code| (300..=308).contains(code));
-    code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or("it is no redirect status".into())
-}
-
-fn absolute_path(value: &str) -> Result<Arc<str>, String> {
-    let clean = value.bytes().all(|byte| (0x21..0x7f).contains(&byte));
-    if value.starts_with('/') && !value.starts_with("//") && clean {
-        Ok(value.into())
-    } else {
-        Err("it is no path that begins with one `/` and holds no spaces".into())
-    }
-}
-
-fn set_aliases(annotations: &mut Annotations, value: &str) -> Result<(), String> {
-    let aliases: Result<Vec<_>, _> = items(value)
-        .map(|item| {
-            HostPattern::parse(item, WildcardLabels::One).map_err(|error| format!("`{item}`: {error}"))
-        })
-        .collect();
-    annotations.server_aliases = aliases?;
-    Ok(())
-}
-
-fn set_vhost(annotations: &mut Annotations, value: &str) -> Result<(), String> {
-    if value.contains('$') {
-        return Err("variables are not supported".into());
-    }
-    let authority: http::uri::Authority = value.parse().map_err(|_| "it is no host name")?;
-    if authority.as_str().contains('@') {
-        return Err("it is no host name".into());
-    }
-    annotations.upstream_vhost = Some(HeaderValue::from_str(value).map_err(|_| "it is no host name")?);
-    Ok(())
-}
-
-fn headers(value: &str) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
-    let lines = value.lines().map(str::trim).filter(|line| !line.is_empty());
-    lines
-        .map(|line| {
-            let (name, value) = line.split_once(':').ok_or_else(|| format!("`{line}` has no colon"))?;
-            parse_header(name, value)
-        })
-        .collect()
-}
-
-fn header_names(value: &str) -> Result<(Vec<HeaderName>, bool), String> {
-    if items(value).any(|item| item == "*") {
-        return Ok((Vec::new(), true));
-    }
-    Ok((items(value).map(parse_cors_name).collect::<Result<_, _>>()?, false))
-}
-
-/// `Keep-Alive` stands in the default list of ingress-nginx, so names of the connection pass here.
-fn parse_cors_name(name: &str) -> Result<HeaderName, String> {
-    parse_header_name(name).or_else(|error| HeaderName::from_bytes(name.as_bytes()).map_err(|_| error))
-}
-
-fn set_next_upstream(annotations: &mut Annotations, value: &str) -> Result<(), String> {
-    let mut codes = Vec::new();
-    for word in value.split_ascii_whitespace() {
-        match word {
-            "off" => {
-                annotations.next_upstream = Some(NextUpstream::Off);
-                return Ok(());
-            }
-            // What is repeated without being asked, as far as that is safe.
-            "error" | "timeout" | "invalid_header" => {}
-            // Never safe to repeat by itself; the rule about methods stays in force.
-            "non_idempotent" => {
-                return Err("non_idempotent is not supported, it repeats what must not be".into());
-            }
-            _ => {
-                let code = word.strip_prefix("http_").and_then(|code| code.parse::<u16>().ok());
-                let code = code.filter(|code| [403, 404, 429, 500, 502, 503, 504].contains(code));
-                let code = code.and_then(|code| StatusCode::from_u16(code).ok());
-                codes.push(code.ok_or_else(|| format!("`{word}` is not known"))?);
-            }
-        }
-    }
-    annotations.next_upstream = Some(NextUpstream::On { codes });
-    Ok(())
-}
-
-fn set_protocol(annotations: &mut Annotations, value: &str) -> Result<(), String> {
-    annotations.backend_protocol = Some(match value.to_ascii_uppercase().as_str() {
-        "HTTP" => WrittenProtocol::Http,
-        "HTTPS" => WrittenProtocol::Https,
-        "GRPC" => WrittenProtocol::Grpc,
-        "GRPCS" => WrittenProtocol::Grpcs,
-        "H2C" => WrittenProtocol::H2c,
-        _ => return Err("it is no protocol that is known".into()),
-    });
-    Ok(())
-}
 
 /// Tries of one request, as far as annotations can ask for them.
 pub const TRIES_MAX: u32 = 100;

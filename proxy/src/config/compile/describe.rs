@@ -94,7 +94,11 @@ fn describe_route(f: &mut String, matched: &str, route: &Route) -> fmt::Result {
     detail("deny", list(&route.access.deny))?;
     detail(
         "body",
-        route.limits.body_bytes_max.map_or(String::new(), |bytes| format!("at most {bytes} bytes")),
+        route
+            .limits
+            .body_bytes_max
+            .filter(|bytes| *bytes > 0)
+            .map_or(String::new(), |bytes| format!("at most {bytes} bytes")),
     )?;
     detail("timeouts", timeouts(&route.timeouts))?;
     detail("retry", retry(&route.retry))?;
@@ -109,8 +113,14 @@ fn describe_route(f: &mut String, matched: &str, route: &Route) -> fmt::Result {
     if let Action::Forward(shares) = &route.action {
         for share in shares {
             let name = backend_name(share);
-            detail(&format!("request headers for {name}"), edits(&share.request_headers))?;
-            detail(&format!("response headers of {name}"), edits(&share.response_headers))?;
+            detail(
+                &format!("request headers for {name}"),
+                share.request_headers.as_deref().map_or(String::new(), edits),
+            )?;
+            detail(
+                &format!("response headers of {name}"),
+                share.response_headers.as_deref().map_or(String::new(), edits),
+            )?;
         }
     }
     Ok(())
@@ -154,8 +164,9 @@ impl fmt::Display for Does<'_> {
                 Ok(())
             }
             Action::Redirect(redirect) => write!(f, "-> {}", describe_redirect(redirect)),
-            Action::Location { location, status } => {
-                write!(f, "-> {} {}", status.as_u16(), String::from_utf8_lossy(location.as_bytes()))
+            Action::Location(fixed) => {
+                let location = String::from_utf8_lossy(fixed.location.as_bytes());
+                write!(f, "-> {} {location}", fixed.status.as_u16())
             }
             Action::Status(status) => write!(f, "-> {}", status.as_u16()),
         }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::Source;
 use super::places::Places;
+use super::{Source, Sources};
 use crate::config::certs::Certificates;
 use crate::config::gateway::{LoweredGateway, Side};
 use crate::config::lower::Place;
@@ -13,7 +13,7 @@ use crate::config::objects::Objects;
 use crate::config::problem::{ObjectRef, Problem, Severity};
 use crate::route::host::HostPattern;
 use crate::route::table::{Listener, ListenerKey, Section, Table};
-use crate::settings::{DefaultCertificate, Settings};
+use crate::settings::{DefaultCertificate, Settings, TlsVersion};
 use crate::tls::certificates::Certificate;
 use crate::tls::tickets::TicketSecret;
 use crate::tls::{Alpn, CertificateUse, ClientAuthRule, Hosts, ListenerTls, ListenerTlsSpec};
@@ -56,7 +56,7 @@ pub(super) struct Assembly<'a> {
     pub(super) ticket_secret: &'a TicketSecret,
     pub(super) fallback: Option<&'a Arc<Certificate>>,
     pub(super) certificates: &'a mut Certificates,
-    pub(super) sources: &'a BTreeMap<ObjectRef, Source>,
+    pub(super) sources: &'a Sources,
     pub(super) places: &'a Places,
     pub(super) problems: &'a mut Vec<Problem>,
 }
@@ -143,6 +143,7 @@ impl Listeners {
                 default_certificate: default.cloned(),
                 client_auth: Vec::new(),
                 alpn: ALPN.to_vec(),
+                min_version: assembly.settings.tls.min_version,
             };
             self.tls(&key, &spec, assembly.ticket_secret)
         });
@@ -190,7 +191,7 @@ impl Listeners {
             }
             taken.take(&addresses, &key);
             let tls = sides.iter().any(|(side, _)| side.tls).then(|| {
-                let spec = gateway_tls(&key, &sides, default);
+                let spec = gateway_tls(&key, &sides, default, assembly.settings.tls.min_version);
                 self.tls(&key, &spec, assembly.ticket_secret)
             });
             let sections: Vec<_> =
@@ -262,9 +263,10 @@ impl Assembly<'_> {
     fn class_certificates(&self, place: &Place) -> Vec<CertificateUse> {
         let of_class = |source: &&Source| {
             !source.lowered.certificates.is_empty()
-                && source.lowered.class.as_ref().is_some_and(|class| *class == *place)
+                && source.lowered.class.as_ref().is_some_and(|class| **class == *place)
         };
-        let mut sources: Vec<&Source> = self.sources.values().filter(of_class).collect();
+        let sources = self.sources.values().map(|source| &**source);
+        let mut sources: Vec<&Source> = sources.filter(of_class).collect();
         sources.sort_by(|a, b| a.seniority.cmp(&b.seniority));
         sources.into_iter().flat_map(|source| source.lowered.certificates.iter().cloned()).collect()
     }
@@ -291,6 +293,7 @@ fn gateway_tls(
     key: &ListenerKey,
     sides: &[(&Side, &Place)],
     default: Option<&Arc<Certificate>>,
+    min_version: TlsVersion,
 ) -> ListenerTlsSpec {
     let mut certificates = Vec::new();
     let mut client_auth = Vec::new();
@@ -312,6 +315,7 @@ fn gateway_tls(
         default_certificate: own.or(default).cloned(),
         client_auth,
         alpn: ALPN.to_vec(),
+        min_version,
     }
 }
 

@@ -1,11 +1,12 @@
 //! Sections and their hosts: what each object adds to a host, and the routes that come of it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
+use smallvec::SmallVec;
 
-use super::Source;
+use super::{Source, Sources};
 use crate::config::ingress::path_field;
 use crate::config::lower::{Content, Lowered, Place};
 use crate::config::problem::{ObjectRef, Problem, Severity};
@@ -17,7 +18,7 @@ use crate::route::table::{HostFallback, HostTable, ListenerKey};
 
 /// All sections that some object adds to.
 #[derive(Debug, Default)]
-pub(super) struct Places(HashMap<Place, Section, RandomState>);
+pub(super) struct Places(HashMap<Arc<Place>, Section, RandomState>);
 
 #[derive(Debug, Default)]
 struct Section {
@@ -29,13 +30,17 @@ struct Section {
     default_problems: Vec<Problem>,
     touched: BTreeSet<HostPattern>,
     default_touched: bool,
-    /// Counts the changes of what came out.
+    /// Hosts with problems.
+    troubled: BTreeSet<HostPattern>,
+    /// What came out, and a count of its changes.
+    table: HostTable,
     version: u64,
 }
 
 #[derive(Debug, Default)]
 struct Host {
-    sources: BTreeSet<ObjectRef>,
+    /// Each once, in no order that means anything.
+    sources: SmallVec<[ObjectRef; 1]>,
     routes: Option<Arc<HostRoutes>>,
     problems: Vec<Problem>,
 }
@@ -53,7 +58,10 @@ impl Places {
             if let Content::Alias { of } = &share.content {
                 section.aliases.entry(of.clone()).or_default().insert(share.host.clone());
             }
-            section.hosts.entry(share.host.clone()).or_default().sources.insert(source.clone());
+            let host = section.hosts.entry(share.host.clone()).or_default();
+            if !host.sources.contains(source) {
+                host.sources.push(source.clone());
+            }
             section.touched.insert(share.host.clone());
         }
     }
@@ -61,14 +69,14 @@ impl Places {
     /// Takes back what it added.
     pub(super) fn unlink(&mut self, source: &ObjectRef, lowered: &Lowered) {
         for share in &lowered.shares {
-            let Some(section) = self.0.get_mut(&share.place) else { continue };
+            let Some(section) = self.0.get_mut(&*share.place) else { continue };
             if let Content::Default(_) = share.content {
                 section.defaults.remove(source);
                 section.default_touched = true;
                 continue;
             }
             if let Some(host) = section.hosts.get_mut(&share.host) {
-                host.sources.remove(source);
+                host.sources.retain(|other| other != source);
             }
             section.touched.insert(share.host.clone());
         }
@@ -96,7 +104,7 @@ impl Places {
     }
 
     /// Makes the routes of every host that was touched.
-    pub(super) fn merge(&mut self, sources: &BTreeMap<ObjectRef, Source>) {
+    pub(super) fn merge(&mut self, sources: &Sources) {
         self.0.retain(|place, section| {
             section.merge(place, sources);
             !(section.hosts.is_empty() && section.defaults.is_empty())
@@ -106,7 +114,8 @@ impl Places {
     /// What came out of the sections as a whole.
     pub(super) fn problems(&self) -> impl Iterator<Item = Problem> {
         self.0.values().flat_map(|section| {
-            let hosts = section.hosts.values().flat_map(|host| host.problems.iter());
+            let hosts = section.troubled.iter().filter_map(|name| section.hosts.get(name));
+            let hosts = hosts.flat_map(|host| host.problems.iter());
             hosts.chain(&section.default_problems).cloned()
         })
     }
@@ -118,43 +127,43 @@ impl Places {
 
     /// The routes of a section.
     pub(super) fn table(&self, place: &Place) -> HostTable {
-        let fallback = match place.listener {
-            ListenerKey::Class { .. } => HostFallback::Never,
-            ListenerKey::Gateway { .. } => HostFallback::LessSpecific,
-        };
-        let Some(section) = self.0.get(place) else { return HostTable::new([], fallback, None) };
-        let hosts =
-            section.hosts.iter().filter_map(|(name, host)| Some((name.clone(), host.routes.clone()?)));
-        HostTable::new(hosts, fallback, section.default.clone())
+        match self.0.get(place) {
+            Some(section) => section.table.clone(),
+            None => HostTable::new([], fallback(place), None),
+        }
     }
 }
 
 impl Section {
-    fn merge(&mut self, place: &Place, sources: &BTreeMap<ObjectRef, Source>) {
+    fn merge(&mut self, place: &Place, sources: &Sources) {
+        if !self.default_touched && self.touched.is_empty() {
+            return;
+        }
         if self.default_touched {
             self.merge_default(sources);
         }
         let touched = std::mem::take(&mut self.touched);
-        if touched.is_empty() {
-            return;
-        }
-        self.version = next_version();
         let mut aliases: BTreeSet<HostPattern> = BTreeSet::new();
-        for name in touched {
-            aliases.extend(self.aliases.get(&name).into_iter().flatten().cloned());
-            let Some(host) = self.hosts.get_mut(&name) else { continue };
+        for name in &touched {
+            aliases.extend(self.aliases.get(name).into_iter().flatten().cloned());
+            self.troubled.remove(name);
+            let Some(host) = self.hosts.get_mut(name) else { continue };
             if host.sources.is_empty() {
-                self.hosts.remove(&name);
+                self.hosts.remove(name);
                 continue;
             }
-            if !host.merge(place, &name, sources) {
-                aliases.insert(name);
+            if !host.merge(place, name, sources) {
+                aliases.insert(name.clone());
+            }
+            if !host.problems.is_empty() {
+                self.troubled.insert(name.clone());
             }
         }
         // These last, because they show the routes of the others.
-        for name in aliases {
-            self.merge_alias(place, &name, sources);
+        for name in &aliases {
+            self.merge_alias(place, name, sources);
         }
+        self.tabulate(place, touched.union(&aliases));
         let hosts = &self.hosts;
         self.aliases.retain(|_, names| {
             names.retain(|name| hosts.contains_key(name));
@@ -162,8 +171,24 @@ impl Section {
         });
     }
 
+    /// Puts the hosts that changed into the table.
+    fn tabulate<'a>(&mut self, place: &Place, changed: impl Iterator<Item = &'a HostPattern>) {
+        self.version = next_version();
+        let routes = |name: &HostPattern| self.hosts.get(name).and_then(|host| host.routes.clone());
+        let changed: Vec<_> = changed.map(|name| (name.clone(), routes(name))).collect();
+        let default = self.default.clone();
+        // With most hosts new it is cheaper to begin anew.
+        self.table = if changed.len() * 2 >= self.hosts.len() {
+            let hosts = self.hosts.iter();
+            let hosts = hosts.filter_map(|(name, host)| Some((name.clone(), host.routes.clone()?)));
+            HostTable::new(hosts, fallback(place), default)
+        } else {
+            self.table.with(changed, default)
+        };
+    }
+
     /// The routes of a host that nobody has rules for, when it is another name for one that has.
-    fn merge_alias(&mut self, place: &Place, name: &HostPattern, sources: &BTreeMap<ObjectRef, Source>) {
+    fn merge_alias(&mut self, place: &Place, name: &HostPattern, sources: &Sources) {
         let Some(host) = self.hosts.get(name) else { return };
         if host.has_rules(place, name, sources) {
             return;
@@ -182,14 +207,13 @@ impl Section {
         }
     }
 
-    fn merge_default(&mut self, sources: &BTreeMap<ObjectRef, Source>) {
+    fn merge_default(&mut self, sources: &Sources) {
         self.default_touched = false;
-        self.version = next_version();
         let mut wishes: Vec<(&ObjectRef, &Source, &Arc<Route>)> = self
             .defaults
             .iter()
             .filter_map(|reference| {
-                let source = sources.get(reference)?;
+                let source = &**sources.get(reference)?;
                 let route = source.lowered.shares.iter().find_map(|share| match &share.content {
                     Content::Default(route) => Some(route),
                     _ => None,
@@ -214,7 +238,7 @@ impl Section {
 
 impl Host {
     /// Makes the routes from rules; false when there are none, and the host is at most another name for one.
-    fn merge(&mut self, place: &Place, name: &HostPattern, sources: &BTreeMap<ObjectRef, Source>) -> bool {
+    fn merge(&mut self, place: &Place, name: &HostPattern, sources: &Sources) -> bool {
         let owned = self.has_rules(place, name, sources);
         let mut rules: Vec<Rule> = Vec::new();
         let mut problems = Vec::new();
@@ -244,7 +268,7 @@ impl Host {
         owned || twins
     }
 
-    fn has_rules(&self, place: &Place, name: &HostPattern, sources: &BTreeMap<ObjectRef, Source>) -> bool {
+    fn has_rules(&self, place: &Place, name: &HostPattern, sources: &Sources) -> bool {
         self.contents(place, name, sources).any(|(_, _, content)| matches!(content, Content::Rules(_)))
     }
 
@@ -253,12 +277,13 @@ impl Host {
         &'a self,
         place: &'a Place,
         name: &'a HostPattern,
-        sources: &'a BTreeMap<ObjectRef, Source>,
+        sources: &'a Sources,
     ) -> impl Iterator<Item = (&'a ObjectRef, &'a Source, &'a Content)> {
         self.sources.iter().filter_map(|reference| sources.get_key_value(reference)).flat_map(
             move |(reference, source)| {
+                let source = &**source;
                 let own = source.lowered.shares.iter();
-                own.filter(move |share| share.host == *name && share.place == *place)
+                own.filter(move |share| share.host == *name && *share.place == *place)
                     .map(move |share| (reference, source, &share.content))
             },
         )
@@ -286,6 +311,13 @@ fn drop_duplicates(host: &HostPattern, rules: &mut Vec<Rule>) -> Vec<Problem> {
     }
     *rules = kept;
     problems
+}
+
+fn fallback(place: &Place) -> HostFallback {
+    match place.listener {
+        ListenerKey::Class { .. } => HostFallback::Never,
+        ListenerKey::Gateway { .. } => HostFallback::LessSpecific,
+    }
 }
 
 fn conflict(object: &ObjectRef, field: String, message: String) -> Problem {

@@ -200,10 +200,18 @@ fn tls_keeps_its_ticket_keys_until_its_certificates_change() {
     assert!(!Arc::ptr_eq(&first, &third));
 }
 
+fn resident_kilobytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
+}
+
 /// What one change costs among many hosts. Prints times; run it with an optimised profile.
 #[test]
 #[ignore = "a measurement"]
+#[expect(clippy::print_stdout, reason = "what was measured is for whoever asked")]
 fn one_change_among_ten_thousand_hosts() {
+    eprintln!("before: {} kB resident", resident_kilobytes());
     let (mut objects, settings) = (Objects::new(), Settings::default());
     for index in 0..10_000 {
         let name = format!("app-{index}");
@@ -212,19 +220,20 @@ fn one_change_among_ten_thousand_hosts() {
         apply(&mut objects, Kind::EndpointSlice, slice(&name, &name, "10.0.0.1"));
     }
     let mut compiler = compiler();
+    eprintln!("objects: {} kB resident", resident_kilobytes());
     let start = Instant::now();
     let mut compiled = compiler.compile(&objects, &settings);
-    println!("everything: {:?}", start.elapsed());
+    eprintln!("everything: {:?}, {} kB resident", start.elapsed(), resident_kilobytes());
     for round in 0..5 {
         apply(&mut objects, Kind::Ingress, ingress("app-7", &format!("round-{round}.example.com"), "app-8"));
         let start = Instant::now();
         compiled = compiler.compile(&objects, &settings);
-        println!("one Ingress: {:?}", start.elapsed());
+        eprintln!("one Ingress: {:?}", start.elapsed());
         let address = format!("10.0.1.{round}");
         apply(&mut objects, Kind::EndpointSlice, slice("app-9", "app-9", &address));
         let start = Instant::now();
         assert_eq!(compiler.refresh_endpoints(&objects), Refresh::Published);
-        println!("one EndpointSlice: {:?}", start.elapsed());
+        eprintln!("one EndpointSlice: {:?}", start.elapsed());
     }
     assert!(compiled.problems.is_empty());
 }

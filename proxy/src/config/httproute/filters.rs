@@ -215,7 +215,7 @@ fn mirror(position: usize, written: &RequestMirror) -> Result<WantedMirror, Stri
 }
 
 fn cors(written: &CorsFilter) -> Result<Cors, String> {
-    let is_any = |item: &Box<str>| &**item == "*";
+    let any = |items: &[Box<str>]| items.iter().any(|item| is_any(item));
     let names = |list: &[Box<str>]| {
         let named = list.iter().filter(|item| !is_any(item));
         named
@@ -233,14 +233,18 @@ fn cors(written: &CorsFilter) -> Result<Cors, String> {
     Ok(Cors {
         origins: written.allow_origins.iter().map(|origin| parse_origin(origin)).collect::<Result<_, _>>()?,
         methods: methods?,
-        any_method: written.allow_methods.iter().any(is_any),
+        any_method: any(&written.allow_methods),
         headers: names(&written.allow_headers)?,
-        any_header: written.allow_headers.iter().any(is_any),
+        any_header: any(&written.allow_headers),
         expose: names(&written.expose_headers)?,
-        any_expose: written.expose_headers.iter().any(is_any),
+        any_expose: any(&written.expose_headers),
         credentials: written.allow_credentials.unwrap_or(false),
         max_age: Some(u32::try_from(max_age).map_err(|_| format!("maxAge is {max_age}, less than zero"))?),
     })
+}
+
+fn is_any(item: &str) -> bool {
+    item == "*"
 }
 
 /// Seconds (Gateway API v1, `HTTPCORSFilter.maxAge`).

@@ -17,7 +17,7 @@ pub struct Ingress {
 #[serde(rename_all = "camelCase", default)]
 pub struct IngressSpec {
     pub ingress_class_name: Option<Arc<str>>,
-    pub default_backend: Option<IngressBackend>,
+    pub default_backend: Option<Box<IngressBackend>>,
     #[serde(deserialize_with = "or_default")]
     pub tls: Box<[IngressTls]>,
     #[serde(deserialize_with = "or_default")]
@@ -75,7 +75,7 @@ impl Words for PathType {
 #[serde(default)]
 pub struct IngressBackend {
     pub service: Option<IngressServiceBackend>,
-    pub resource: Option<TypedReference>,
+    pub resource: Option<Box<TypedReference>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

@@ -180,6 +180,35 @@ fn a_map_keeps_the_first_of_two_values_and_tells_what_it_holds() {
 }
 
 #[test]
+fn a_map_grows_by_steps_and_the_one_before_stays_as_it_was() {
+    let name = |number: usize| pattern(&format!("host-{number}.example.com"));
+    let mut map: HostMap<usize> = HostMap::default();
+    // Far enough that the shards are laid out anew more than once.
+    let count = SHARD_NAMES_MAX * 5;
+    for number in 0..count {
+        let before = map.clone();
+        map = map.with([(name(number), Some(number))]);
+        assert_eq!((before.len(), before.at(&name(number))), (number, None));
+    }
+    assert!(map.exact.shards.len() > 1);
+    assert!((0..count).all(|number| map.at(&name(number)) == Some(&number)));
+    let less = map.with((0..count).filter(|number| number % 2 == 0).map(|number| (name(number), None)));
+    assert_eq!(less.len(), count / 2);
+    assert!((0..count).all(|number| less.at(&name(number)).is_some() == (number % 2 == 1)));
+    assert_eq!(map.len(), count);
+}
+
+#[test]
+fn what_does_not_change_is_shared() {
+    let count = SHARD_NAMES * 20;
+    let map: HostMap<usize> =
+        (0..count).map(|number| (pattern(&format!("host-{number}.com")), number)).collect();
+    let other = map.with([(pattern("new.com"), Some(0))]);
+    let shared = map.exact.shards.iter().zip(&other.exact.shards).filter(|(a, b)| Arc::ptr_eq(a, b)).count();
+    assert_eq!(shared, map.exact.shards.len() - 1);
+}
+
+#[test]
 fn a_request_without_a_host_meets_any_only() {
     let map: HostMap<&str> = ["a.com", "*"].map(|text| (pattern(text), text)).into_iter().collect();
     assert_eq!(map.best(None), Some(&"*"));
@@ -244,6 +273,26 @@ proptest! {
         let mut expected: Vec<_> = patterns.into_iter().filter(|pattern| takes(pattern, &name)).collect();
         expected.sort_by_key(|pattern| Reverse(pattern.specificity()));
         prop_assert_eq!(visited, expected);
+    }
+
+    #[test]
+    fn a_changed_map_is_as_one_that_was_made_so(
+        old in prop::collection::btree_map(any_pattern(), 0..3_u8, 0..8),
+        changes in prop::collection::vec((any_pattern(), prop::option::of(0..3_u8)), 0..8),
+    ) {
+        let map: HostMap<u8> = old.clone().into_iter().collect();
+        let changed = map.with(changes.clone());
+        let mut wanted = old;
+        for (pattern, value) in changes {
+            match value {
+                Some(value) => drop(wanted.insert(pattern, value)),
+                None => drop(wanted.remove(&pattern)),
+            }
+        }
+        let mut got: Vec<_> = changed.iter().map(|(pattern, value)| (pattern, *value)).collect();
+        got.sort();
+        prop_assert_eq!(changed.len(), got.len());
+        prop_assert_eq!(got, wanted.into_iter().collect::<Vec<_>>());
     }
 
     #[test]

@@ -25,6 +25,12 @@ fn backend(balance: Balance, local: &[bool]) -> Backend {
     backend
 }
 
+const IN_FLIGHT_MAX: u32 = 100;
+
+fn choose_at(pools: &Pools, backend: &Backend, tried: &[u64], now_ms: u64) -> Result<Choice, NoChoice> {
+    choose(View { pools, in_flight_max: IN_FLIGHT_MAX, now_ms }, backend, tried)
+}
+
 fn eject(endpoint: &Endpoint) {
     (0..5).for_each(|_| {
         endpoint.health.failed(0);
@@ -34,7 +40,7 @@ fn eject(endpoint: &Endpoint) {
 fn shares(pools: &Pools, backend: &Backend, tried: &[u64], now_ms: u64) -> HashMap<u64, usize> {
     let mut shares = HashMap::new();
     for _ in 0..1_000 {
-        let choice = choose(pools, backend, tried, now_ms).expect("an endpoint");
+        let choice = choose_at(pools, backend, tried, now_ms).expect("an endpoint");
         *shares.entry(choice.endpoint.id).or_default() += 1;
     }
     shares
@@ -44,7 +50,7 @@ fn shares(pools: &Pools, backend: &Backend, tried: &[u64], now_ms: u64) -> HashM
 fn a_backend_without_endpoints_says_so() {
     let pools = Pools::default();
     let backend = backend(Balance::PowerOfTwo, &[]);
-    assert_eq!(choose(&pools, &backend, &[], 0).err(), Some(NoChoice::NoEndpoints));
+    assert_eq!(choose_at(&pools, &backend, &[], 0).err(), Some(NoChoice::NoEndpoints));
 }
 
 #[test]
@@ -64,12 +70,27 @@ fn the_slower_of_two_gets_less_and_the_busier_too() {
     let backend = backend(Balance::PowerOfTwo, &[false; 3]);
     let endpoints = backend.endpoints();
     for (endpoint, latency_ms) in endpoints.iter().zip([1, 1, 10]) {
-        pools.of(endpoint).observe(std::time::Duration::from_millis(latency_ms));
+        pools.of(endpoint).observe(std::time::Duration::from_millis(latency_ms), 0);
     }
     assert!(!shares(&pools, &backend, &[], 0).contains_key(&endpoints[2].id));
     let _busy: Vec<_> =
         (0..20).map(|_| [pools.of(&endpoints[0]).enter(), pools.of(&endpoints[1]).enter()]).collect();
     assert!(shares(&pools, &backend, &[], 0)[&endpoints[2].id] > 500);
+}
+
+#[test]
+fn an_endpoint_that_was_slow_once_is_asked_again() {
+    let pools = Pools::default();
+    let backend = backend(Balance::PowerOfTwo, &[false; 2]);
+    let endpoints = backend.endpoints();
+    let observe = |index: usize, latency_ms, now_ms| {
+        pools.of(&endpoints[index]).observe(std::time::Duration::from_millis(latency_ms), now_ms);
+    };
+    observe(0, 1_000, 0);
+    observe(1, 1, 0);
+    assert!(!shares(&pools, &backend, &[], 0).contains_key(&endpoints[0].id));
+    observe(1, 1, 11_000);
+    assert!(shares(&pools, &backend, &[], 11_000).contains_key(&endpoints[0].id));
 }
 
 #[test]
@@ -119,7 +140,39 @@ fn a_full_endpoint_is_passed_over_and_full_everywhere_is_saturation() {
     let first: Vec<_> = (0..IN_FLIGHT_MAX).map(|_| pools.of(&endpoints[0]).enter()).collect();
     assert_eq!(shares(&pools, &backend, &[], 0).keys().collect::<Vec<_>>(), [&endpoints[1].id]);
     let second: Vec<_> = (0..IN_FLIGHT_MAX).map(|_| pools.of(&endpoints[1]).enter()).collect();
-    assert_eq!(choose(&pools, &backend, &[], 0).err(), Some(NoChoice::Saturated));
+    assert_eq!(choose_at(&pools, &backend, &[], 0).err(), Some(NoChoice::Saturated));
     drop((first, second));
-    assert!(choose(&pools, &backend, &[], 0).is_ok());
+    assert!(choose_at(&pools, &backend, &[], 0).is_ok());
+}
+
+#[test]
+fn one_slow_answer_is_forgiven_in_time() {
+    let pools = Pools::default();
+    let backend = backend(Balance::PowerOfTwo, &[false; 2]);
+    let endpoints = backend.endpoints();
+    for _ in 0..50 {
+        pools.of(&endpoints[0]).observe(std::time::Duration::from_millis(1), 0);
+    }
+    pools.of(&endpoints[1]).observe(std::time::Duration::from_secs(1), 0);
+    assert!(!shares(&pools, &backend, &[], 0).contains_key(&endpoints[1].id));
+    pools.of(&endpoints[0]).observe(std::time::Duration::from_millis(1), 60_000);
+    assert!(shares(&pools, &backend, &[], 60_000).contains_key(&endpoints[1].id));
+}
+
+#[test]
+fn an_endpoint_that_hangs_does_not_attract_everything() {
+    let pools = Pools::default();
+    let backend = backend(Balance::PowerOfTwo, &[false; 2]);
+    let endpoints = backend.endpoints();
+    for _ in 0..50 {
+        pools.of(&endpoints[0]).observe(std::time::Duration::from_millis(2), 0);
+    }
+    let mut held = Vec::new();
+    for _ in 0..50 {
+        let choice = choose_at(&pools, &backend, &[], 0).expect("an endpoint");
+        if choice.endpoint.id == endpoints[1].id {
+            held.push(choice.pool.enter());
+        }
+    }
+    assert!(held.len() < 10, "{} requests went to the endpoint that never answers", held.len());
 }

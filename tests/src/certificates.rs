@@ -1,0 +1,133 @@
+//! Certificates made on the spot, and the TLS sides that use them.
+
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rustls::RootCertStore;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+/// An authority that certificates of a test come from.
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+/// A certificate with its key, in PEM.
+#[derive(Clone, Debug)]
+pub struct Pair {
+    pub certificate: String,
+    pub key: String,
+}
+
+impl Default for Authority {
+    fn default() -> Self {
+        Self::new("Test authority")
+    }
+}
+
+impl Authority {
+    pub fn new(name: &str) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        Authority { issuer: CertifiedIssuer::self_signed(params, key).expect("a certificate") }
+    }
+
+    /// The authority's own certificate.
+    pub fn pem(&self) -> String {
+        self.issuer.pem()
+    }
+
+    /// A certificate for these host names, good for servers and clients.
+    pub fn issue(&self, names: &[&str]) -> Pair {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new(names).expect("names");
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        Pair { certificate: certificate.pem(), key: key.serialize_pem() }
+    }
+
+    /// A client that trusts this authority.
+    pub fn client(&self) -> ClientOptions {
+        ClientOptions { root: self.pem(), ..ClientOptions::default() }
+    }
+}
+
+/// How a TLS client presents itself.
+#[derive(Clone, Debug, Default)]
+pub struct ClientOptions {
+    root: String,
+    pub alpn: Vec<&'static str>,
+    pub identity: Option<Pair>,
+    pub version: Option<&'static rustls::SupportedProtocolVersion>,
+    pub without_sni: bool,
+}
+
+impl ClientOptions {
+    pub fn alpn(mut self, names: &[&'static str]) -> Self {
+        self.alpn = names.to_vec();
+        self
+    }
+
+    pub fn identity(mut self, pair: Pair) -> Self {
+        self.identity = Some(pair);
+        self
+    }
+
+    pub fn version(mut self, version: &'static rustls::SupportedProtocolVersion) -> Self {
+        self.version = Some(version);
+        self
+    }
+
+    pub fn without_sni(mut self) -> Self {
+        self.without_sni = true;
+        self
+    }
+
+    pub fn build(&self) -> Arc<rustls::ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(chain(&self.root).remove(0)).expect("a root");
+        let versions = match self.version {
+            Some(version) => vec![version],
+            None => rustls::ALL_VERSIONS.to_vec(),
+        };
+        let builder = rustls::ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(&versions)
+            .expect("versions")
+            .with_root_certificates(roots);
+        let mut config = match &self.identity {
+            None => builder.with_no_client_auth(),
+            Some(pair) => {
+                builder.with_client_auth_cert(chain(&pair.certificate), key(&pair.key)).expect("a pair")
+            }
+        };
+        config.alpn_protocols = self.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        config.enable_sni = !self.without_sni;
+        Arc::new(config)
+    }
+}
+
+/// The server side for an upstream.
+pub fn server(pair: &Pair, alpn: &[&str]) -> Arc<rustls::ServerConfig> {
+    let mut config = rustls::ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(chain(&pair.certificate), key(&pair.key))
+        .expect("a pair");
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    Arc::new(config)
+}
+
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+fn chain(pem: &str) -> Vec<CertificateDer<'static>> {
+    CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().expect("PEM")
+}
+
+fn key(pem: &str) -> PrivateKeyDer<'static> {
+    PrivateKeyDer::from_pem_slice(pem.as_bytes()).expect("PEM")
+}

@@ -70,7 +70,7 @@ impl NotRun {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Serve traffic from a directory of manifests, and take up its changes.
+    /// Serve traffic by the objects of a cluster or of a directory of manifests, and take up their changes.
     Serve(Serve),
     /// Print the routes that manifests make, and every problem with file and line.
     ///
@@ -90,9 +90,12 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct Serve {
-    /// The directory of manifests (*.yaml, *.yml, *.json).
+    /// The directory of manifests (*.yaml, *.yml, *.json); without it the API server of the cluster is asked.
     #[arg(long, value_name = "DIR", env = "VESTIBULE_MANIFESTS")]
-    pub manifests: PathBuf,
+    pub manifests: Option<PathBuf>,
+    /// The kubeconfig file for the API server, where the process has no service account.
+    #[arg(long, value_name = "FILE", conflicts_with = "manifests")]
+    pub kubeconfig: Option<PathBuf>,
     /// The settings file.
     #[arg(long, value_name = "FILE", env = "VESTIBULE_SETTINGS")]
     pub settings: Option<PathBuf>,

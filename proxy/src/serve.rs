@@ -1,9 +1,11 @@
-//! The process: settings and manifests in, a running edge out, until it is told to stop.
+//! The process: settings and objects in, a running edge out, until it is told to stop.
 //!
 //! Everything here runs on the control runtime. It reads, compiles and publishes; the workers serve.
 
+mod source;
+
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,14 +15,17 @@ use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use self::source::{Changed, Source};
 use crate::access::Writer;
 use crate::admin::metrics::Metrics;
 use crate::admin::{self, Live, State};
+use crate::cluster::ClusterError;
 use crate::config::backend::Locality;
 use crate::config::compile::{Compiler, Refresh};
 use crate::config::problem::{Problem, Severity};
-use crate::directory::watch::{Watch, WatchError};
-use crate::directory::{Changes, Directory, DirectoryError};
+use crate::config::status::GatewayStatus;
+use crate::directory::DirectoryError;
+use crate::directory::watch::WatchError;
 use crate::edge::{Drained, Edge, EdgeOptions};
 use crate::listen::{BindError, Inherited};
 use crate::options::SampleAppAt;
@@ -30,11 +35,13 @@ use crate::settings::{AccessLogFormat, DefaultCertificate, PemSource, Settings};
 use crate::tls::certificates::{Certificate, CertificateError};
 use crate::tls::tickets::TicketSecret;
 
+pub use self::source::SourceOptions;
+
 /// What the process is told on its command line.
 #[derive(Clone, Debug)]
 pub struct ServeOptions {
-    /// The directory of manifests.
-    pub manifests: PathBuf,
+    /// Where the objects come from.
+    pub source: SourceOptions,
     /// The operator's file; without one the defaults hold.
     pub settings: Option<PathBuf>,
     /// Upstreams to try things out with, in this process.
@@ -62,6 +69,8 @@ pub enum ServeError {
     Settings(#[from] SettingsError),
     #[error(transparent)]
     Directory(#[from] DirectoryError),
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     #[error(transparent)]
     Watch(#[from] WatchError),
     #[error(transparent)]
@@ -117,6 +126,9 @@ impl ServeOptions {
             Some(file) => Settings::load(file)?,
             None => Settings::default(),
         };
+        if matches!(self.source, SourceOptions::Cluster { .. }) {
+            open_defaults(&mut settings);
+        }
         self.overrides.apply(&mut settings);
         settings.validate()?;
         Ok(settings)
@@ -141,8 +153,7 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
 struct Control<'o> {
     options: &'o ServeOptions,
     settings: Arc<Settings>,
-    directory: Directory,
-    watch: Watch,
+    source: Source,
     compiler: Compiler,
     edge: Edge,
     state: Arc<State>,
@@ -153,6 +164,8 @@ struct Control<'o> {
     addresses_missing: bool,
     /// Problems of the process rather than of the objects: addresses that cannot be bound, settings that do not parse.
     own_problems: Vec<Problem>,
+    /// Of the last compilation.
+    gateways: Vec<GatewayStatus>,
 }
 
 impl<'o> Control<'o> {
@@ -161,9 +174,7 @@ impl<'o> Control<'o> {
         settings: Settings,
         inherited: Inherited,
     ) -> Result<Self, ServeError> {
-        Directory::probe(&options.manifests)?;
-        let watch = Watch::start(&options.manifests, options.settings.as_deref())?;
-        let directory = Directory::open(&options.manifests)?;
+        let source = Source::open(&options.source, options.settings.as_deref(), &settings).await?;
         for app in &options.sample_apps {
             let address = app.address;
             let listener = TcpListener::bind(address).await;
@@ -195,8 +206,7 @@ impl<'o> Control<'o> {
         let mut control = Control {
             options,
             settings,
-            directory,
-            watch,
+            source,
             compiler: Compiler::new(TicketSecret::random(), fallback, Locality::default()),
             edge,
             state,
@@ -205,7 +215,12 @@ impl<'o> Control<'o> {
             interrupt: signal(SignalKind::interrupt()).map_err(ServeError::System)?,
             addresses_missing: false,
             own_problems: Vec::new(),
+            gateways: Vec::new(),
         };
+        if !control.source.is_complete() {
+            tracing::info!("waiting for the API server's lists; nothing is served before they are complete");
+            return Ok(control);
+        }
         // An address that cannot be had now is a mistake on the command line; later it is a problem among others.
         match control.compile().await.into_iter().next() {
             Some(error) => Err(error.into()),
@@ -217,7 +232,7 @@ impl<'o> Control<'o> {
     async fn run(&mut self) {
         loop {
             tokio::select! {
-                changes = self.watch.changed() => self.take_up(&changes).await,
+                changed = self.source.changed() => self.take_up(changed).await,
                 () = tokio::time::sleep(BIND_AGAIN_AFTER), if self.addresses_missing => self.bind_again().await,
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
@@ -225,21 +240,20 @@ impl<'o> Control<'o> {
         }
     }
 
-    async fn take_up(&mut self, changes: &Changes) {
-        if changes.settings || changes.everything {
+    async fn take_up(&mut self, changed: Changed) {
+        if changed.settings {
             self.reload_settings();
         }
-        let file_problems = self.directory.problems();
-        if !self.directory.refresh(changes) && !changes.settings {
+        if !self.source.is_complete() {
             return;
         }
-        // Endpoints change most often, and after a wake they are what a person waits for: they need no compilation.
-        let refreshed = self.compiler.refresh_endpoints(self.directory.objects());
-        if refreshed == Refresh::NotEnough || changes.settings || file_problems != self.directory.problems() {
+        let refreshed = self.compiler.refresh_endpoints(self.source.objects());
+        if changed != Changed::default() || refreshed == Refresh::NotEnough {
             for error in self.compile().await {
                 tracing::error!("{error}");
             }
         }
+        self.source.write_statuses(&self.settings, &self.gateways, self.compiler.route_statuses());
     }
 
     /// Tries again what could not be bound; when that helps, the problem goes.
@@ -284,19 +298,20 @@ impl<'o> Control<'o> {
 
     /// Compiles the objects and makes the result live. Returns the addresses that could not be bound.
     async fn compile(&mut self) -> Vec<BindError> {
-        let compiled = self.compiler.compile(self.directory.objects(), &self.settings);
+        let compiled = self.compiler.compile(self.source.objects(), &self.settings);
         let (snapshot, failures) =
             self.edge.publish(Arc::new(compiled.table), Arc::clone(&self.settings)).await;
         self.addresses_missing = !failures.is_empty();
-        let mut problems = self.directory.problems();
+        let mut problems = self.source.problems();
         problems.extend(compiled.problems);
+        self.gateways = compiled.gateways;
         problems.extend(self.own_problems.iter().cloned());
         problems.extend(failures.iter().map(port_unavailable));
-        self.directory.locate(&mut problems, |file| std::fs::read_to_string(file).ok());
+        self.source.locate(&mut problems);
         problems.sort();
         problems.dedup();
         self.report(&problems);
-        let objects = self.directory.objects();
+        let objects = self.source.objects();
         self.state.metrics.retain_routes(|object| objects.contains(object));
         let certificates =
             snapshot.table.listeners.iter().filter_map(|listener| listener.tls.as_ref()?.expires());
@@ -329,11 +344,38 @@ impl<'o> Control<'o> {
     async fn stop(self) {
         let limit = self.settings.drain;
         tracing::info!(?limit, "stopping: requests under way are finished first");
+        // Another replica can write from now on.
+        self.source.stop().await;
         match self.edge.drain(limit).await {
             Drained::Completely => tracing::info!("stopped"),
             Drained::Partly => tracing::warn!("stopped; connections that were still open are cut"),
         }
         self.log.finish();
+    }
+}
+
+/// In a cluster clients come from elsewhere: what the settings leave at its default is bound on every address.
+fn open_defaults(settings: &mut Settings) {
+    let defaults = Settings::default();
+    let has_ipv6 = std::net::TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok();
+    let ipv6 = has_ipv6.then_some(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+    let everywhere: Vec<IpAddr> = std::iter::once(IpAddr::V4(Ipv4Addr::UNSPECIFIED)).chain(ipv6).collect();
+    let widen = |addresses: &mut Vec<SocketAddr>| {
+        let ports = addresses.iter().map(SocketAddr::port);
+        *addresses = ports
+            .flat_map(|port| everywhere.iter().map(move |address| SocketAddr::new(*address, port)))
+            .collect();
+    };
+    if settings.classes == defaults.classes {
+        for class in &mut settings.classes {
+            widen(&mut class.http);
+            widen(&mut class.https);
+        }
+    }
+    if settings.gateways == defaults.gateways {
+        for binding in &mut settings.gateways {
+            binding.addresses.clone_from(&everywhere);
+        }
     }
 }
 

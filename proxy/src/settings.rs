@@ -55,6 +55,8 @@ pub struct Settings {
     pub tls: Tls,
     /// Services of type ExternalName.
     pub external_name: ExternalName,
+    /// What is read from the API server and written to it, where objects come from a cluster.
+    pub cluster: Cluster,
     /// One line for each request.
     pub access_log: AccessLog,
     /// Health, metrics and insight, on an address of its own.
@@ -89,6 +91,20 @@ pub struct Class {
     /// Whose word is taken on these addresses, in place of the `trust` of the whole edge. (new connections)
     #[serde(default)]
     pub trust: Option<Trust>,
+    /// The addresses that are written to the status of Ingresses of this class: what external-dns publishes. (live)
+    #[serde(default)]
+    pub publish: Publish,
+}
+
+/// Under which addresses clients reach an Ingress class. Both may be given.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Publish {
+    /// The Service in front of this edge, as `namespace/name`: the addresses that its load balancer gave it. Default:
+    /// none. (live)
+    pub service: Option<Arc<str>>,
+    /// Addresses and host names as they are. Default: none. (live)
+    pub addresses: Vec<Arc<str>>,
 }
 
 /// Where the listeners of one Gateway are bound.
@@ -103,6 +119,10 @@ pub struct GatewayBinding {
     /// Listener port → port to bind, where they differ (80 → 8080 for a process without privileges). (live)
     #[serde(default)]
     pub ports: BTreeMap<u16, u16>,
+    /// The addresses and host names that are written to the status of the Gateway. Default: those that are bound, save for
+    /// 0.0.0.0 and [::]. (live)
+    #[serde(default)]
+    pub publish: Vec<Arc<str>>,
     /// Whose word is taken on these addresses, in place of the `trust` of the whole edge. (new connections)
     #[serde(default)]
     pub trust: Option<Trust>,
@@ -290,6 +310,30 @@ pub struct ExternalName {
     pub allow: Vec<IpNet>,
 }
 
+/// What is read from the API server and written to it.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Cluster {
+    /// Only objects of these namespaces are read. Kinds without a namespace (classes, the namespaces' own labels) are read
+    /// in any case. Default: all namespaces. (restart)
+    pub namespaces: Vec<Arc<str>>,
+    /// Whether statuses are written back. Default: `on`. (restart)
+    pub status: WriteStatus,
+    /// The name of the Lease by which one of several replicas is chosen to write. Two installations in one namespace need
+    /// two names. Default: `vestibule`. (restart)
+    pub lease: Arc<str>,
+}
+
+/// Whether anything is written to the cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum WriteStatus {
+    #[default]
+    On,
+    /// Serves and writes nothing: to try this edge beside the one that is in use.
+    Off,
+}
+
 /// One line for each request.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -371,6 +415,9 @@ impl Settings {
         if self.admin != running.admin {
             keys.push("admin");
         }
+        if self.cluster != running.cluster {
+            keys.push("cluster");
+        }
         if self.limits.handshakes_per_worker != running.limits.handshakes_per_worker {
             keys.push("limits.handshakesPerWorker");
         }
@@ -395,12 +442,14 @@ impl Default for Settings {
                 http: vec![loopback(8080)],
                 https: vec![loopback(8443)],
                 trust: None,
+                publish: Publish::default(),
             }],
             gateway_classes: vec!["vestibule".into()],
             gateways: vec![GatewayBinding {
                 gateway: "*".into(),
                 addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
                 ports: BTreeMap::new(),
+                publish: Vec::new(),
                 trust: None,
             }],
             trust: Trust::default(),
@@ -410,12 +459,19 @@ impl Default for Settings {
             upstream: Upstream::default(),
             tls: Tls::default(),
             external_name: ExternalName::default(),
+            cluster: Cluster::default(),
             access_log: AccessLog::default(),
             admin: Admin::default(),
             contact: None,
             drain: Duration::from_secs(30),
             workers: None,
         }
+    }
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Cluster { namespaces: Vec::new(), status: WriteStatus::On, lease: "vestibule".into() }
     }
 }
 

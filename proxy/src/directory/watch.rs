@@ -23,7 +23,8 @@ pub struct Watch {
     events: mpsc::Receiver<Message>,
     /// Set when the queue was full.
     lost: Arc<AtomicBool>,
-    root: PathBuf,
+    /// `None` when only the settings are watched.
+    root: Option<PathBuf>,
     /// `None` when the root is a directory itself. Else the link may be turned to another one.
     root_link: Option<PathBuf>,
     settings: Option<PathBuf>,
@@ -51,19 +52,19 @@ enum Message {
 }
 
 impl Watch {
-    /// Begins to watch `root` and, if there is one, the settings file. Start it before the first read, so that no change
-    /// falls between.
+    /// Begins to watch `root`, if manifests are read, and the settings file, if there is one. Start it before the first
+    /// read, so that no change falls between.
     ///
     /// Where the system gives no more inotify watches, files are looked at every [`POLL_INTERVAL`] instead.
-    pub fn start(root: &Path, settings: Option<&Path>) -> Result<Watch, WatchError> {
+    pub fn start(root: Option<&Path>, settings: Option<&Path>) -> Result<Watch, WatchError> {
         let (sender, events) = mpsc::channel(EVENTS_LEN_MAX);
         let lost = Arc::new(AtomicBool::new(false));
-        let root_link = root.is_symlink().then(|| root.to_owned());
+        let root_link = root.filter(|root| root.is_symlink()).map(Path::to_owned);
         let mut watch = Watch {
             watcher: Box::new(notify::NullWatcher),
             events,
             lost: lost.clone(),
-            root: root.to_owned(),
+            root: root.map(Path::to_owned),
             root_link,
             // As the watcher will name it: a bare name stands in `.`.
             settings: settings.and_then(|file| Some(directory_of(file).join(file.file_name()?))),
@@ -77,13 +78,13 @@ impl Watch {
                 watch.watcher = Box::new(watcher);
                 watch.add_paths()
             }
-            Err(source) => Err(WatchError { path: root.to_owned(), source }),
+            Err(source) => Err(watch.error(source)),
         };
         if let Err(error) = first {
             tracing::warn!(%error, "files are polled every {POLL_INTERVAL:?}; raise fs.inotify.max_user_watches");
             let config = notify::Config::default().with_poll_interval(POLL_INTERVAL);
-            let poll = PollWatcher::new(forward(sender, lost), config)
-                .map_err(|source| WatchError { path: root.to_owned(), source })?;
+            let poll =
+                PollWatcher::new(forward(sender, lost), config).map_err(|source| watch.error(source))?;
             watch.watcher = Box::new(poll);
             watch.add_paths()?;
         }
@@ -123,10 +124,12 @@ impl Watch {
         if self.lost.swap(false, Ordering::Relaxed) {
             self.note(Message::Lost);
         }
-        if self.gathered.everything && self.root_link.is_some() {
+        if self.gathered.everything
+            && let Some(root) = &self.root_link
+        {
             // The link may lead to another directory now. Where it leads nowhere, the next turn of the link mends it.
-            let _ = self.watcher.unwatch(&self.root);
-            let _ = self.watcher.watch(&self.root, RecursiveMode::Recursive);
+            let _ = self.watcher.unwatch(root);
+            let _ = self.watcher.watch(root, RecursiveMode::Recursive);
         }
     }
 
@@ -135,9 +138,7 @@ impl Watch {
             Message::Writing(path) => {
                 if path.is_symlink() || path.is_dir() {
                     self.settle(path);
-                } else if self.concerns_settings(&path)
-                    || (path.starts_with(&self.root) && is_manifest(&path))
-                {
+                } else if self.concerns_settings(&path) || (self.is_below_root(&path) && is_manifest(&path)) {
                     self.open.insert(path);
                 }
             }
@@ -157,7 +158,7 @@ impl Watch {
         self.gathered.settings |= self.concerns_settings(&path);
         if self.root_link.as_ref() == Some(&path) {
             self.gathered.everything = true;
-        } else if let Ok(below) = path.strip_prefix(&self.root) {
+        } else if let Some(Ok(below)) = self.root.as_ref().map(|root| path.strip_prefix(root)) {
             let hidden =
                 |part: std::path::Component<'_>| part.as_os_str().as_encoded_bytes().starts_with(b".");
             let in_hidden_directory = below.parent().is_some_and(|parent| parent.components().any(hidden));
@@ -182,15 +183,25 @@ impl Watch {
     fn add_paths(&mut self) -> Result<(), WatchError> {
         let beside = self.root_link.iter().chain(&self.settings).map(|path| directory_of(path));
         for directory in beside.collect::<BTreeSet<_>>() {
-            if !directory.starts_with(&self.root) || self.root_link.is_some() {
+            if !self.is_below_root(directory) || self.root_link.is_some() {
                 self.watcher
                     .watch(directory, RecursiveMode::NonRecursive)
                     .map_err(|source| WatchError { path: directory.to_owned(), source })?;
             }
         }
+        let Some(root) = &self.root else { return Ok(()) };
         self.watcher
-            .watch(&self.root, RecursiveMode::Recursive)
-            .map_err(|source| WatchError { path: self.root.clone(), source })
+            .watch(root, RecursiveMode::Recursive)
+            .map_err(|source| WatchError { path: root.clone(), source })
+    }
+
+    fn is_below_root(&self, path: &Path) -> bool {
+        self.root.as_ref().is_some_and(|root| path.starts_with(root))
+    }
+
+    fn error(&self, source: notify::Error) -> WatchError {
+        let path = self.root.as_ref().or(self.settings.as_ref());
+        WatchError { path: path.cloned().unwrap_or_default(), source }
     }
 }
 

@@ -14,6 +14,31 @@ pub struct Service {
     pub metadata: Metadata,
     #[serde(default, deserialize_with = "or_default")]
     pub spec: ServiceSpec,
+    #[serde(default, deserialize_with = "or_default")]
+    pub status: ServiceStatus,
+}
+
+/// What a load balancer has given to a Service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServiceStatus {
+    #[serde(deserialize_with = "or_default")]
+    pub load_balancer: LoadBalancerStatus,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct LoadBalancerStatus {
+    #[serde(deserialize_with = "or_default")]
+    pub ingress: Box<[LoadBalancerIngress]>,
+}
+
+/// One address of a load balancer: an IP address or a host name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct LoadBalancerIngress {
+    pub ip: Option<Arc<str>>,
+    pub hostname: Option<Arc<str>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -30,6 +55,9 @@ pub struct ServiceSpec {
     #[serde(deserialize_with = "or_default")]
     pub ports: Box<[ServicePort]>,
     pub external_name: Option<Arc<str>>,
+    /// Addresses that lead to the Service by other means than Kubernetes'.
+    #[serde(rename = "externalIPs", deserialize_with = "or_default")]
+    pub external_ips: Box<[Arc<str>]>,
     /// `PreferClose`, `PreferSameZone` or `PreferSameNode`.
     pub traffic_distribution: Option<Box<str>>,
 }

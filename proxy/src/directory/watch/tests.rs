@@ -26,7 +26,7 @@ fn until(watch: &mut Watch, act: impl FnOnce(), done: impl Fn(&Changes) -> bool)
 #[test]
 fn a_written_file_is_reported_by_name() {
     let directory = tempfile::tempdir().unwrap();
-    let mut watch = Watch::start(directory.path(), None).unwrap();
+    let mut watch = Watch::start(Some(directory.path()), None).unwrap();
     let file = directory.path().join("a.yaml");
     let changes = after(&mut watch, || fs::write(&file, "kind: x").unwrap());
     assert_eq!(changes.files, [file.clone()].into());
@@ -38,7 +38,7 @@ fn a_written_file_is_reported_by_name() {
 #[test]
 fn what_is_no_manifest_is_not_reported() {
     let directory = tempfile::tempdir().unwrap();
-    let mut watch = Watch::start(directory.path(), None).unwrap();
+    let mut watch = Watch::start(Some(directory.path()), None).unwrap();
     let file = directory.path().join("b.yml");
     let changes = after(&mut watch, || {
         fs::write(directory.path().join("notes.txt"), "x").unwrap();
@@ -51,7 +51,7 @@ fn what_is_no_manifest_is_not_reported() {
 #[test]
 fn a_file_moved_into_place_and_a_new_directory_are_seen() {
     let directory = tempfile::tempdir().unwrap();
-    let mut watch = Watch::start(directory.path(), None).unwrap();
+    let mut watch = Watch::start(Some(directory.path()), None).unwrap();
     let file = directory.path().join("c.json");
     until(
         &mut watch,
@@ -80,7 +80,7 @@ fn a_swapped_config_map_means_everything() {
     }
     symlink("..1", root.join("..data")).unwrap();
     symlink("..data/a.yaml", root.join("a.yaml")).unwrap();
-    let mut watch = Watch::start(root, None).unwrap();
+    let mut watch = Watch::start(Some(root), None).unwrap();
     until(
         &mut watch,
         || {
@@ -100,7 +100,7 @@ fn the_settings_file_is_watched_also_as_a_mounted_config_map() {
     fs::create_dir(&config).unwrap();
     let settings = config.join("vestibule.yaml");
     fs::write(&settings, "").unwrap();
-    let mut watch = Watch::start(&manifests, Some(&settings)).unwrap();
+    let mut watch = Watch::start(Some(&manifests), Some(&settings)).unwrap();
     let changes = after(&mut watch, || fs::write(&settings, "drain: 1s").unwrap());
     assert_eq!(changes, Changes { settings: true, ..Changes::default() });
     until(&mut watch, || symlink("x", config.join("..data")).unwrap(), |changes| changes.settings);
@@ -114,7 +114,7 @@ fn a_root_that_is_a_link_may_be_turned() {
     }
     let root = directory.path().join("current");
     symlink("one", &root).unwrap();
-    let mut watch = Watch::start(&root, None).unwrap();
+    let mut watch = Watch::start(Some(&root), None).unwrap();
     until(
         &mut watch,
         || {
@@ -130,7 +130,7 @@ fn a_root_that_is_a_link_may_be_turned() {
 #[test]
 fn a_full_queue_means_everything() {
     let directory = tempfile::tempdir().unwrap();
-    let mut watch = Watch::start(directory.path(), None).unwrap();
+    let mut watch = Watch::start(Some(directory.path()), None).unwrap();
     let (sender, events) = mpsc::channel(1);
     let mut forward = forward(sender, watch.lost.clone());
     watch.events = events;

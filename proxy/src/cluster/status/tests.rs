@@ -1,0 +1,124 @@
+use super::*;
+use crate::config::objects::httproute::ParentReference;
+
+fn at(time: &str) -> Timestamp {
+    time.parse().unwrap()
+}
+
+fn parent(name: &str, accepted: Condition) -> ParentStatus {
+    ParentStatus {
+        parent: ParentReference {
+            group: Some("gateway.networking.k8s.io".into()),
+            kind: Some("Gateway".into()),
+            namespace: None,
+            name: name.into(),
+            section_name: None,
+            port: Some(80),
+        },
+        accepted,
+        resolved_refs: Condition::yes("ResolvedRefs"),
+        partially_invalid: None,
+        listeners: Vec::new(),
+    }
+}
+
+fn route(generation: i64, parents: Vec<ParentStatus>) -> Status {
+    let route = ObjectRef { kind: Kind::HTTPRoute, namespace: "n".into(), name: "r".into() };
+    Status::Route(Arc::new(RouteStatus { route, generation, parents }))
+}
+
+#[test]
+fn the_same_is_not_written_twice_and_a_time_moves_only_with_its_status() {
+    let first = at("2026-11-21T10:00:00Z");
+    let later = at("2026-11-21T11:00:00Z");
+    let wanted = route(1, vec![parent("edge", Condition::yes("Accepted"))]);
+    let written = merged(&wanted, &Value::Null, first).unwrap();
+    assert_eq!(merged(&wanted, &written, later), None);
+    // A new generation: written, and the time stays.
+    let wanted = route(2, vec![parent("edge", Condition::yes("Accepted"))]);
+    let written = merged(&wanted, &written, later).unwrap();
+    let condition = &written["parents"][0]["conditions"][0];
+    assert_eq!(condition["observedGeneration"], 2);
+    assert_eq!(condition["lastTransitionTime"], "2026-11-21T10:00:00Z");
+    let wanted = route(2, vec![parent("edge", Condition::no("NoMatchingParent", "no such listener"))]);
+    let written = merged(&wanted, &written, later).unwrap();
+    let conditions = &written["parents"][0]["conditions"];
+    assert_eq!(conditions[0]["lastTransitionTime"], "2026-11-21T11:00:00Z");
+    assert_eq!(conditions[1]["lastTransitionTime"], "2026-11-21T10:00:00Z");
+}
+
+#[test]
+fn entries_of_others_are_left_alone_and_ours_go_with_their_parents() {
+    let now = at("2026-11-21T10:00:00Z");
+    let theirs =
+        json!({"parentRef": {"name": "edge"}, "controllerName": "example.com/other", "conditions": []});
+    let old = json!({"parents": [theirs]});
+    let both = vec![parent("a", Condition::yes("Accepted")), parent("b", Condition::yes("Accepted"))];
+    let written = merged(&route(1, both), &old, now).unwrap();
+    assert_eq!(written["parents"].as_array().unwrap().len(), 3);
+    assert_eq!(written["parents"][0], theirs);
+    assert_eq!(written["parents"][1]["parentRef"]["port"], 80);
+    let written = merged(&route(1, vec![parent("b", Condition::yes("Accepted"))]), &written, now).unwrap();
+    let names: Vec<&Value> =
+        written["parents"].as_array().unwrap().iter().map(|parent| &parent["parentRef"]["name"]).collect();
+    assert_eq!(names, ["edge", "b"]);
+}
+
+#[test]
+fn a_gateway_keeps_foreign_conditions_and_loses_listeners_that_are_gone() {
+    let now = at("2026-11-21T10:00:00Z");
+    let listener = |name: &str| ListenerStatus {
+        name: name.into(),
+        supported_kinds: vec!["HTTPRoute"],
+        attached_routes: 2,
+        accepted: Condition::yes("Accepted"),
+        programmed: Condition::yes("Programmed"),
+        resolved_refs: Condition::yes("ResolvedRefs"),
+        conflicted: Condition::no("NoConflicts", ""),
+    };
+    let mut status = GatewayStatus {
+        gateway: ObjectRef { kind: Kind::Gateway, namespace: "n".into(), name: "g".into() },
+        generation: 3,
+        accepted: Condition::yes("Accepted"),
+        programmed: Condition::yes("Programmed"),
+        insecure_frontend_validation: Some(Condition::yes("ConfigurationChanged")),
+        listeners: vec![listener("a"), listener("b")],
+    };
+    let foreign = json!({"type": "example.com/Seen", "status": "True"});
+    let waiting = json!({"type": "Accepted", "status": "Unknown", "reason": "Pending"});
+    let old = json!({"conditions": [foreign, waiting], "attachedListenerSets": 0});
+    let addresses: Arc<[Address]> =
+        [Address::Ip([192, 0, 2, 7].into()), Address::Name("lb.example.com".into())].into();
+    let wanted = |status: &GatewayStatus, addresses: &Arc<[Address]>| {
+        Status::Gateway(Box::new(status.clone()), addresses.clone())
+    };
+    let written = merged(&wanted(&status, &addresses), &old, now).unwrap();
+    assert_eq!(written["conditions"][0], foreign);
+    assert_eq!(written["conditions"][3]["type"], "InsecureFrontendValidationMode");
+    assert_eq!(written["attachedListenerSets"], 0);
+    assert_eq!(written["addresses"][1], json!({"type": "Hostname", "value": "lb.example.com"}));
+    assert_eq!(written["listeners"][1]["attachedRoutes"], 2);
+    assert_eq!(merged(&wanted(&status, &addresses), &written, now), None);
+
+    status.insecure_frontend_validation = None;
+    status.listeners.pop();
+    let written = merged(&wanted(&status, &[].into()), &written, now).unwrap();
+    assert_eq!(written["conditions"].as_array().unwrap().len(), 3);
+    assert_eq!(written["conditions"][2]["reason"], "AddressNotAssigned");
+    assert_eq!(written["listeners"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn an_ingress_with_the_same_addresses_is_left_alone() {
+    let now = at("2026-11-21T10:00:00Z");
+    let wanted = Status::Ingress([Address::Ip([192, 0, 2, 7].into())].into());
+    let written = merged(&wanted, &json!({"loadBalancer": {}}), now).unwrap();
+    assert_eq!(written, json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.7"}]}}));
+    let with_ports = json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.7", "ports": [{"port": 80}]}]}});
+    assert_eq!(merged(&wanted, &with_ports, now), None);
+}
+
+#[test]
+fn features_are_sorted_as_the_api_wants_them() {
+    assert!(FEATURES.is_sorted());
+}

@@ -1,0 +1,171 @@
+//! Writes statuses, on the replica that leads.
+//!
+//! An object is read before it is written, and written on the condition that nobody has changed it since; then it is left
+//! alone until its wanted status or its version changes. What fails is tried again.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use foldhash::fast::RandomState;
+use jiff::Timestamp;
+use kube::Client;
+use serde_json::{Value, json};
+use tokio::sync::{oneshot, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::sleep;
+
+use super::api::plural;
+use super::leader::{Candidate, Seat};
+use super::status::{self, Wanted};
+use super::write::{self, WriteError};
+use crate::config::objects::Objects;
+use crate::config::problem::ObjectRef;
+use crate::config::status::{GatewayStatus, RouteStatus};
+use crate::settings::Settings;
+
+/// The way to the writer. Dropping it ends the writing; [`StatusWriter::stop`] also gives the Lease back.
+#[derive(Debug)]
+pub(crate) struct StatusWriter {
+    wanted: watch::Sender<Arc<[Wanted]>>,
+    leads: watch::Receiver<bool>,
+    stop: oneshot::Sender<()>,
+    candidate: JoinHandle<()>,
+}
+
+impl StatusWriter {
+    pub(super) fn start(client: &Client, seat: Seat) -> StatusWriter {
+        let (candidate, leads) = Candidate::new(client.clone(), seat);
+        let (stop, stopped) = oneshot::channel();
+        let (wanted, wishes) = watch::channel(Arc::from([]));
+        let candidate = tokio::spawn(candidate.run(stopped));
+        let pass = Writer { client: client.clone(), leads: leads.clone(), written: HashMap::default() };
+        tokio::spawn(pass.run(wishes));
+        StatusWriter { wanted, leads, stop, candidate }
+    }
+
+    /// Waits until this replica begins or ceases to lead. Safe to drop before it is ready.
+    pub(crate) async fn elected(&mut self) {
+        if self.leads.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Says what should be written; on a replica that does not lead this costs nothing.
+    pub(crate) fn want<'a>(
+        &self,
+        objects: &Objects,
+        settings: &Settings,
+        gateways: &[GatewayStatus],
+        routes: impl Iterator<Item = &'a Arc<RouteStatus>>,
+    ) {
+        if *self.leads.borrow() {
+            self.wanted.send_replace(status::wanted(objects, settings, gateways, routes).into());
+        }
+    }
+
+    /// Ends the writing and gives the Lease back, so that another replica need not wait for it to run out.
+    pub(crate) async fn stop(self) {
+        // It may have ended by itself.
+        let _ = self.stop.send(());
+        let _ = tokio::time::timeout(RELEASE_TIMEOUT, self.candidate).await;
+    }
+}
+
+struct Writer {
+    client: Client,
+    leads: watch::Receiver<bool>,
+    /// What each object was given, and the version that it has had since.
+    written: HashMap<ObjectRef, Wanted, RandomState>,
+}
+
+impl Writer {
+    async fn run(mut self, mut wishes: watch::Receiver<Arc<[Wanted]>>) {
+        let mut must_retry = false;
+        loop {
+            tokio::select! {
+                changed = wishes.changed() => if changed.is_err() { return },
+                () = sleep(RETRY_INTERVAL), if must_retry => {}
+            }
+            let wanted = wishes.borrow_and_update().clone();
+            must_retry = self.pass(&wanted).await;
+        }
+    }
+
+    /// Writes what differs; true when something has to be tried again.
+    async fn pass(&mut self, wanted: &[Wanted]) -> bool {
+        if !*self.leads.borrow() {
+            // Another replica writes now; what this one wrote may be overtaken.
+            self.written.clear();
+            return false;
+        }
+        let mut failed = false;
+        let mut tasks = JoinSet::new();
+        let differing = wanted.iter().filter(|wanted| self.written.get(&wanted.object) != Some(*wanted));
+        for wanted in differing.cloned().collect::<Vec<_>>() {
+            if tasks.len() >= WRITES_AT_ONCE {
+                failed |= self.note(tasks.join_next().await);
+            }
+            if !*self.leads.borrow() {
+                break;
+            }
+            let client = self.client.clone();
+            tasks.spawn(async move {
+                let written = write_one(&client, &wanted).await;
+                (wanted, written)
+            });
+        }
+        while !tasks.is_empty() {
+            failed |= self.note(tasks.join_next().await);
+        }
+        if self.written.len() > wanted.len() {
+            let present: std::collections::HashSet<&ObjectRef, RandomState> =
+                wanted.iter().map(|wanted| &wanted.object).collect();
+            self.written.retain(|object, _| present.contains(object));
+        }
+        failed
+    }
+
+    fn note(&mut self, done: Option<Result<Outcome, tokio::task::JoinError>>) -> bool {
+        let Some(Ok((mut wanted, written))) = done else { return true };
+        match written {
+            Ok(resource_version) => {
+                wanted.resource_version = resource_version;
+                self.written.insert(wanted.object.clone(), wanted);
+                false
+            }
+            // It will be wanted no more.
+            Err(WriteError::Missing) => false,
+            Err(error) => {
+                tracing::debug!(object = %wanted.object, %error, "the status is tried again");
+                true
+            }
+        }
+    }
+}
+
+type Outcome = (Wanted, Result<Box<str>, WriteError>);
+
+/// Gives one object its status; returns the version that it has then.
+async fn write_one(client: &Client, wanted: &Wanted) -> Result<Box<str>, WriteError> {
+    let object = &wanted.object;
+    let api_version = object.kind.api_versions()[0];
+    let path = |part| write::path(api_version, plural(object.kind), &object.namespace, &object.name, part);
+    let mut current = write::read(client, &path("")).await?;
+    let status = current.get("status").cloned().unwrap_or(Value::Null);
+    if let Some(status) = status::merged(&wanted.status, &status, now()) {
+        let version = &current["metadata"]["resourceVersion"];
+        let patch = json!({"metadata": {"resourceVersion": version}, "status": status});
+        current = write::patch(client, &path("status"), &patch).await?;
+    }
+    Ok(current["metadata"]["resourceVersion"].as_str().unwrap_or_default().into())
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place where transition times come from")]
+fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+const WRITES_AT_ONCE: usize = 16;
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,0 +1,161 @@
+//! Where the objects come from: a directory of manifests, or the API server of a cluster.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::ServeError;
+use crate::cluster::writer::StatusWriter;
+use crate::cluster::{Cluster, ClusterOptions};
+use crate::config::objects::Objects;
+use crate::config::problem::Problem;
+use crate::config::status::{GatewayStatus, RouteStatus};
+use crate::directory::Directory;
+use crate::directory::watch::Watch;
+use crate::settings::{Settings, WriteStatus};
+
+/// Which source the process is told to use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceOptions {
+    /// This directory of manifests.
+    Directory(PathBuf),
+    /// An API server.
+    Cluster {
+        /// The file that says which one, and who asks; `None`: what the Pod's surroundings say.
+        kubeconfig: Option<PathBuf>,
+    },
+}
+
+/// A source of objects, and the settings file beside it.
+#[derive(Debug)]
+pub(super) enum Source {
+    Directory {
+        directory: Directory,
+        watch: Watch,
+    },
+    Cluster {
+        cluster: Cluster,
+        /// Of the settings file alone.
+        watch: Watch,
+        /// `None` where nothing is to be written.
+        writer: Option<StatusWriter>,
+    },
+}
+
+/// What a source has taken up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Changed {
+    /// The settings file may have changed.
+    pub(super) settings: bool,
+    /// Problems of the source itself came or went.
+    pub(super) problems: bool,
+}
+
+impl Source {
+    pub(super) async fn open(
+        options: &SourceOptions,
+        settings_file: Option<&Path>,
+        settings: &Settings,
+    ) -> Result<Source, ServeError> {
+        Ok(match options {
+            SourceOptions::Directory(root) => {
+                Directory::probe(root)?;
+                let watch = Watch::start(Some(root), settings_file)?;
+                Source::Directory { directory: Directory::open(root)?, watch }
+            }
+            SourceOptions::Cluster { kubeconfig } => {
+                let watch = Watch::start(None, settings_file)?;
+                let options = ClusterOptions {
+                    kubeconfig: kubeconfig.clone(),
+                    namespaces: settings.cluster.namespaces.clone(),
+                };
+                let cluster = Cluster::connect(&options).await?;
+                let writer = match settings.cluster.status {
+                    WriteStatus::On => Some(cluster.write_statuses(&settings.cluster.lease)),
+                    WriteStatus::Off => None,
+                };
+                Source::Cluster { cluster, watch, writer }
+            }
+        })
+    }
+
+    /// Whether all objects are at hand without waiting for [`Source::changed`].
+    pub(super) fn is_complete(&self) -> bool {
+        match self {
+            Source::Directory { .. } => true,
+            Source::Cluster { cluster, .. } => cluster.is_complete(),
+        }
+    }
+
+    pub(super) fn objects(&self) -> &Objects {
+        match self {
+            Source::Directory { directory, .. } => directory.objects(),
+            Source::Cluster { cluster, .. } => cluster.objects(),
+        }
+    }
+
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        match self {
+            Source::Directory { directory, .. } => directory.problems(),
+            Source::Cluster { cluster, .. } => cluster.problems(),
+        }
+    }
+
+    /// Gives problems the places that only this source knows.
+    pub(super) fn locate(&self, problems: &mut [Problem]) {
+        match self {
+            Source::Directory { directory, .. } => {
+                directory.locate(problems, |file| std::fs::read_to_string(file).ok());
+            }
+            Source::Cluster { .. } => {}
+        }
+    }
+
+    /// Waits for changes and takes them up. Safe to drop before it is ready.
+    pub(super) async fn changed(&mut self) -> Changed {
+        match self {
+            Source::Directory { directory, watch } => {
+                let changes = watch.changed().await;
+                let before = directory.problems();
+                directory.refresh(&changes);
+                Changed {
+                    settings: changes.settings || changes.everything,
+                    problems: before != directory.problems(),
+                }
+            }
+            Source::Cluster { cluster, watch, writer } => {
+                tokio::select! {
+                    problems = cluster.changed() => Changed { settings: false, problems },
+                    _ = watch.changed() => Changed { settings: true, problems: false },
+                    // Who begins to write has to be told what.
+                    () = elected(writer) => Changed::default(),
+                }
+            }
+        }
+    }
+
+    /// Has the statuses of what was compiled written, where there is someone to write them.
+    pub(super) fn write_statuses<'a>(
+        &self,
+        settings: &Settings,
+        gateways: &[GatewayStatus],
+        routes: impl Iterator<Item = &'a Arc<RouteStatus>>,
+    ) {
+        if let Source::Cluster { cluster, writer: Some(writer), .. } = self {
+            writer.want(cluster.objects(), settings, gateways, routes);
+        }
+    }
+
+    /// Ends what runs beside the reading.
+    pub(super) async fn stop(self) {
+        if let Source::Cluster { writer: Some(writer), .. } = self {
+            writer.stop().await;
+        }
+    }
+}
+
+async fn elected(writer: &mut Option<StatusWriter>) {
+    match writer {
+        Some(writer) => writer.elected().await,
+        None => std::future::pending().await,
+    }
+}

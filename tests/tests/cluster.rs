@@ -1,0 +1,521 @@
+//! The binary beside a real API server: what it reads, how fast, and what it does while the server is away.
+//!
+//! `tests/run cluster` builds what is needed (etcd, kube-apiserver, the definitions of Gateway API) and runs these.
+
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+#[test]
+fn routes_follow_the_objects() {
+    let cluster = ControlPlane::start();
+    cluster.allow();
+    let (old, new) = (Backend::start("old"), Backend::start("new"));
+    cluster.apply(&service("web", old.address));
+    cluster.apply(&ingress("web", "shop.example.com", "/", "web"));
+    // Gateway API is not installed yet: that is told, and holds nothing up.
+    let edge = Edge::start(&cluster, "");
+    edge.expect("shop.example.com", "/", (200, "old"));
+    assert!(edge.problems().contains("KindMissing"), "{}", edge.problems());
+
+    cluster.install_gateway_api();
+    cluster.apply(&gateway(edge.gateway));
+    cluster.apply(&http_route("api.example.com", "/v1"));
+    eventually("the Gateway's listener answers", || {
+        fetch(edge.gateway, "api.example.com", "/v1/x") == Some((200, "old".into()))
+    });
+    assert_eq!(fetch(edge.gateway, "api.example.com", "/v2").map(|(status, _)| status), Some(404));
+    eventually("the kinds are no longer missing", || !edge.problems().contains("KindMissing"));
+
+    // Endpoints alone.
+    cluster.apply(&service("web", new.address));
+    edge.expect("shop.example.com", "/", (200, "new"));
+    // The route itself.
+    cluster.apply(&ingress("web", "shop.example.com", "/shop", "web"));
+    edge.expect("shop.example.com", "/", (404, ""));
+    edge.expect("shop.example.com", "/shop", (200, "new"));
+    cluster.kubectl(&["delete", "ingress", "web"]);
+    edge.expect("shop.example.com", "/shop", (404, ""));
+    cluster.kubectl(&["delete", "httproute", "api"]);
+    eventually("the route of the Gateway is gone", || {
+        fetch(edge.gateway, "api.example.com", "/v1").is_none_or(|(status, _)| status == 404)
+    });
+}
+
+#[test]
+fn traffic_goes_on_while_the_api_server_is_away() {
+    let cluster = ControlPlane::start();
+    cluster.allow();
+    let (old, new) = (Backend::start("old"), Backend::start("new"));
+    cluster.apply(&service("web", old.address));
+    cluster.apply(&ingress("web", "shop.example.com", "/", "web"));
+    let edge = Edge::start(&cluster, "");
+    edge.expect("shop.example.com", "/", (200, "old"));
+    let traffic = Traffic::start(edge.http, "shop.example.com");
+
+    // Frozen: connections stay open, nothing comes.
+    cluster.control("pause");
+    traffic.go_on_for(Duration::from_secs(2));
+    cluster.control("resume");
+    cluster.apply(&service("web", new.address));
+    edge.expect("shop.example.com", "/", (200, "new"));
+
+    // Ended: every watch breaks, and connecting is refused.
+    cluster.control("stop");
+    eventually("the outage is told", || edge.problems().contains("ApiServerUnreachable"));
+    traffic.go_on_for(Duration::from_secs(2));
+    assert_eq!(edge.ready(), Some(200), "an edge without API server stays ready");
+    cluster.control("start");
+    cluster.apply(&service("web", old.address));
+    edge.expect("shop.example.com", "/", (200, "old"));
+    eventually("the outage is over", || !edge.problems().contains("ApiServerUnreachable"));
+    assert!(edge.problems().contains("KindMissing") && !edge.problems().contains("Forbidden"));
+    traffic.stop();
+}
+
+#[test]
+fn what_may_not_be_read_is_told_and_taken_up_when_it_may() {
+    let cluster = ControlPlane::start();
+    let backend = Backend::start("web");
+    cluster.apply(&service("web", backend.address));
+    cluster.apply(&ingress("web", "shop.example.com", "/", "web"));
+    // Without any right: Services are not optional, so nothing is served and the edge is not ready.
+    let edge = Edge::start(&cluster, "cluster: {namespaces: [default, absent]}\n");
+    edge.waits();
+    cluster.kubectl(&["create", "role", "services", "--verb=list,watch", "--resource=services,ingresses"]);
+    cluster.kubectl(&[
+        "create",
+        "role",
+        "slices",
+        "--verb=list,watch",
+        "--resource=endpointslices.discovery.k8s.io",
+    ]);
+    for role in ["services", "slices"] {
+        let role_argument = format!("--role={role}");
+        cluster.kubectl(&["create", "rolebinding", role, &role_argument, "--user=vestibule"]);
+    }
+    // The namespace that is not there may not be read either.
+    edge.waits();
+    cluster.allow();
+    edge.expect("shop.example.com", "/", (200, "web"));
+    eventually("nothing is forbidden", || !edge.problems().contains("Forbidden"));
+    // A right that is taken away takes nothing that was read.
+    cluster.kubectl(&["delete", "clusterrolebinding", "vestibule-tests"]);
+    cluster.control("stop");
+    cluster.control("start");
+    eventually("that it is forbidden is told", || {
+        edge.problems().contains("forbids to list and watch secrets")
+    });
+    edge.expect("shop.example.com", "/", (200, "web"));
+}
+
+#[test]
+fn one_of_two_replicas_writes_statuses() {
+    let cluster = ControlPlane::start();
+    cluster.allow();
+    cluster.install_gateway_api();
+    let backend = Backend::start("web");
+    cluster.apply(&service("web", backend.address));
+    cluster.apply(&ingress("web", "shop.example.com", "/", "web"));
+    cluster.apply(GATEWAY_CLASS);
+    let published = "gateways: [{gateway: '*', addresses: [127.0.0.1], publish: [192.0.2.7]}]\n";
+    let mut first = Edge::start(&cluster, published);
+    cluster.apply(&gateway(first.gateway));
+    cluster.apply(&http_route("api.example.com", "/"));
+
+    let conditions = r#"{range .status.conditions[*]}{.type}={.status}:{.observedGeneration} {end}"#;
+    cluster.expect("gatewayclass/vestibule", conditions, "Accepted=True:1 ");
+    cluster.expect("gateway/edge", conditions, "Accepted=True:1 Programmed=True:1 ");
+    cluster.expect("gateway/edge", "{.status.addresses[0].value}", "192.0.2.7");
+    cluster.expect("gateway/edge", "{.status.listeners[0].attachedRoutes}", "1");
+    cluster.expect("ingress/web", "{.status.loadBalancer.ingress[*].ip}", "192.0.2.8");
+    let parents = "{range .status.parents[*].conditions[*]}{.type}={.status}:{.observedGeneration} {end}";
+    cluster.expect("httproute/api", parents, "Accepted=True:1 ResolvedRefs=True:1 ");
+
+    // Of others' entries nothing is touched; ours is put right when others touch it.
+    let foreign = r#"{"status": {"conditions": [
+        {"type": "example.com/Seen", "status": "True", "reason": "Seen", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"},
+        {"type": "Accepted", "status": "False", "reason": "Wrong", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    ]}}"#;
+    cluster.kubectl(&[
+        "patch",
+        "gateway",
+        "edge",
+        "--subresource=status",
+        "--type=merge",
+        "--patch",
+        foreign,
+    ]);
+    let mended = "example.com/Seen=True: Accepted=True:1 Programmed=True:1 ";
+    cluster.expect("gateway/edge", conditions, mended);
+
+    // A change that alters nothing else moves the generation.
+    cluster.apply(&http_route("api.example.com", "/v1"));
+    cluster.expect("httproute/api", parents, "Accepted=True:2 ResolvedRefs=True:2 ");
+    cluster.kubectl(&["delete", "service", "web"]);
+    cluster.expect("httproute/api", parents, "Accepted=True:2 ResolvedRefs=False:2 ");
+
+    // What is right is left alone.
+    let version = "{.metadata.resourceVersion}";
+    let before = cluster.read("gateway/edge", version);
+    let second = Edge::start(&cluster, published);
+    eventually("the second replica is ready", || second.ready() == Some(200));
+    let holder = ["--namespace=vestibule"];
+    let first_holder = cluster.read_with("lease/vestibule", "{.spec.holderIdentity}", &holder);
+    assert!(!first_holder.is_empty());
+    // The first gives the Lease back when it is told to stop; the second takes it and has nothing to write.
+    first.terminate();
+    eventually("the second replica leads", || {
+        let now = cluster.read_with("lease/vestibule", "{.spec.holderIdentity}", &holder);
+        !now.is_empty() && now != first_holder
+    });
+    cluster.apply(&service("web", backend.address));
+    cluster.expect("httproute/api", parents, "Accepted=True:2 ResolvedRefs=True:2 ");
+    assert_eq!(cluster.read("gateway/edge", version), before);
+}
+
+/// An API server of its own for each test; gone when it is dropped.
+struct ControlPlane {
+    directory: PathBuf,
+}
+
+impl ControlPlane {
+    fn start() -> ControlPlane {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("vestibule-cluster-{}-{number}", std::process::id());
+        let cluster = ControlPlane { directory: std::env::temp_dir().join(name) };
+        cluster.control("up");
+        // The namespace of a Pod of ours.
+        let mut kubeconfig = script("control-plane");
+        kubeconfig.env("NAMESPACE", "vestibule").arg("kubeconfig").arg(&cluster.directory);
+        run(kubeconfig.args(["vestibule", "tests"]));
+        cluster
+    }
+
+    fn control(&self, command: &str) {
+        run(script("control-plane").arg(command).arg(&self.directory));
+    }
+
+    fn kubeconfig(&self, user: &str) -> PathBuf {
+        self.directory.join(format!("{user}.kubeconfig"))
+    }
+
+    /// Gives the user `vestibule` the rights that are granted to a Pod.
+    fn allow(&self) {
+        self.apply(&std::fs::read_to_string(workspace().join("tests/cluster/rbac.yaml")).expect("rbac.yaml"));
+        let role = ["create", "clusterrolebinding", "vestibule-tests", "--clusterrole=vestibule"];
+        self.kubectl(&[&role[..], &["--user=vestibule"]].concat());
+        let role = ["create", "rolebinding", "vestibule-tests", "--role=vestibule", "--namespace=vestibule"];
+        self.kubectl(&[&role[..], &["--user=vestibule"]].concat());
+    }
+
+    fn install_gateway_api(&self) {
+        let definitions = workspace().join(".cache/kubernetes/gateway-api/standard");
+        self.kubectl(&["apply", "--server-side", "-f", definitions.to_str().expect("a path in UTF-8")]);
+        self.kubectl(&["wait", "--for=condition=Established", "crd", "--all"]);
+    }
+
+    fn apply(&self, manifest: &str) {
+        let mut command = self.command(&["apply", "-f", "-"]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("kubectl runs");
+        child.stdin.take().expect("a pipe").write_all(manifest.as_bytes()).expect("kubectl reads");
+        assert!(child.wait().expect("kubectl ends").success(), "kubectl refuses:\n{manifest}");
+    }
+
+    fn kubectl(&self, arguments: &[&str]) {
+        run(&mut self.command(arguments));
+    }
+
+    /// Waits until a field of an object, by its JSONPath, has this value.
+    #[track_caller]
+    fn expect(&self, object: &str, field: &str, value: &str) {
+        let mut last = String::new();
+        let is_there = within_deadline(|| {
+            last = self.read(object, field);
+            last == value
+        });
+        assert!(is_there, "{object} {field}: `{value}` is expected and `{last}` is there");
+    }
+
+    fn read(&self, object: &str, field: &str) -> String {
+        self.read_with(object, field, &[])
+    }
+
+    fn read_with(&self, object: &str, field: &str, options: &[&str]) -> String {
+        let output = format!("--output=jsonpath={field}");
+        let answer = self.command(&["get", object, &output]).args(options).output().expect("kubectl runs");
+        String::from_utf8(answer.stdout).expect("kubectl prints UTF-8")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("kubectl");
+        command.arg("--kubeconfig").arg(self.kubeconfig("admin")).args(arguments);
+        command
+    }
+}
+
+impl Drop for ControlPlane {
+    fn drop(&mut self) {
+        let _ = script("control-plane").arg("down").arg(&self.directory).status();
+    }
+}
+
+/// The binary as a process of its own, with the rights of the user `vestibule`.
+struct Edge {
+    process: Child,
+    http: SocketAddr,
+    gateway: SocketAddr,
+    admin: SocketAddr,
+    settings: PathBuf,
+}
+
+impl Edge {
+    fn start(cluster: &ControlPlane, settings: &str) -> Edge {
+        let [http, gateway, admin] = free_ports();
+        let file = cluster.directory.join(format!("vestibule-{}.yaml", http.port()));
+        let text = format!(
+            "classes: [{{name: vestibule, default: true, http: ['{http}'], publish: {{addresses: [192.0.2.8]}}}}]\nadmin: {{address: '{admin}'}}\n{settings}"
+        );
+        std::fs::write(&file, text).expect("the settings are written");
+        let binary = std::env::var_os("VESTIBULE")
+            .map_or_else(|| workspace().join("target/debug/vestibule"), PathBuf::from);
+        let process = Command::new(binary)
+            .args(["serve", "--workers", "1", "--access-log", "off", "--settings"])
+            .arg(&file)
+            .arg("--kubeconfig")
+            .arg(cluster.kubeconfig("vestibule"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the binary runs; tests/run builds it");
+        Edge { process, http, gateway, admin, settings: file }
+    }
+
+    /// Waits for this answer.
+    #[track_caller]
+    fn expect(&self, host: &str, path: &str, answer: (u16, &str)) {
+        let mut last = None;
+        let is_there = within_deadline(|| {
+            last = fetch(self.http, host, path);
+            last.as_ref().is_some_and(|(status, body)| {
+                *status == answer.0 && (answer.1.is_empty() || body == answer.1)
+            })
+        });
+        assert!(is_there, "{host}{path}: {answer:?} is expected and {last:?} comes");
+    }
+
+    /// Nothing is served, and the edge is not ready, for longer than it would take.
+    #[track_caller]
+    fn waits(&self) {
+        eventually("the admin listener answers", || self.ready().is_some());
+        pause(Duration::from_secs(2));
+        assert_eq!(self.ready(), Some(503));
+        assert_eq!(fetch(self.http, "shop.example.com", "/"), None, "no answer may be a wrong 404");
+    }
+
+    /// Asks it to end, and waits until it has.
+    fn terminate(&mut self) {
+        run(Command::new("kill").arg(self.process.id().to_string()));
+        assert!(self.process.wait().expect("the edge ends").success());
+    }
+
+    fn ready(&self) -> Option<u16> {
+        fetch(self.admin, "admin", "/readyz").map(|(status, _)| status)
+    }
+
+    fn problems(&self) -> String {
+        fetch(self.admin, "admin", "/problems").map_or_else(String::new, |(_, body)| body)
+    }
+}
+
+impl Drop for Edge {
+    fn drop(&mut self) {
+        // A child that has ended cannot be killed, which is no matter.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = std::fs::remove_file(&self.settings);
+    }
+}
+
+/// An upstream that answers every request with its name.
+struct Backend {
+    address: SocketAddr,
+}
+
+impl Backend {
+    fn start(name: &'static str) -> Backend {
+        // EndpointSlices take no loopback address.
+        let listener = TcpListener::bind((own_address(), 0)).expect("a port for the backend");
+        let address = listener.local_addr().expect("an address");
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                std::thread::spawn(move || {
+                    let mut head = Vec::new();
+                    let mut byte = [0; 1024];
+                    while let Ok(count @ 1..) = stream.read(&mut byte) {
+                        head.extend_from_slice(&byte[..count]);
+                        if head.ends_with(b"\r\n\r\n") {
+                            head.clear();
+                            let length = name.len();
+                            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{name}");
+                            let _ = stream.write_all(answer.as_bytes());
+                        }
+                    }
+                });
+            }
+        });
+        Backend { address }
+    }
+}
+
+/// Requests one after another, each of which must be answered 200.
+struct Traffic {
+    stop: Arc<AtomicBool>,
+    good: Arc<AtomicU64>,
+    thread: JoinHandle<Vec<String>>,
+}
+
+impl Traffic {
+    fn start(address: SocketAddr, host: &'static str) -> Traffic {
+        let (stop, good) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&good));
+        let thread = std::thread::spawn(move || {
+            let mut bad = Vec::new();
+            while !stopped.load(Ordering::Relaxed) {
+                match fetch(address, host, "/") {
+                    Some((200, _)) => {
+                        counted.fetch_add(1, Ordering::Relaxed);
+                    }
+                    other => bad.push(format!("{other:?}")),
+                }
+                pause(Duration::from_millis(2));
+            }
+            bad
+        });
+        Traffic { stop, good, thread }
+    }
+
+    #[track_caller]
+    fn go_on_for(&self, time: Duration) {
+        let before = self.good.load(Ordering::Relaxed);
+        pause(time);
+        let answered = self.good.load(Ordering::Relaxed) - before;
+        assert!(answered > 20, "{answered} requests were answered in {time:?}");
+    }
+
+    #[track_caller]
+    fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let bad = self.thread.join().expect("the client ends");
+        let good = self.good.load(Ordering::Relaxed);
+        assert_eq!(bad, Vec::<String>::new(), "beside {good} good answers");
+    }
+}
+
+fn service(name: &str, endpoint: SocketAddr) -> String {
+    let (address, port) = (endpoint.ip(), endpoint.port());
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{ports: [{{port: 80}}]}}\n---\n\
+         apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
+         metadata: {{name: {name}, labels: {{kubernetes.io/service-name: {name}}}}}\naddressType: IPv4\n\
+         endpoints: [{{addresses: ['{address}'], conditions: {{ready: true}}}}]\n\
+         ports: [{{port: {port}, protocol: TCP}}]\n"
+    )
+}
+
+fn ingress(name: &str, host: &str, path: &str, service: &str) -> String {
+    format!(
+        "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {{name: {name}}}\nspec:\n  rules:\n  - host: {host}\n    \
+         http: {{paths: [{{path: {path}, pathType: Prefix, backend: {{service: {{name: {service}, port: {{number: 80}}}}}}}}]}}\n"
+    )
+}
+
+const GATEWAY_CLASS: &str = "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\n\
+    metadata: {name: vestibule}\nspec: {controllerName: vestibule.dev/gateway-controller}\n";
+
+fn gateway(address: SocketAddr) -> String {
+    format!(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {{name: edge}}\n\
+         spec: {{gatewayClassName: vestibule, listeners: [{{name: web, protocol: HTTP, port: {}}}]}}\n",
+        address.port()
+    )
+}
+
+fn http_route(host: &str, prefix: &str) -> String {
+    format!(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: api}}\nspec:\n  \
+         parentRefs: [{{name: edge}}]\n  hostnames: [{host}]\n  rules:\n  \
+         - matches: [{{path: {{type: PathPrefix, value: {prefix}}}}}]\n    backendRefs: [{{name: web, port: 80}}]\n"
+    )
+}
+
+/// Status and body of one request on a connection of its own; `None` when there is no whole answer.
+fn fetch(address: SocketAddr, host: &str, path: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    Some((status, body.to_owned()))
+}
+
+#[track_caller]
+fn eventually(what: &str, condition: impl FnMut() -> bool) {
+    assert!(within_deadline(condition), "{what}: not within {DEADLINE:?}");
+}
+
+fn within_deadline(mut condition: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + DEADLINE;
+    while !condition() {
+        if Instant::now() > end {
+            return false;
+        }
+        pause(Duration::from_millis(5));
+    }
+    true
+}
+
+fn pause(time: Duration) {
+    let end = Instant::now() + time;
+    while let Some(left) = end.checked_duration_since(Instant::now()) {
+        std::thread::park_timeout(left);
+    }
+}
+
+fn script(name: &str) -> Command {
+    Command::new(workspace().join("tests/cluster").join(name))
+}
+
+#[track_caller]
+fn run(command: &mut Command) {
+    let output = command.stdin(Stdio::null()).output().expect("the command runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {errors}");
+}
+
+/// The address of this machine that its network would see; nothing is sent to find it.
+fn own_address() -> IpAddr {
+    let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+    socket.connect("192.0.2.1:9").expect("a route to somewhere; EndpointSlices take no loopback address");
+    socket.local_addr().expect("an address").ip()
+}
+
+fn free_ports() -> [SocketAddr; 3] {
+    let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
+    listeners.map(|listener| listener.local_addr().expect("an address"))
+}
+
+fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace is there")
+}
+
+const DEADLINE: Duration = Duration::from_secs(40);

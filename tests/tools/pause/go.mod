@@ -1,0 +1,3 @@
+module vestibule/tests/tools/pause
+
+go 1.26

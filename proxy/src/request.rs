@@ -8,6 +8,7 @@ pub mod cors;
 pub mod edit;
 pub(crate) mod forward;
 pub mod forwarded;
+mod mirror;
 pub(crate) mod record;
 pub mod redirect;
 pub mod rewrite;

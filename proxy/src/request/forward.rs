@@ -1,12 +1,14 @@
 //! The request goes to an endpoint of a backend, and again to another where that is safe.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::header::{CONTENT_TYPE, HOST};
 use http::{HeaderMap, Method};
 use smallvec::SmallVec;
 
+use super::mirror::{self, Original};
 use super::record::Record;
 use super::rewrite::rewrite;
 use super::target::Target;
@@ -24,7 +26,7 @@ use crate::worker::Worker;
 /// Sends `request` to one of `backends` and returns its answer, with the headers of a single hop removed.
 pub(super) async fn forward(
     worker: &Rc<Worker>,
-    route: &Route,
+    route: &Arc<Route>,
     backends: &[WeightedBackend],
     target: &Target,
     mut request: Request,
@@ -46,7 +48,16 @@ pub(super) async fn forward(
         None => target.path_and_query.clone(),
     };
     let websocket = request.upgrade == Some(UpgradeRequest::WebSocket);
-    let body = std::mem::take(&mut request.body);
+    let mut body = std::mem::take(&mut request.body);
+    if !route.mirrors.is_empty() && !websocket {
+        let original = Original {
+            method: &request.method,
+            target: path.as_bytes(),
+            scheme: target.scheme.as_str(),
+            headers: &request.headers,
+        };
+        body = mirror::copy(worker, route, original, body).await?;
+    }
     let tries = Tries {
         worker,
         route,
@@ -106,12 +117,12 @@ fn pick(backends: &[WeightedBackend]) -> Option<&WeightedBackend> {
 }
 
 /// Everything that stays the same from one try to the next.
-struct Tries<'a> {
-    worker: &'a Rc<Worker>,
-    route: &'a Route,
-    backend: &'a Backend,
-    outgoing: Outgoing<'a>,
-    interim: &'a Interim,
+pub(super) struct Tries<'a> {
+    pub(super) worker: &'a Rc<Worker>,
+    pub(super) route: &'a Route,
+    pub(super) backend: &'a Backend,
+    pub(super) outgoing: Outgoing<'a>,
+    pub(super) interim: &'a Interim,
 }
 
 /// How one try ended without an answer.
@@ -163,6 +174,14 @@ impl Tries<'_> {
                 tokio::time::sleep(pause.min(BACKOFF_MAX)).await;
             }
         }
+    }
+
+    /// A single try that nobody waits for. `None`: there is no answer.
+    pub(super) async fn once(&self, body: Body) -> Option<Response> {
+        let now_ms = self.worker.clock.now_ms();
+        let view = View { pools: &self.worker.pools, in_flight_max: self.in_flight_max(), now_ms };
+        let choice = choose(view, self.backend, &[]).ok()?;
+        self.exchange(&choice, body).await.ok()
     }
 
     /// One try at one endpoint. Health is judged here: by connections and answers, never by status codes.

@@ -237,8 +237,8 @@ mod tests {
         };
         assert_eq!(line(&["bogus"]), "unrecognized subcommand 'bogus'; see `vestibule --help`");
         assert_eq!(
-            line(&["serve"]),
-            "the following required arguments were not provided: --manifests <DIR>; see `vestibule serve --help`"
+            line(&["why"]),
+            "the following required arguments were not provided: <REQUEST_ID>; see `vestibule why --help`"
         );
         assert_eq!(
             line(&["serve", "--manifest", "x"]),

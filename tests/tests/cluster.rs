@@ -74,7 +74,10 @@ fn traffic_goes_on_while_the_api_server_is_away() {
     cluster.apply(&service("web", old.address));
     edge.expect("shop.example.com", "/", (200, "old"));
     eventually("the outage is over", || !edge.problems().contains("ApiServerUnreachable"));
-    assert!(edge.problems().contains("KindMissing") && !edge.problems().contains("Forbidden"));
+    eventually("all is as it was before", || {
+        let problems = edge.problems();
+        problems.contains("KindMissing") && !problems.contains("Forbidden")
+    });
     traffic.stop();
 }
 

@@ -66,8 +66,9 @@ pub(super) struct Stream {
     api_version: &'static str,
     backoff: Backoff,
     failures: u32,
-    /// How many times in a row the server said that the kind is not there, or not for us.
+    /// How many times in a row the server said that the kind is not there, or how many times that it is not for us.
     refusals: u32,
+    refused_as_missing: bool,
 }
 
 /// Nobody listens any more.
@@ -98,6 +99,7 @@ impl Stream {
             backoff: Backoff::new(WAIT_MAX),
             failures: 0,
             refusals: 0,
+            refused_as_missing: false,
         }
     }
 
@@ -256,11 +258,11 @@ impl Stream {
         let mut asked = Duration::ZERO;
         match failure {
             Failure::Missing => {
-                if !self.known.is_empty() && self.refusals + 1 >= REFUSALS_BELIEVED_MIN {
+                self.refuse(State::Missing).await?;
+                if !self.known.is_empty() && self.refusals >= REFUSALS_BELIEVED_MIN {
                     let removed = std::mem::take(&mut self.known).into_iter().collect();
                     self.send(News::Changed(Delta { removed, ..Delta::default() })).await?;
                 }
-                self.refuse(State::Missing).await?;
             }
             Failure::Forbidden(message) => self.refuse(State::Forbidden(message)).await?,
             // Nothing is wrong with the server: the next list starts afresh.
@@ -278,6 +280,7 @@ impl Stream {
     /// One failure is no news: connections end.
     async fn failing(&mut self, failure: Failure) -> Result<(), Closed> {
         self.failures += 1;
+        self.refusals = 0;
         if self.failures < FAILURES_TOLD_MIN {
             Ok(())
         } else {
@@ -287,8 +290,16 @@ impl Stream {
 
     /// A server that has just started knows neither its roles nor its definitions: one refusal is no news.
     async fn refuse(&mut self, state: State) -> Result<(), Closed> {
-        self.refusals = self.refusals.saturating_add(1);
+        self.count_refusal(&state);
         if self.refusals < REFUSALS_TOLD_MIN { Ok(()) } else { self.enter(state).await }
+    }
+
+    fn count_refusal(&mut self, state: &State) {
+        let missing = *state == State::Missing;
+        if std::mem::replace(&mut self.refused_as_missing, missing) != missing {
+            self.refusals = 0;
+        }
+        self.refusals = self.refusals.saturating_add(1);
     }
 
     async fn enter(&mut self, state: State) -> Result<(), Closed> {

@@ -20,7 +20,6 @@ use crate::access::Writer;
 use crate::admin::metrics::Metrics;
 use crate::admin::{self, Live, State};
 use crate::cluster::ClusterError;
-use crate::config::backend::Locality;
 use crate::config::compile::{Compiler, Refresh};
 use crate::config::problem::{Problem, Severity};
 use crate::config::status::GatewayStatus;
@@ -205,9 +204,9 @@ impl<'o> Control<'o> {
         }
         let mut control = Control {
             options,
+            compiler: Compiler::new(TicketSecret::random(), fallback, settings.locality.clone()),
             settings,
             source,
-            compiler: Compiler::new(TicketSecret::random(), fallback, Locality::default()),
             edge,
             state,
             log,

@@ -67,8 +67,20 @@ pub struct Settings {
     #[serde(deserialize_with = "units::duration")]
     #[schemars(with = "units::DurationText")]
     pub drain: Duration,
+    /// Where this process runs, to prefer endpoints that are near (zone hints, `trafficDistribution`).
+    pub locality: Locality,
     /// Threads that serve requests. Default: one for each processor that the process may use. (restart)
     pub workers: Option<NonZeroUsize>,
+}
+
+/// Where this process runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Locality {
+    /// `topology.kubernetes.io/zone` of the node. Default: unknown, so that everything is equally near. (restart)
+    pub zone: Option<Arc<str>>,
+    /// The node's name. Default: unknown. (restart)
+    pub node: Option<Arc<str>>,
 }
 
 /// One Ingress class.
@@ -415,6 +427,9 @@ impl Settings {
         if self.admin != running.admin {
             keys.push("admin");
         }
+        if self.locality != running.locality {
+            keys.push("locality");
+        }
         if self.cluster != running.cluster {
             keys.push("cluster");
         }
@@ -459,6 +474,7 @@ impl Default for Settings {
             upstream: Upstream::default(),
             tls: Tls::default(),
             external_name: ExternalName::default(),
+            locality: Locality::default(),
             cluster: Cluster::default(),
             access_log: AccessLog::default(),
             admin: Admin::default(),

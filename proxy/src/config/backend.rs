@@ -21,14 +21,7 @@ use crate::upstream::{
     Backend, BackendKey, BackendProtocol, BackendTls, EndpointAddress, EndpointSpec, Verify,
 };
 
-/// Where this process runs, to prefer what is near. Unknown without a cluster: then everything is near.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Locality {
-    /// `topology.kubernetes.io/zone` of the node.
-    pub zone: Option<Arc<str>>,
-    /// The node's name.
-    pub node: Option<Arc<str>>,
-}
+pub use crate::settings::Locality;
 
 /// How a backend's addresses are found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

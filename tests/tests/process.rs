@@ -28,8 +28,8 @@ fn refusal(ended: &Ended) -> &str {
 
 #[test]
 fn wrong_arguments_are_one_line_and_exit_code_2() {
-    let missing = "the following required arguments were not provided: --manifests <DIR>";
-    assert_eq!(refusal(&run(["serve"])), format!("{missing}; see `vestibule serve --help`"));
+    let missing = "the following required arguments were not provided: <REQUEST_ID>";
+    assert_eq!(refusal(&run(["why"])), format!("{missing}; see `vestibule why --help`"));
     assert_eq!(refusal(&run(["bogus"])), "unrecognized subcommand 'bogus'; see `vestibule --help`");
     assert_eq!(
         refusal(&run(["serve", "--manifests", ".", "--http", "8080"])),
@@ -42,6 +42,19 @@ fn wrong_arguments_are_one_line_and_exit_code_2() {
     assert_eq!(
         refusal(&run(["explain", "http://a/", "--manifests", ".", "-H", "no-colon"])),
         "explain: `no-colon` is no header; write one such as 'Accept: text/html'"
+    );
+}
+
+#[test]
+fn without_manifests_and_without_a_cluster_the_mend_is_named() {
+    let mut command = Command::new(binary());
+    command.arg("serve").env_remove("KUBERNETES_SERVICE_HOST").env("KUBECONFIG", "/nowhere/at/all");
+    let ended = command.output().expect("the binary starts").into();
+    let line = refusal(&ended);
+    assert!(line.starts_with("serve: no API server: "), "{line}");
+    assert!(
+        line.ends_with("; run in a Pod with a service account, or give --kubeconfig or --manifests"),
+        "{line}"
     );
 }
 

@@ -3,7 +3,6 @@
 
 use std::net::SocketAddr;
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -33,6 +32,15 @@ struct Load {
     stop: AtomicBool,
 }
 
+/// Ends the load when it is dropped.
+struct StopAtEnd<'a>(&'a Load);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.stop.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Two applications, the process, and the files that change.
 struct Bed {
     files: Files,
@@ -42,36 +50,35 @@ struct Bed {
 }
 
 fn reload(changes: usize, requests: usize) {
-    let bed = Arc::new(Bed::start());
-    let load = Arc::new(Load::default());
-    let clients: Vec<_> = (0..CLIENTS)
-        .map(|index| {
-            let (bed, load) = (Arc::clone(&bed), Arc::clone(&load));
-            std::thread::spawn(move || send(&bed, &load, index % 2 == 1))
-        })
-        .collect();
-
-    let mut last = (0, Instant::now());
-    for change in 0..changes {
-        // The changes are spread over the requests.
-        while load.done.load(Ordering::Relaxed) < requests / changes * change {
-            assert!(clients.iter().all(|client| !client.is_finished()), "a client has failed");
-            let done = load.done.load(Ordering::Relaxed);
-            if done != last.0 {
-                last = (done, Instant::now());
-            }
-            assert!(last.1.elapsed() < STALL_LIMIT, "nothing moves after {done} requests");
-            pause();
+    let bed = Bed::start();
+    let load = Load::default();
+    std::thread::scope(|scope| {
+        // A failure here or in a client stops the others, so that the processes of the bed end with the test.
+        let _stop = StopAtEnd(&load);
+        for index in 0..CLIENTS {
+            let (bed, load) = (&bed, &load);
+            scope.spawn(move || {
+                let _stop = StopAtEnd(load);
+                send(bed, load, index % 2 == 1);
+            });
         }
-        bed.change(change);
-    }
-    while load.done.load(Ordering::Relaxed) < requests && clients.iter().all(|client| !client.is_finished()) {
-        pause();
-    }
-    load.stop.store(true, Ordering::Relaxed);
-    for client in clients {
-        client.join().expect("no request of this client failed");
-    }
+        let mut last = (0, Instant::now());
+        for change in 0..=changes {
+            // The changes are spread over the requests; the last of these come after the last change.
+            while load.done.load(Ordering::Relaxed) < requests / changes * change {
+                assert!(!load.stop.load(Ordering::Relaxed), "a request failed");
+                let done = load.done.load(Ordering::Relaxed);
+                if done != last.0 {
+                    last = (done, Instant::now());
+                }
+                assert!(last.1.elapsed() < STALL_LIMIT, "nothing moves after {done} requests");
+                pause();
+            }
+            if change < changes {
+                bed.change(change);
+            }
+        }
+    });
     let done = load.done.load(Ordering::Relaxed);
     assert!(done >= requests, "{done} requests");
     let connections = load.connections.load(Ordering::Relaxed);

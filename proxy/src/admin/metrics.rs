@@ -5,9 +5,11 @@
 //! rest and what matches no route share one label each) and by closed lists; nothing that a client chooses becomes a label.
 
 mod encode;
+mod worker;
+
+pub use worker::WorkerMetrics;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -17,8 +19,6 @@ use jiff::Timestamp;
 
 use crate::config::problem::{ObjectRef, Problem, Severity};
 use crate::message::Protocol;
-use crate::request::record::Record;
-use crate::tls::accept::{HandshakeError, TlsInfo};
 
 /// All metrics of the process.
 #[derive(Debug)]
@@ -47,33 +47,6 @@ struct Shared {
 /// A number that only grows and has one writer.
 #[derive(Debug, Default)]
 struct Counter(AtomicU64);
-
-/// What one worker counts. Only that worker may call the methods that count.
-#[derive(Debug)]
-#[repr(align(128))]
-pub struct WorkerMetrics {
-    index: usize,
-    shared: Arc<Shared>,
-    connections_opened: Counter,
-    connections_closed: Counter,
-    connections_refused: Counter,
-    accepts_failed: Counter,
-    tls_handshakes: Counter,
-    tls_handshakes_failed: [Counter; HANDSHAKE_REASONS.len()],
-    bytes_in: Counter,
-    bytes_out: Counter,
-    requests: Counter,
-    upstream_connects: Counter,
-    upstream_connects_failed: Counter,
-    ejections: Counter,
-    retries: Counter,
-    /// Requests that ended otherwise than the upstream meant.
-    reasons: PerReason,
-}
-
-/// One counter for each of [`REASONS`].
-#[derive(Debug)]
-struct PerReason([Counter; REASONS.len()]);
 
 /// What is counted for one object with routes. It is kept across configuration changes.
 #[derive(Debug)]
@@ -148,12 +121,6 @@ impl Counter {
 
     fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
-    }
-}
-
-impl Default for PerReason {
-    fn default() -> Self {
-        PerReason(std::array::from_fn(|_| Counter::default()))
     }
 }
 
@@ -271,112 +238,6 @@ impl Shared {
         let made = Arc::new(RouteMetrics::new(Label::Object(object.clone()), self.workers));
         routes.insert(object.clone(), made.clone());
         made
-    }
-}
-
-impl WorkerMetrics {
-    fn new(index: usize, shared: Arc<Shared>) -> Self {
-        WorkerMetrics {
-            index,
-            shared,
-            connections_opened: Counter::default(),
-            connections_closed: Counter::default(),
-            connections_refused: Counter::default(),
-            accepts_failed: Counter::default(),
-            tls_handshakes: Counter::default(),
-            tls_handshakes_failed: Default::default(),
-            bytes_in: Counter::default(),
-            bytes_out: Counter::default(),
-            requests: Counter::default(),
-            upstream_connects: Counter::default(),
-            upstream_connects_failed: Counter::default(),
-            ejections: Counter::default(),
-            retries: Counter::default(),
-            reasons: PerReason::default(),
-        }
-    }
-
-    /// A request ended, in whatever way.
-    pub(crate) fn finished(&self, record: &Record) {
-        let route = match &record.route {
-            Some(route) => route.metrics.0.get_or_init(|| self.shared.route(&route.origin.object)),
-            None => &self.shared.unmatched,
-        };
-        let status = record.status.map_or(STATUS_NONE, |status| status.as_u16());
-        route.record(self.index, record.protocol, status, record.started.elapsed());
-        self.requests.increment();
-        self.bytes_in.add(record.bytes_in);
-        self.bytes_out.add(record.bytes_out);
-        if let Some(reason) = record.reason() {
-            self.ended_for(reason);
-        }
-    }
-
-    fn ended_for(&self, reason: &str) {
-        let other = REASONS.len() - REASONS_UNFINISHED.len() - 1;
-        let index = REASONS.iter().position(|known| *known == reason).unwrap_or(other);
-        self.reasons.0[index].increment();
-    }
-
-    pub(crate) fn connection_opened(&self) {
-        self.connections_opened.increment();
-    }
-
-    pub(crate) fn connection_closed(&self) {
-        self.connections_closed.increment();
-    }
-
-    /// A connection was closed at once, because of a bound.
-    pub(crate) fn connection_refused(&self) {
-        self.connections_refused.increment();
-    }
-
-    /// The system gave no connection, for want of descriptors or memory.
-    pub(crate) fn accept_failed(&self) {
-        self.accepts_failed.increment();
-    }
-
-    pub(crate) fn handshake_done(&self, _: &TlsInfo) {
-        self.tls_handshakes.increment();
-    }
-
-    pub(crate) fn handshake_failed(&self, error: &HandshakeError) {
-        let reason = error.reason();
-        let index = HANDSHAKE_REASONS.iter().position(|known| *known == reason);
-        self.tls_handshakes_failed[index.unwrap_or(HANDSHAKE_REASONS.len() - 1)].increment();
-    }
-    /// A peer that is not trusted sent forwarding headers. Called once for a connection, so that the lock is no matter.
-    pub(crate) fn untrusted_forwarding(&self, address: IpAddr) {
-        let address = address.to_canonical();
-        let length = if address.is_ipv4() { 24 } else { 64 };
-        let Ok(network) = IpNet::new(address, length) else { return };
-        let network = network.trunc();
-        let mut networks = lock(&self.shared.untrusted);
-        if networks.len() < NETWORKS_LEN_MAX && networks.insert(network) {
-            tracing::warn!(
-                %network,
-                "forwarding headers are dropped; where this is your load balancer, add its network to trust.forwarded"
-            );
-        }
-    }
-
-    /// A request is tried once more.
-    pub(crate) fn retried(&self) {
-        self.retries.increment();
-    }
-
-    /// An endpoint is left alone for a while, after failures.
-    pub(crate) fn ejected(&self) {
-        self.ejections.increment();
-    }
-
-    /// A connection to an endpoint is begun.
-    pub(crate) fn connecting(&self) {
-        self.upstream_connects.increment();
-    }
-
-    pub(crate) fn connect_failed(&self) {
-        self.upstream_connects_failed.increment();
     }
 }
 

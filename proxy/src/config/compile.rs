@@ -8,6 +8,7 @@ mod dependents;
 mod describe;
 mod listeners;
 mod places;
+mod secured;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -17,18 +18,19 @@ use foldhash::fast::RandomState;
 use self::dependents::Dependents;
 use self::listeners::Listeners;
 use self::places::Places;
+use self::secured::{Claims, Secured};
 use super::backend::{Backends, Locality};
 use super::certs::Certificates;
 use super::gateway::{self, LoweredGateway};
 use super::ingress::{self, Owner};
 use super::lower::{ANY_NAME, Lowered, Place, Scope};
 use super::objects::metadata::Seniority;
-use super::objects::{Cursor, Ingress, Objects};
+use super::objects::{Cursor, Objects};
 use super::problem::{Kind, ObjectRef, Problem, Severity};
 use super::status::{GatewayStatus, RouteStatus};
-use crate::route::host::{HostPattern, WildcardLabels};
+use crate::route::host::HostPattern;
 use crate::route::table::Table;
-use crate::settings::{Class, Settings};
+use crate::settings::Settings;
 use crate::tls::certificates::Certificate;
 use crate::tls::tickets::TicketSecret;
 
@@ -84,8 +86,6 @@ struct Source {
 
 /// Boxed, because a tree of ten thousand has room for as many again.
 type Sources = BTreeMap<ObjectRef, Box<Source>>;
-
-type Claims = (Arc<str>, BTreeSet<HostPattern>);
 
 /// What a look at the journal found to be enough.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -461,68 +461,6 @@ impl Work {
                 _ => self.sources.insert(dependent.clone()),
             };
         }
-    }
-}
-
-/// The hosts of each class that some Ingress declares to have TLS: they hold for all Ingresses of the host.
-#[derive(Debug, Default)]
-struct Secured {
-    hosts: HashMap<(Arc<str>, HostPattern), u32, RandomState>,
-    /// Claims of Ingresses that are about to be lowered.
-    pending: BTreeMap<ObjectRef, Option<Box<Claims>>>,
-}
-
-impl Secured {
-    /// Puts new claims in the place of old ones; hosts that got their first claim or lost their last go into `shifted`.
-    fn replace(
-        &mut self,
-        old: Option<&Claims>,
-        new: Option<&Claims>,
-        shifted: &mut BTreeSet<(Arc<str>, HostPattern)>,
-    ) {
-        let keys = |claims: Option<&Claims>| {
-            let pairs = claims.map(|(class, hosts)| hosts.iter().map(|host| (class.clone(), host.clone())));
-            pairs.into_iter().flatten().collect::<BTreeSet<_>>()
-        };
-        let (old, new) = (keys(old), keys(new));
-        for key in new.difference(&old) {
-            let count = self.hosts.entry(key.clone()).or_default();
-            *count += 1;
-            if *count == 1 {
-                shifted.insert(key.clone());
-            }
-        }
-        for key in old.difference(&new) {
-            if let Some(count) = self.hosts.get_mut(key) {
-                *count -= 1;
-                if *count == 0 {
-                    self.hosts.remove(key);
-                    shifted.insert(key.clone());
-                }
-            }
-        }
-    }
-
-    fn covers(&self, class: &Arc<str>, host: &HostPattern) -> bool {
-        if self.hosts.contains_key(&(class.clone(), host.clone())) {
-            return true;
-        }
-        let HostPattern::Exact(name) = host else { return false };
-        let Some(dot) = name.find('.') else { return false };
-        let parent = HostPattern::Wildcard { suffix: name[dot..].into(), labels: WildcardLabels::One };
-        self.hosts.contains_key(&(class.clone(), parent))
-    }
-
-    fn lower(
-        &self,
-        ingress: &Ingress,
-        class: &Class,
-        place: &Arc<Place>,
-        certificates: &mut Certificates,
-        scope: Scope<'_>,
-    ) -> Lowered {
-        let has_tls = |host: &HostPattern| self.covers(&class.name, host);
-        ingress::lower(ingress, class, place, &has_tls, certificates, scope)
     }
 }
 

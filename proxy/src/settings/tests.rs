@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use super::units::Bytes;
 use super::*;
 
 fn parse(text: &str) -> Result<Settings, String> {

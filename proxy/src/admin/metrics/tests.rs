@@ -2,6 +2,7 @@ use super::*;
 use crate::config::problem::Kind;
 use crate::reject::Reject;
 use crate::request::target::TargetError;
+use crate::tls::accept::HandshakeError;
 
 fn metrics(workers: usize) -> Arc<Metrics> {
     Arc::new(Metrics::new(workers, Arc::default(), now()))

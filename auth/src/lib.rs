@@ -1,1 +1,15 @@
 //! Who is asking: providers, sessions, rules and identity. This crate knows neither the server nor the cluster.
+//!
+//! Everything here decides over data; time is an argument, and whoever calls does the input and output.
+//!
+//! - [`identity`]: who asks, whichever provider said so; [`Answer`] is what one provider says about one request.
+//! - [`rules`]: who may enter ([`Policy`]), and which requests need nobody.
+//! - [`headers`]: how the application is told.
+
+pub mod headers;
+pub mod identity;
+pub mod rules;
+
+pub use headers::{HeaderPreset, HeaderRules};
+pub use identity::{Answer, Identity, Invalid, ProviderKind};
+pub use rules::{Denied, Policy};

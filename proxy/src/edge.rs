@@ -33,6 +33,7 @@ pub struct Edge {
     /// Every bound socket, with the address it has in truth (port 0 becomes a number).
     bound: HashMap<Socket, SocketAddr>,
     inherited: Inherited,
+    binds: bool,
     version: u64,
 }
 
@@ -45,6 +46,8 @@ struct WorkerHandle {
 /// What an edge is started with and cannot change while it runs.
 pub struct EdgeOptions {
     pub workers: NonZeroUsize,
+    /// Whether listeners get sockets; a process of the role `control` serves nobody.
+    pub binds: bool,
     /// Sockets handed over by the parent process.
     pub inherited: Inherited,
     /// The control runtime, where name resolution and the like run.
@@ -104,6 +107,7 @@ impl Edge {
             wanted: Vec::new(),
             bound: HashMap::new(),
             inherited: options.inherited,
+            binds: options.binds,
             version: 0,
         })
     }
@@ -120,7 +124,8 @@ impl Edge {
         self.version += 1;
         let snapshot = Arc::new(Snapshot::new(self.version, table, settings, &mut self.slots));
         self.tell(|| Mail::Publish(Arc::clone(&snapshot))).await;
-        self.wanted = snapshot.addresses().map(|(slot, address)| Socket { slot, address }).collect();
+        let addresses = snapshot.addresses().filter(|_| self.binds);
+        self.wanted = addresses.map(|(slot, address)| Socket { slot, address }).collect();
         self.let_go().await;
         (snapshot, self.bind().await)
     }

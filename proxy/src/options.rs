@@ -96,6 +96,9 @@ pub struct Serve {
     /// The kubeconfig file for the API server, where the process has no service account.
     #[arg(long, value_name = "FILE", conflicts_with = "manifests")]
     pub kubeconfig: Option<PathBuf>,
+    /// What this process does for the cluster; one without a cluster does everything.
+    #[arg(long, value_enum, default_value_t = Role::All, conflicts_with = "manifests")]
+    pub role: Role,
     /// The settings file.
     #[arg(long, value_name = "FILE", env = "VESTIBULE_SETTINGS")]
     pub settings: Option<PathBuf>,
@@ -120,6 +123,35 @@ pub struct Serve {
     /// What the process says about itself on standard error: a level, or levels by module.
     #[arg(long, value_name = "LEVEL", env = "VESTIBULE_LOG", default_value = "info")]
     pub log: String,
+}
+
+/// The part of the work that a process in a cluster does. The rights that it needs differ accordingly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    /// Serve, and write when this replica holds the Lease.
+    All,
+    /// Serve; write nothing.
+    Edge,
+    /// Write when this replica holds the Lease; serve nobody.
+    Control,
+}
+
+impl Role {
+    /// Whether clients are served.
+    pub fn serves(self) -> bool {
+        match self {
+            Role::All | Role::Edge => true,
+            Role::Control => false,
+        }
+    }
+
+    /// Whether the API server is written to.
+    pub fn writes(self) -> bool {
+        match self {
+            Role::All | Role::Control => true,
+            Role::Edge => false,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

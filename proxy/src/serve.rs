@@ -27,7 +27,7 @@ use crate::directory::DirectoryError;
 use crate::directory::watch::WatchError;
 use crate::edge::{Drained, Edge, EdgeOptions};
 use crate::listen::{BindError, Inherited};
-use crate::options::SampleAppAt;
+use crate::options::{Role, SampleAppAt};
 use crate::sample_app;
 use crate::settings::SettingsError;
 use crate::settings::{AccessLogFormat, DefaultCertificate, PemSource, Settings};
@@ -41,6 +41,8 @@ pub use self::source::SourceOptions;
 pub struct ServeOptions {
     /// Where the objects come from.
     pub source: SourceOptions,
+    /// The part of the work that is this process's.
+    pub role: Role,
     /// The operator's file; without one the defaults hold.
     pub settings: Option<PathBuf>,
     /// Upstreams to try things out with, in this process.
@@ -173,7 +175,7 @@ impl<'o> Control<'o> {
         settings: Settings,
         inherited: Inherited,
     ) -> Result<Self, ServeError> {
-        let source = Source::open(&options.source, options.settings.as_deref(), &settings).await?;
+        let source = Source::open(options, &settings).await?;
         for app in &options.sample_apps {
             let address = app.address;
             let listener = TcpListener::bind(address).await;
@@ -182,14 +184,24 @@ impl<'o> Control<'o> {
             // It ends with the runtime, which is after the last request has.
             tokio::spawn(sample_app::serve(listener, Arc::clone(&app.name)));
         }
-        let workers = settings.workers.unwrap_or_else(available_workers);
+        let workers = match options.role {
+            Role::All | Role::Edge => settings.workers.unwrap_or_else(available_workers),
+            Role::Control => NonZeroUsize::MIN,
+        };
         let (log, access) = Writer::start(io::stdout()).map_err(ServeError::System)?;
         let metrics = Arc::new(Metrics::new(workers.get(), access.dropped(), wall_clock()));
         let fallback = fallback_certificate(&settings).map_err(ServeError::DefaultCertificate)?;
         let settings = Arc::new(settings);
         let control = tokio::runtime::Handle::current();
         let edge = Edge::start(
-            EdgeOptions { workers, inherited, control, metrics: Arc::clone(&metrics), access },
+            EdgeOptions {
+                workers,
+                binds: options.role.serves(),
+                inherited,
+                control,
+                metrics: Arc::clone(&metrics),
+                access,
+            },
             Arc::clone(&settings),
         )
         .map_err(ServeError::System)?;

@@ -51,6 +51,7 @@ impl Edge {
         let now = jiff::Timestamp::now();
         let edge = proxy::edge::Edge::start(
             EdgeOptions {
+                binds: true,
                 workers: settings.workers.unwrap_or(NonZeroUsize::MIN),
                 inherited: Inherited::default(),
                 control: runtime.handle().clone(),

@@ -5,6 +5,7 @@
 
 pub mod certificates;
 pub mod client;
+pub mod cluster;
 pub mod edge;
 pub mod frames;
 pub mod manifests;

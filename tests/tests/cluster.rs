@@ -3,13 +3,12 @@
 //! `tests/run cluster` builds what is needed (etcd, kube-apiserver, the definitions of Gateway API) and runs these.
 
 use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::path::{Path, PathBuf};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tests::cluster::{ControlPlane, Traffic, eventually, fetch, pause, run, within_deadline, workspace};
 
 #[test]
 fn routes_follow_the_objects() {
@@ -182,91 +181,30 @@ fn one_of_two_replicas_writes_statuses() {
     assert_eq!(cluster.read("gateway/edge", version), before);
 }
 
-/// An API server of its own for each test; gone when it is dropped.
-struct ControlPlane {
-    directory: PathBuf,
-}
+#[test]
+fn an_edge_writes_nothing_and_control_serves_nobody() {
+    let cluster = ControlPlane::start();
+    cluster.allow();
+    let backend = Backend::start("web");
+    cluster.apply(&service("web", backend.address));
+    cluster.apply(&ingress("web", "shop.example.com", "/", "web"));
+    let edge = Edge::start_as("edge", &cluster, "");
+    edge.expect("shop.example.com", "/", (200, "web"));
+    let control = Edge::start_as("control", &cluster, "");
+    cluster.expect("ingress/web", "{.status.loadBalancer.ingress[*].ip}", "192.0.2.8");
+    assert_eq!(control.ready(), Some(200));
+    assert_eq!(fetch(control.http, "shop.example.com", "/"), None, "control has no sockets for clients");
 
-impl ControlPlane {
-    fn start() -> ControlPlane {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("vestibule-cluster-{}-{number}", std::process::id());
-        let cluster = ControlPlane { directory: std::env::temp_dir().join(name) };
-        cluster.control("up");
-        // The namespace of a Pod of ours.
-        let mut kubeconfig = script("control-plane");
-        kubeconfig.env("NAMESPACE", "vestibule").arg("kubeconfig").arg(&cluster.directory);
-        run(kubeconfig.args(["vestibule", "tests"]));
-        cluster
-    }
-
-    fn control(&self, command: &str) {
-        run(script("control-plane").arg(command).arg(&self.directory));
-    }
-
-    fn kubeconfig(&self, user: &str) -> PathBuf {
-        self.directory.join(format!("{user}.kubeconfig"))
-    }
-
-    /// Gives the user `vestibule` the rights that are granted to a Pod.
-    fn allow(&self) {
-        self.apply(&std::fs::read_to_string(workspace().join("tests/cluster/rbac.yaml")).expect("rbac.yaml"));
-        let role = ["create", "clusterrolebinding", "vestibule-tests", "--clusterrole=vestibule"];
-        self.kubectl(&[&role[..], &["--user=vestibule"]].concat());
-        let role = ["create", "rolebinding", "vestibule-tests", "--role=vestibule", "--namespace=vestibule"];
-        self.kubectl(&[&role[..], &["--user=vestibule"]].concat());
-    }
-
-    fn install_gateway_api(&self) {
-        let definitions = workspace().join(".cache/kubernetes/gateway-api/standard");
-        self.kubectl(&["apply", "--server-side", "-f", definitions.to_str().expect("a path in UTF-8")]);
-        self.kubectl(&["wait", "--for=condition=Established", "crd", "--all"]);
-    }
-
-    fn apply(&self, manifest: &str) {
-        let mut command = self.command(&["apply", "-f", "-"]);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("kubectl runs");
-        child.stdin.take().expect("a pipe").write_all(manifest.as_bytes()).expect("kubectl reads");
-        assert!(child.wait().expect("kubectl ends").success(), "kubectl refuses:\n{manifest}");
-    }
-
-    fn kubectl(&self, arguments: &[&str]) {
-        run(&mut self.command(arguments));
-    }
-
-    /// Waits until a field of an object, by its JSONPath, has this value.
-    #[track_caller]
-    fn expect(&self, object: &str, field: &str, value: &str) {
-        let mut last = String::new();
-        let is_there = within_deadline(|| {
-            last = self.read(object, field);
-            last == value
-        });
-        assert!(is_there, "{object} {field}: `{value}` is expected and `{last}` is there");
-    }
-
-    fn read(&self, object: &str, field: &str) -> String {
-        self.read_with(object, field, &[])
-    }
-
-    fn read_with(&self, object: &str, field: &str, options: &[&str]) -> String {
-        let output = format!("--output=jsonpath={field}");
-        let answer = self.command(&["get", object, &output]).args(options).output().expect("kubectl runs");
-        String::from_utf8(answer.stdout).expect("kubectl prints UTF-8")
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new("kubectl");
-        command.arg("--kubeconfig").arg(self.kubeconfig("admin")).args(arguments);
-        command
-    }
-}
-
-impl Drop for ControlPlane {
-    fn drop(&mut self) {
-        let _ = script("control-plane").arg("down").arg(&self.directory).status();
-    }
+    // With nobody but the edge there, statuses stay as they are.
+    drop(control);
+    cluster.apply(&ingress("late", "late.example.com", "/", "web"));
+    edge.expect("late.example.com", "/", (200, "web"));
+    assert_eq!(cluster.read("ingress/late", "{.status.loadBalancer.ingress[*].ip}"), "");
+    let holder = cluster.read_with("lease/vestibule", "{.spec.holderIdentity}", &["--namespace=vestibule"]);
+    let _control = Edge::start_as("control", &cluster, "");
+    cluster.expect("ingress/late", "{.status.loadBalancer.ingress[*].ip}", "192.0.2.8");
+    let heir = cluster.read_with("lease/vestibule", "{.spec.holderIdentity}", &["--namespace=vestibule"]);
+    assert_ne!(holder, heir, "the edge never held the Lease");
 }
 
 /// The binary as a process of its own, with the rights of the user `vestibule`.
@@ -280,6 +218,10 @@ struct Edge {
 
 impl Edge {
     fn start(cluster: &ControlPlane, settings: &str) -> Edge {
+        Edge::start_as("all", cluster, settings)
+    }
+
+    fn start_as(role: &str, cluster: &ControlPlane, settings: &str) -> Edge {
         let [http, gateway, admin] = free_ports();
         let file = cluster.directory.join(format!("vestibule-{}.yaml", http.port()));
         let text = format!(
@@ -289,7 +231,7 @@ impl Edge {
         let binary = std::env::var_os("VESTIBULE")
             .map_or_else(|| workspace().join("target/debug/vestibule"), PathBuf::from);
         let process = Command::new(binary)
-            .args(["serve", "--workers", "1", "--access-log", "off", "--settings"])
+            .args(["serve", "--role", role, "--workers", "1", "--access-log", "off", "--settings"])
             .arg(&file)
             .arg("--kubeconfig")
             .arg(cluster.kubeconfig("vestibule"))
@@ -377,50 +319,6 @@ impl Backend {
     }
 }
 
-/// Requests one after another, each of which must be answered 200.
-struct Traffic {
-    stop: Arc<AtomicBool>,
-    good: Arc<AtomicU64>,
-    thread: JoinHandle<Vec<String>>,
-}
-
-impl Traffic {
-    fn start(address: SocketAddr, host: &'static str) -> Traffic {
-        let (stop, good) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&good));
-        let thread = std::thread::spawn(move || {
-            let mut bad = Vec::new();
-            while !stopped.load(Ordering::Relaxed) {
-                match fetch(address, host, "/") {
-                    Some((200, _)) => {
-                        counted.fetch_add(1, Ordering::Relaxed);
-                    }
-                    other => bad.push(format!("{other:?}")),
-                }
-                pause(Duration::from_millis(2));
-            }
-            bad
-        });
-        Traffic { stop, good, thread }
-    }
-
-    #[track_caller]
-    fn go_on_for(&self, time: Duration) {
-        let before = self.good.load(Ordering::Relaxed);
-        pause(time);
-        let answered = self.good.load(Ordering::Relaxed) - before;
-        assert!(answered > 20, "{answered} requests were answered in {time:?}");
-    }
-
-    #[track_caller]
-    fn stop(self) {
-        self.stop.store(true, Ordering::Relaxed);
-        let bad = self.thread.join().expect("the client ends");
-        let good = self.good.load(Ordering::Relaxed);
-        assert_eq!(bad, Vec::<String>::new(), "beside {good} good answers");
-    }
-}
-
 fn service(name: &str, endpoint: SocketAddr) -> String {
     let (address, port) = (endpoint.ip(), endpoint.port());
     format!(
@@ -458,53 +356,6 @@ fn http_route(host: &str, prefix: &str) -> String {
     )
 }
 
-/// Status and body of one request on a connection of its own; `None` when there is no whole answer.
-fn fetch(address: SocketAddr, host: &str, path: &str) -> Option<(u16, String)> {
-    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2)).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).ok()?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text).ok()?;
-    let (head, body) = text.split_once("\r\n\r\n")?;
-    let status = head.split(' ').nth(1)?.parse().ok()?;
-    Some((status, body.to_owned()))
-}
-
-#[track_caller]
-fn eventually(what: &str, condition: impl FnMut() -> bool) {
-    assert!(within_deadline(condition), "{what}: not within {DEADLINE:?}");
-}
-
-fn within_deadline(mut condition: impl FnMut() -> bool) -> bool {
-    let end = Instant::now() + DEADLINE;
-    while !condition() {
-        if Instant::now() > end {
-            return false;
-        }
-        pause(Duration::from_millis(5));
-    }
-    true
-}
-
-fn pause(time: Duration) {
-    let end = Instant::now() + time;
-    while let Some(left) = end.checked_duration_since(Instant::now()) {
-        std::thread::park_timeout(left);
-    }
-}
-
-fn script(name: &str) -> Command {
-    Command::new(workspace().join("tests/cluster").join(name))
-}
-
-#[track_caller]
-fn run(command: &mut Command) {
-    let output = command.stdin(Stdio::null()).output().expect("the command runs");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {errors}");
-}
-
 /// The address of this machine that its network would see; nothing is sent to find it.
 fn own_address() -> IpAddr {
     let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
@@ -516,9 +367,3 @@ fn free_ports() -> [SocketAddr; 3] {
     let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
     listeners.map(|listener| listener.local_addr().expect("an address"))
 }
-
-fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace is there")
-}
-
-const DEADLINE: Duration = Duration::from_secs(40);

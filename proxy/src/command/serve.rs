@@ -24,6 +24,7 @@ pub(super) fn run(options: &options::Serve) -> Result<Outcome, Failure> {
     };
     serve(&ServeOptions {
         source,
+        role: options.role,
         settings: options.settings.clone(),
         sample_apps: options.sample_app.clone(),
         overrides: Overrides {

@@ -79,6 +79,7 @@ pub(crate) async fn edge(upstream: SocketAddr, settings: Settings) -> Running {
     let settings = Arc::new(settings);
     let (writer, access) = Writer::start(std::io::sink()).expect("a thread");
     let options = EdgeOptions {
+        binds: true,
         workers: NonZeroUsize::MIN,
         inherited: Inherited::default(),
         control: tokio::runtime::Handle::current(),

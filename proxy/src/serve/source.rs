@@ -1,9 +1,9 @@
 //! Where the objects come from: a directory of manifests, or the API server of a cluster.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::ServeError;
+use super::{ServeError, ServeOptions};
 use crate::cluster::writer::StatusWriter;
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::config::objects::Objects;
@@ -51,12 +51,9 @@ pub(super) struct Changed {
 }
 
 impl Source {
-    pub(super) async fn open(
-        options: &SourceOptions,
-        settings_file: Option<&Path>,
-        settings: &Settings,
-    ) -> Result<Source, ServeError> {
-        Ok(match options {
+    pub(super) async fn open(options: &ServeOptions, settings: &Settings) -> Result<Source, ServeError> {
+        let settings_file = options.settings.as_deref();
+        Ok(match &options.source {
             SourceOptions::Directory(root) => {
                 Directory::probe(root)?;
                 let watch = Watch::start(Some(root), settings_file)?;
@@ -64,14 +61,16 @@ impl Source {
             }
             SourceOptions::Cluster { kubeconfig } => {
                 let watch = Watch::start(None, settings_file)?;
-                let options = ClusterOptions {
+                let cluster = ClusterOptions {
                     kubeconfig: kubeconfig.clone(),
                     namespaces: settings.cluster.namespaces.clone(),
                 };
-                let cluster = Cluster::connect(&options).await?;
+                let cluster = Cluster::connect(&cluster).await?;
                 let writer = match settings.cluster.status {
-                    WriteStatus::On => Some(cluster.write_statuses(&settings.cluster.lease)),
-                    WriteStatus::Off => None,
+                    WriteStatus::On if options.role.writes() => {
+                        Some(cluster.write_statuses(&settings.cluster.lease))
+                    }
+                    WriteStatus::On | WriteStatus::Off => None,
                 };
                 Source::Cluster { cluster, watch, writer }
             }

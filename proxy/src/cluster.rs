@@ -235,6 +235,7 @@ impl Followed {
             | Kind::GatewayClass
             | Kind::Gateway
             | Kind::HTTPRoute
+            | Kind::GRPCRoute
             | Kind::ReferenceGrant
             | Kind::Secret
             | Kind::ConfigMap
@@ -274,7 +275,7 @@ impl Followed {
 /// Whether we write the status of objects of this kind.
 fn has_status(kind: Kind) -> bool {
     match kind {
-        Kind::Ingress | Kind::GatewayClass | Kind::Gateway | Kind::HTTPRoute => true,
+        Kind::Ingress | Kind::GatewayClass | Kind::Gateway | Kind::HTTPRoute | Kind::GRPCRoute => true,
         Kind::IngressClass
         | Kind::ReferenceGrant
         | Kind::Service

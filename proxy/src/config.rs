@@ -4,11 +4,13 @@
 //! and cannot be enforced becomes a route that refuses.
 
 pub mod annotations;
+mod attach;
 pub mod backend;
 mod certs;
 pub mod compile;
 mod cors;
 pub mod gateway;
+mod grpcroute;
 mod httproute;
 pub mod ingress;
 mod lower;

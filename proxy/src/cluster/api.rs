@@ -335,6 +335,7 @@ pub(super) fn plural(kind: Kind) -> &'static str {
         Kind::GatewayClass => "gatewayclasses",
         Kind::Gateway => "gateways",
         Kind::HTTPRoute => "httproutes",
+        Kind::GRPCRoute => "grpcroutes",
         Kind::ReferenceGrant => "referencegrants",
         Kind::Service => "services",
         Kind::EndpointSlice => "endpointslices",

@@ -82,8 +82,8 @@ pub(super) fn wanted<'a>(
     }
     for status in routes {
         let reference = &status.route;
-        if let Some(route) = objects.http_routes.find(&reference.namespace, &reference.name) {
-            want(reference.clone(), &route.metadata, Status::Route(status.clone()));
+        if let Some(metadata) = objects.metadata_of(reference) {
+            want(reference.clone(), metadata, Status::Route(status.clone()));
         }
     }
     let by_class: Vec<(&str, Arc<[Address]>)> = settings
@@ -331,7 +331,9 @@ fn load_balancer_entry(address: &Address) -> Value {
 }
 
 /// `status.supportedFeatures`: what the official conformance suite has found to work, sorted.
-const FEATURES: [&str; 27] = [
+const FEATURES: [&str; 36] = [
+    "GRPCRoute",
+    "GRPCRouteNamedRouteRule",
     "Gateway",
     "GatewayFrontendClientCertificateValidation",
     "GatewayFrontendClientCertificateValidationInsecureFallback",
@@ -347,6 +349,7 @@ const FEATURES: [&str; 27] = [
     "HTTPRouteBackendRequestHeaderModification",
     "HTTPRouteBackendTimeout",
     "HTTPRouteCORS",
+    "HTTPRouteDestinationPortMatching",
     "HTTPRouteHostRewrite",
     "HTTPRouteMethodMatching",
     "HTTPRouteNamedRouteRule",
@@ -355,8 +358,14 @@ const FEATURES: [&str; 27] = [
     "HTTPRoutePathRewrite",
     "HTTPRoutePortRedirect",
     "HTTPRouteQueryParamMatching",
+    "HTTPRouteRequestMirror",
+    "HTTPRouteRequestMultipleMirrors",
+    "HTTPRouteRequestPercentageMirror",
     "HTTPRouteRequestTimeout",
     "HTTPRouteResponseHeaderModification",
+    "HTTPRouteRetry",
+    "HTTPRouteRetryBackendTimeout",
+    "HTTPRouteRetryConnectionError",
     "HTTPRouteSchemeRedirect",
     "ReferenceGrant",
 ];

@@ -145,6 +145,19 @@ impl<'a> PortChoice<'a> {
     }
 }
 
+impl PortChoice<'_> {
+    /// What is spoken on this port to serve gRPC: HTTP/2 unless the Service says otherwise; `None` when it says something
+    /// that cannot carry gRPC.
+    pub(crate) fn grpc_speech(&self) -> Option<Speech> {
+        let tls = match self.app_protocol {
+            Some("http" | "kubernetes.io/ws" | "kubernetes.io/wss" | "tcp" | "udp") => return None,
+            Some("https" | "grpcs") => true,
+            _ => false,
+        };
+        Some(Speech { protocol: BackendProtocol::Http2, tls })
+    }
+}
+
 /// What an endpoint is spoken to in, and whether inside TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Speech {

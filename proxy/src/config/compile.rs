@@ -73,7 +73,7 @@ pub struct Compiler {
     compilations: u64,
 }
 
-/// An Ingress or HTTPRoute that was lowered.
+/// An Ingress or route that was lowered.
 #[derive(Debug)]
 struct Source {
     seniority: Seniority,
@@ -172,7 +172,7 @@ impl Compiler {
         self.backends.len()
     }
 
-    /// What the compiled configuration means for the HTTPRoutes.
+    /// What the compiled configuration means for the routes of Gateways.
     pub fn route_statuses(&self) -> impl Iterator<Item = &Arc<RouteStatus>> {
         self.sources.values().filter_map(|source| source.lowered.status.as_ref())
     }
@@ -205,6 +205,8 @@ impl Compiler {
         work.sources.extend(objects.ingresses.iter().map(|object| object.metadata.reference(Kind::Ingress)));
         work.sources
             .extend(objects.http_routes.iter().map(|object| object.metadata.reference(Kind::HTTPRoute)));
+        work.sources
+            .extend(objects.grpc_routes.iter().map(|object| object.metadata.reference(Kind::GRPCRoute)));
         work
     }
 
@@ -212,7 +214,7 @@ impl Compiler {
         let mut work = Work::default();
         for changed in changes {
             match changed.kind {
-                Kind::Ingress | Kind::HTTPRoute => {
+                Kind::Ingress | Kind::HTTPRoute | Kind::GRPCRoute => {
                     work.sources.insert(changed);
                 }
                 // The routes follow, if what they see of it changed.
@@ -342,17 +344,17 @@ impl Compiler {
         reference: &ObjectRef,
     ) -> Option<(Seniority, Lowered)> {
         let scope = Scope::new(objects, &mut self.backends, reference.clone());
+        let gateways = &self.gateways;
+        let find = |namespace: &str, name: &str| {
+            gateways.get(&ObjectRef { kind: Kind::Gateway, namespace: namespace.into(), name: name.into() })
+        };
         if reference.kind == Kind::HTTPRoute {
             let route = objects.http_routes.find(&reference.namespace, &reference.name)?;
-            let gateways = &self.gateways;
-            let find = |namespace: &str, name: &str| {
-                gateways.get(&ObjectRef {
-                    kind: Kind::Gateway,
-                    namespace: namespace.into(),
-                    name: name.into(),
-                })
-            };
             return Some((route.metadata.seniority(), super::httproute::lower(route, &find, scope)));
+        }
+        if reference.kind == Kind::GRPCRoute {
+            let route = objects.grpc_routes.find(&reference.namespace, &reference.name)?;
+            return Some((route.metadata.seniority(), super::grpcroute::lower(route, &find, scope)));
         }
         let ingress = objects.ingresses.find(&reference.namespace, &reference.name)?;
         let lowered = match ingress::owner(ingress, objects, settings) {

@@ -48,8 +48,8 @@ pub(crate) struct Door {
     pub(crate) place: Arc<Place>,
     pub(crate) port: u16,
     pub(crate) host: HostPattern,
-    /// Whether HTTPRoutes may attach at all.
-    pub(crate) takes_http_routes: bool,
+    /// The kinds of routes that may attach.
+    pub(crate) kinds: Vec<Kind>,
     namespaces: Admission,
 }
 
@@ -71,7 +71,6 @@ pub(crate) struct Side {
     pub(crate) host: HostPattern,
     pub(crate) certificates: Vec<Arc<Certificate>>,
     pub(crate) client_auth: Option<Arc<ClientAuth>>,
-    supported_kinds: Vec<&'static str>,
     accepted: Condition,
     resolved_refs: Condition,
     conflicted: Condition,
@@ -184,7 +183,7 @@ impl LoweredGateway {
                 };
                 ListenerStatus {
                     name: side.name.clone(),
-                    supported_kinds: side.supported_kinds.clone(),
+                    supported_kinds: door.kinds.iter().map(|kind| kind.as_str()).collect(),
                     attached_routes: attached(&door.place),
                     accepted,
                     programmed,
@@ -282,7 +281,7 @@ impl Judge<'_, '_, '_> {
         let mut resolved_refs = Condition::yes("ResolvedRefs");
         let host = self.host(&mut accepted);
         let protocol = self.protocol(&mut accepted);
-        let (supported_kinds, takes_http_routes) = self.kinds(protocol, &mut resolved_refs);
+        let kinds = self.kinds(protocol, &mut resolved_refs);
         let namespaces = self.admission(&mut accepted);
         let tls = protocol == Some(ListenerProtocol::Https);
         let certificates =
@@ -313,8 +312,7 @@ impl Judge<'_, '_, '_> {
             port: self.listener.port,
         };
         let place = Arc::new(Place { listener, section: self.listener.name.clone() });
-        let door =
-            Door { place, port: self.listener.port, host: host.clone(), takes_http_routes, namespaces };
+        let door = Door { place, port: self.listener.port, host: host.clone(), kinds, namespaces };
         let side = Side {
             name: self.listener.name.clone(),
             port: self.listener.port,
@@ -322,7 +320,6 @@ impl Judge<'_, '_, '_> {
             host,
             certificates,
             client_auth,
-            supported_kinds,
             accepted,
             resolved_refs,
             conflicted,
@@ -372,27 +369,33 @@ impl Judge<'_, '_, '_> {
         }
     }
 
-    fn kinds(
-        &mut self,
-        protocol: Option<ListenerProtocol>,
-        resolved: &mut Condition,
-    ) -> (Vec<&'static str>, bool) {
-        if protocol.is_none() {
-            return (Vec::new(), false);
-        }
-        let AllowedRoutes { kinds, .. } = &self.listener.allowed_routes;
-        let is_http_route = |kind: &super::objects::gateway::RouteGroupKind| {
-            kind.group.as_deref().unwrap_or(GATEWAY_GROUP) == GATEWAY_GROUP
-                && *kind.kind == *Kind::HTTPRoute.as_str()
+    /// The kinds of routes that may attach: those that the protocol carries, or the written ones of them.
+    fn kinds(&mut self, protocol: Option<ListenerProtocol>, resolved: &mut Condition) -> Vec<Kind> {
+        let carried: &[Kind] = match protocol {
+            Some(ListenerProtocol::Http | ListenerProtocol::Https) => &[Kind::HTTPRoute, Kind::GRPCRoute],
+            Some(ListenerProtocol::Tls | ListenerProtocol::Tcp | ListenerProtocol::Udp) | None => {
+                return Vec::new();
+            }
         };
-        for (position, kind) in kinds.iter().enumerate().filter(|(_, kind)| !is_http_route(kind)) {
-            let message = format!("routes of kind {} are not supported here", kind.kind);
-            let field = format!(".allowedRoutes.kinds[{position}]");
-            self.problem(Severity::Degraded, &field, "InvalidRouteKinds", message.clone());
-            *resolved = Condition::no("InvalidRouteKinds", message);
+        let AllowedRoutes { kinds, .. } = &self.listener.allowed_routes;
+        if kinds.is_empty() {
+            return carried.to_vec();
         }
-        let takes = kinds.is_empty() || kinds.iter().any(is_http_route);
-        (if takes { vec![Kind::HTTPRoute.as_str()] } else { Vec::new() }, takes)
+        let mut taken = Vec::new();
+        for (position, written) in kinds.iter().enumerate() {
+            let ours = written.group.as_deref().unwrap_or(GATEWAY_GROUP) == GATEWAY_GROUP;
+            match carried.iter().find(|kind| ours && *written.kind == *kind.as_str()) {
+                Some(kind) if taken.contains(kind) => {}
+                Some(kind) => taken.push(*kind),
+                None => {
+                    let message = format!("routes of kind {} are not supported here", written.kind);
+                    let field = format!(".allowedRoutes.kinds[{position}]");
+                    self.problem(Severity::Degraded, &field, "InvalidRouteKinds", message.clone());
+                    *resolved = Condition::no("InvalidRouteKinds", message);
+                }
+            }
+        }
+        taken
     }
 
     fn admission(&mut self, accepted: &mut Condition) -> Admission {

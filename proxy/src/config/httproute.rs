@@ -1,23 +1,27 @@
-//! Lowering an HTTPRoute: to which listeners it attaches, and what its rules become there.
+//! Lowering an HTTPRoute, or a GRPCRoute in the same terms: to which listeners it attaches, and what its rules become there.
 //!
 //! A rule of which a part cannot be used keeps its paths and answers 500: a request never falls through to another rule
 //! because its own is broken.
 
-mod attach;
 mod filters;
-mod matches;
+pub(crate) mod matches;
 
 use std::sync::Arc;
 
 use http::StatusCode;
 
 use super::annotations::Reading;
+use super::attach::{Attachment, Belonging, attach};
 use super::backend::numbered_port;
 use super::gateway::LoweredGateway;
 use super::lower::{
     BackendWishes, Content, Lowered, Scope, Share, bystander, handling, https_redirect, route,
 };
-use super::objects::httproute::{BackendReference, HttpBackendReference, HttpRoute, HttpRouteRule};
+use super::objects::httproute::{
+    BackendReference, HttpBackendReference, HttpRoute, HttpRouteFilter, HttpRouteRetry, HttpRouteRule,
+    HttpRouteTimeouts, SessionPersistence,
+};
+use super::objects::metadata::Metadata;
 use super::problem::{Kind, ObjectRef, Severity};
 use super::status::{Condition, ParentStatus, RouteStatus};
 use super::values::parse_duration;
@@ -26,32 +30,83 @@ use crate::route::{
     Action, Handling, HeaderEdits, Mirror, Origin, PathPattern, Refusal, Route, Timeouts, WeightedBackend,
 };
 use crate::upstream::Backend;
-use attach::{Attachment, attach};
 use filters::Filters;
+use matches::Match;
+
+/// A route as it was written, in terms that HTTPRoute and GRPCRoute share.
+pub(crate) struct Written<'a> {
+    pub(crate) metadata: &'a Metadata,
+    pub(crate) belonging: Belonging<'a>,
+    pub(crate) rules: Vec<WrittenRule<'a>>,
+}
+
+/// One rule of it.
+pub(crate) struct WrittenRule<'a> {
+    pub(crate) name: Option<&'a Arc<str>>,
+    pub(crate) matches: Vec<Match>,
+    pub(crate) filters: &'a [HttpRouteFilter],
+    pub(crate) backend_refs: &'a [HttpBackendReference],
+    pub(crate) timeouts: Option<&'a HttpRouteTimeouts>,
+    pub(crate) retry: Option<&'a HttpRouteRetry>,
+    pub(crate) session_persistence: Option<&'a SessionPersistence>,
+}
+
+impl<'a> WrittenRule<'a> {
+    fn of(rule: &'a HttpRouteRule) -> Self {
+        WrittenRule {
+            name: rule.name.as_ref(),
+            matches: matches::lower(rule),
+            filters: &rule.filters,
+            backend_refs: &rule.backend_refs,
+            timeouts: Some(&rule.timeouts),
+            retry: rule.retry.as_ref(),
+            session_persistence: rule.session_persistence.as_ref(),
+        }
+    }
+}
 
 /// Lowers an HTTPRoute. `gateways` finds the Gateways that are ours.
 pub(crate) fn lower<'g>(
     object: &HttpRoute,
     gateways: &dyn Fn(&str, &str) -> Option<&'g LoweredGateway>,
+    scope: Scope<'_>,
+) -> Lowered {
+    let everything = [HttpRouteRule::default()];
+    let rules = object.spec.rules.as_deref().unwrap_or(&everything);
+    let belonging = Belonging {
+        namespace: &object.metadata.namespace,
+        parent_refs: &object.spec.parent_refs,
+        hostnames: &object.spec.hostnames,
+    };
+    let rules = rules.iter().map(WrittenRule::of).collect();
+    lower_written(Written { metadata: &object.metadata, belonging, rules }, gateways, scope)
+}
+
+/// Lowers a route of the kind that the scope says.
+pub(crate) fn lower_written<'g>(
+    written: Written<'_>,
+    gateways: &dyn Fn(&str, &str) -> Option<&'g LoweredGateway>,
     mut scope: Scope<'_>,
 ) -> Lowered {
-    let attachments = attach(object, gateways, &mut scope);
+    let Written { metadata, belonging, rules } = written;
+    let attachments = attach(belonging, gateways, &mut scope);
     if attachments.is_empty() {
         // Another controller's, as far as can be seen: nothing to say about its rules.
         return scope.finish(Vec::new());
     }
-    let mut reading = scope.annotations(&object.metadata.annotations);
+    let mut reading = scope.annotations(&metadata.annotations);
     let wishes = scope.backend_wishes(&reading.annotations).map_err(|refusal| {
         reading.refusal.get_or_insert(refusal);
     });
-    let mut lowering = Lowering { object, reading, wishes: wishes.ok(), scope, verdict: Verdict::default() };
-    let rules = lowering.rules();
+    let mut lowering =
+        Lowering { metadata, reading, wishes: wishes.ok(), scope, verdict: Verdict::default() };
+    let rules = lowering.rules(rules);
     let Lowering { scope, verdict, .. } = lowering;
     let mut shares = Vec::new();
     let mut parents = Vec::new();
     let mut attached = Vec::new();
     for attachment in attachments {
-        let (accepted, partially_invalid) = verdict.accepted(&attachment, object);
+        let (accepted, partially_invalid) = verdict.accepted(&attachment, &metadata.name);
         let listeners = if accepted.holds { attachment.names() } else { Vec::new() };
         for (door, hosts, refusal) in attachment.doors {
             attached.push(door.place.clone());
@@ -70,7 +125,7 @@ pub(crate) fn lower<'g>(
             listeners,
         });
     }
-    let status = RouteStatus { route: scope.source.clone(), generation: object.metadata.generation, parents };
+    let status = RouteStatus { route: scope.source.clone(), generation: metadata.generation, parents };
     let attached = if verdict.is_accepted() { attached } else { Vec::new() };
     Lowered { status: Some(Arc::new(status)), attached: attached.into(), ..scope.finish(shares) }
 }
@@ -104,7 +159,7 @@ impl Verdict {
         self.broken == 0 || self.broken < self.rules
     }
 
-    fn accepted(&self, attachment: &Attachment<'_>, object: &HttpRoute) -> (Condition, Option<Condition>) {
+    fn accepted(&self, attachment: &Attachment<'_>, name: &str) -> (Condition, Option<Condition>) {
         if let Some(refused) = &attachment.refused {
             return (refused.clone(), None);
         }
@@ -113,7 +168,7 @@ impl Verdict {
             Some((reason, message)) if !self.is_accepted() => (Condition::no(reason, message.clone()), None),
             Some((_, message)) => {
                 // The specification asks for these two words at the start.
-                let dropped = format!("Dropped Rule of {}: {message}", object.metadata.name);
+                let dropped = format!("Dropped Rule of {name}: {message}");
                 let partial = Condition { message: dropped.into(), ..Condition::yes("UnsupportedValue") };
                 (Condition::yes("Accepted"), Some(partial))
             }
@@ -122,7 +177,7 @@ impl Verdict {
 }
 
 struct Lowering<'a, 's> {
-    object: &'a HttpRoute,
+    metadata: &'a Metadata,
     reading: Reading,
     wishes: Option<BackendWishes>,
     scope: Scope<'s>,
@@ -133,19 +188,25 @@ struct Lowering<'a, 's> {
 type Broken = (&'static str, String);
 
 impl Lowering<'_, '_> {
-    fn rules(&mut self) -> Vec<(Rule, Arc<Parts>)> {
-        let everything = [HttpRouteRule::default()];
-        let written = self.object.spec.rules.as_deref().unwrap_or(&everything);
+    fn rules(&mut self, written: Vec<WrittenRule<'_>>) -> Vec<(Rule, Arc<Parts>)> {
         let mut lowered = Vec::new();
         self.verdict.rules = written.len();
-        for (index, rule) in written.iter().enumerate() {
-            let field = format!("spec.rules[{index}]");
+        for (index, mut rule) in written.into_iter().enumerate() {
             let mut broken = None;
             let mut dropped: Option<Broken> = None;
-            let matches = matches::lower(rule, &field, &mut |field, message| {
-                dropped.get_or_insert(("UnsupportedValue", message.clone()));
-                self.scope.problem(Severity::Refused, field, "UnsupportedValue", message);
-            });
+            let mut matches = Vec::with_capacity(rule.matches.len());
+            // What cannot be understood is left out as a whole match: to guess at a part of it could take requests that
+            // were never meant.
+            for (position, written) in std::mem::take(&mut rule.matches).into_iter().enumerate() {
+                match written {
+                    Ok(matched) => matches.push(matched),
+                    Err((part, message)) => {
+                        dropped.get_or_insert(("UnsupportedValue", message.clone()));
+                        let field = format!("spec.rules[{index}].matches[{position}].{part}");
+                        self.scope.problem(Severity::Refused, field, "UnsupportedValue", message);
+                    }
+                }
+            }
             match dropped {
                 Some(cause) if matches.is_empty() => broken = Some(cause),
                 // The other matches mean what they say and stay.
@@ -154,15 +215,15 @@ impl Lowering<'_, '_> {
                 }
                 None => {}
             }
-            let parts = Arc::new(self.parts(index, rule, &matches, &mut broken));
+            let parts = Arc::new(self.parts(index, &rule, &matches, &mut broken));
             if let Some((reason, message)) = broken {
                 self.verdict.broken += 1;
                 self.verdict.cause.get_or_insert((reason, message.into()));
             }
             for (entry, (path, conditions)) in matches.into_iter().enumerate() {
-                let origin = self.origin(index, rule, path.clone());
+                let origin = self.origin(index, rule.name, path.clone());
                 let precedence = Precedence {
-                    created: self.object.metadata.creation_timestamp,
+                    created: self.metadata.creation_timestamp,
                     object: self.scope.source.clone(),
                     rule: index,
                     entry,
@@ -174,21 +235,21 @@ impl Lowering<'_, '_> {
         lowered
     }
 
-    fn origin(&self, rule: usize, written: &HttpRouteRule, path: PathPattern) -> Origin {
-        Origin { object: self.scope.source.clone(), rule: rule as u32, name: written.name.clone(), path }
+    fn origin(&self, rule: usize, name: Option<&Arc<str>>, path: PathPattern) -> Origin {
+        Origin { object: self.scope.source.clone(), rule: rule as u32, name: name.cloned(), path }
     }
 
     /// All that the matches of one rule share.
     fn parts(
         &mut self,
         index: usize,
-        rule: &HttpRouteRule,
+        rule: &WrittenRule<'_>,
         matches: &[(PathPattern, crate::route::matches::Conditions)],
         broken: &mut Option<Broken>,
     ) -> Parts {
         let field = format!("spec.rules[{index}]");
         let only_prefixes = matches.iter().all(|(path, _)| matches!(path, PathPattern::Prefix(_)));
-        let mut filters = match filters::lower(&rule.filters, only_prefixes) {
+        let mut filters = match filters::lower(self.scope.source.kind, rule.filters, only_prefixes) {
             Ok(filters) => filters,
             Err((position, reason, message)) => {
                 let field = format!("{field}.filters[{position}]");
@@ -206,7 +267,7 @@ impl Lowering<'_, '_> {
             self.scope.problem(Severity::Degraded, field, "NotYetSupported", message);
         }
         let mut refusal = None;
-        let shares = self.backends(&field, &rule.backend_refs, &mut refusal);
+        let shares = self.backends(&field, rule.backend_refs, &mut refusal);
         let action = if broken.is_some() {
             Shape::Status(StatusCode::INTERNAL_SERVER_ERROR)
         } else if let Some(redirect) = filters.redirect.take() {
@@ -245,7 +306,8 @@ impl Lowering<'_, '_> {
         }
     }
 
-    fn timeouts(&mut self, field: &str, rule: &HttpRouteRule, broken: &mut Option<Broken>) -> Timeouts {
+    fn timeouts(&mut self, field: &str, rule: &WrittenRule<'_>, broken: &mut Option<Broken>) -> Timeouts {
+        let Some(written) = rule.timeouts else { return Timeouts::default() };
         let mut read = |name: &str, text: Option<&str>| {
             let text = text?;
             let parsed = parse_duration(text);
@@ -255,18 +317,18 @@ impl Lowering<'_, '_> {
             }
             parsed
         };
-        let request = read("request", rule.timeouts.request.as_deref());
-        let backend_request = read("backendRequest", rule.timeouts.backend_request.as_deref());
+        let request = read("request", written.request.as_deref());
+        let backend_request = read("backendRequest", written.backend_request.as_deref());
         Timeouts { request, backend_request, ..Timeouts::default() }
     }
 
     fn retry(
         &mut self,
         field: &str,
-        rule: &HttpRouteRule,
+        rule: &WrittenRule<'_>,
         broken: &mut Option<Broken>,
     ) -> Option<crate::route::Retry> {
-        let retry = rule.retry.as_ref()?;
+        let retry = rule.retry?;
         let backoff = retry.backoff.as_deref().and_then(|text| {
             let parsed = parse_duration(text);
             if parsed.is_none() {
@@ -360,7 +422,7 @@ impl Lowering<'_, '_> {
             let written = written.trim_start_matches('/');
             return Err(("InvalidKind", format!("only Services can be backends, not {written}")));
         }
-        let namespace = reference.namespace.as_ref().unwrap_or(&self.object.metadata.namespace);
+        let namespace = reference.namespace.as_ref().unwrap_or(&self.metadata.namespace);
         let target =
             ObjectRef { kind: Kind::Service, namespace: namespace.clone(), name: reference.name.clone() };
         if !self.scope.is_granted(&target) {
@@ -380,6 +442,13 @@ impl Lowering<'_, '_> {
         let Some(wishes) = &self.wishes else {
             return Err(("UnsupportedValue", "how to speak to backends is not known".into()));
         };
+        if self.scope.source.kind == Kind::GRPCRoute {
+            let Some(speech) = port.grpc_speech() else {
+                let message = format!("the appProtocol of port {number} of the {target} cannot carry gRPC");
+                return Err(("UnsupportedProtocol", message));
+            };
+            return Ok((self.scope.backend(service, port, &wishes.or_speech(speech)), misplaced));
+        }
         Ok((self.scope.backend(service, port, wishes), misplaced))
     }
 

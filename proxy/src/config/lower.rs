@@ -32,7 +32,7 @@ pub(crate) struct Place {
     pub(crate) section: Arc<str>,
 }
 
-/// What one Ingress or HTTPRoute became.
+/// What one Ingress or route became.
 #[derive(Debug, Default)]
 pub(crate) struct Lowered {
     pub(crate) shares: Box<[Share]>,
@@ -40,7 +40,7 @@ pub(crate) struct Lowered {
     /// What was looked up, found or not.
     pub(crate) depends: Box<[ObjectRef]>,
     pub(crate) status: Option<Arc<RouteStatus>>,
-    /// Sections that carry an HTTPRoute, each once.
+    /// Sections that carry the route, each once.
     pub(crate) attached: Box<[Arc<Place>]>,
     /// The section of an Ingress's class.
     pub(crate) class: Option<Arc<Place>>,
@@ -307,6 +307,13 @@ pub(crate) struct BackendWishes {
     tls: Arc<BackendTls>,
     balance: crate::upstream::Balance,
     through: Through,
+}
+
+impl BackendWishes {
+    /// The same, where nothing else is asked for speaking as this.
+    pub(crate) fn or_speech(&self, speech: Speech) -> BackendWishes {
+        BackendWishes { speech: self.speech.or(Some(speech)), ..self.clone() }
+    }
 }
 
 /// The refusal that own keys on an object without routes bring to what stands behind it.

@@ -5,6 +5,7 @@
 
 pub mod core;
 pub mod gateway;
+pub mod grpcroute;
 pub mod httproute;
 pub mod ingress;
 pub mod metadata;
@@ -18,78 +19,115 @@ use smallvec::SmallVec;
 
 pub use self::core::{ConfigMap, EndpointSlice, Namespace, Secret, Service};
 pub use self::gateway::{Gateway, GatewayClass, ReferenceGrant};
+pub use self::grpcroute::GrpcRoute;
 pub use self::httproute::HttpRoute;
 pub use self::ingress::{Ingress, IngressClass};
 pub use self::metadata::Metadata;
 use super::problem::{Kind, ObjectRef};
 
-/// One object of a kind that Vestibule reads.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Object {
-    Ingress(Arc<Ingress>),
-    IngressClass(Arc<IngressClass>),
-    GatewayClass(Arc<GatewayClass>),
-    Gateway(Arc<Gateway>),
-    HttpRoute(Arc<HttpRoute>),
-    ReferenceGrant(Arc<ReferenceGrant>),
-    Service(Arc<Service>),
-    EndpointSlice(Arc<EndpointSlice>),
-    Secret(Arc<Secret>),
-    ConfigMap(Arc<ConfigMap>),
-    Namespace(Arc<Namespace>),
+/// Makes what has one part for each kind: the kind, its type, which also names it in [`Object`], and its store.
+macro_rules! kinds {
+    ($($kind:ident $object:ident $store:ident,)*) => {
+        /// One object of a kind that Vestibule reads.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub enum Object {
+            $($object(Arc<$object>),)*
+        }
+
+        impl Object {
+            /// Reads one object of this kind. An absent namespace becomes `default`, as kubectl has it; for kinds that
+            /// stand outside namespaces it becomes empty.
+            pub fn deserialize<'de, D: Deserializer<'de>>(kind: Kind, deserializer: D) -> Result<Object, D::Error> {
+                Ok(match kind {
+                    $(Kind::$kind => Object::$object(read(kind, deserializer)?),)*
+                })
+            }
+
+            pub fn kind(&self) -> Kind {
+                match self {
+                    $(Object::$object(_) => Kind::$kind,)*
+                }
+            }
+
+            pub fn metadata(&self) -> &Metadata {
+                match self {
+                    $(Object::$object(object) => &object.metadata,)*
+                }
+            }
+        }
+
+        /// The current objects of every kind, and a journal of what changed last.
+        #[derive(Debug)]
+        pub struct Objects {
+            $(pub $store: Store<$object>,)*
+            slices_by_service: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Slices>>,
+            journal: Journal,
+        }
+
+        impl Objects {
+            pub fn new() -> Self {
+                Objects {
+                    $($store: Store::default(),)*
+                    slices_by_service: BTreeMap::new(),
+                    journal: Journal::new(),
+                }
+            }
+
+            /// What the object of this kind and name says of itself, when it is here.
+            pub fn metadata_of(&self, reference: &ObjectRef) -> Option<&Metadata> {
+                let (namespace, name) = (&*reference.namespace, &*reference.name);
+                match reference.kind {
+                    $(Kind::$kind => self.$store.find(namespace, name).map(|object| &object.metadata),)*
+                }
+            }
+
+            /// How many objects there are.
+            pub fn len(&self) -> usize {
+                [$(self.$store.len(),)*].iter().sum()
+            }
+
+            fn put(&mut self, object: Object) -> Change {
+                match object {
+                    $(Object::$object(object) => self.$store.apply(object),)*
+                }
+            }
+
+            fn take_out(&mut self, reference: &ObjectRef) -> bool {
+                let (namespace, name) = (&*reference.namespace, &*reference.name);
+                match reference.kind {
+                    $(Kind::$kind => self.$store.remove(namespace, name),)*
+                }
+            }
+        }
+
+        $(impl Stored for $object {
+            fn metadata(&self) -> &Metadata {
+                &self.metadata
+            }
+
+            fn metadata_mut(&mut self) -> &mut Metadata {
+                &mut self.metadata
+            }
+        })*
+    };
+}
+
+kinds! {
+    Ingress Ingress ingresses,
+    IngressClass IngressClass ingress_classes,
+    GatewayClass GatewayClass gateway_classes,
+    Gateway Gateway gateways,
+    HTTPRoute HttpRoute http_routes,
+    GRPCRoute GrpcRoute grpc_routes,
+    ReferenceGrant ReferenceGrant reference_grants,
+    Service Service services,
+    EndpointSlice EndpointSlice endpoint_slices,
+    Secret Secret secrets,
+    ConfigMap ConfigMap config_maps,
+    Namespace Namespace namespaces,
 }
 
 impl Object {
-    /// Reads one object of this kind. An absent namespace becomes `default`, as kubectl has it; for kinds that stand
-    /// outside namespaces it becomes empty.
-    pub fn deserialize<'de, D: Deserializer<'de>>(kind: Kind, deserializer: D) -> Result<Object, D::Error> {
-        Ok(match kind {
-            Kind::Ingress => Object::Ingress(read(kind, deserializer)?),
-            Kind::IngressClass => Object::IngressClass(read(kind, deserializer)?),
-            Kind::GatewayClass => Object::GatewayClass(read(kind, deserializer)?),
-            Kind::Gateway => Object::Gateway(read(kind, deserializer)?),
-            Kind::HTTPRoute => Object::HttpRoute(read(kind, deserializer)?),
-            Kind::ReferenceGrant => Object::ReferenceGrant(read(kind, deserializer)?),
-            Kind::Service => Object::Service(read(kind, deserializer)?),
-            Kind::EndpointSlice => Object::EndpointSlice(read(kind, deserializer)?),
-            Kind::Secret => Object::Secret(read(kind, deserializer)?),
-            Kind::ConfigMap => Object::ConfigMap(read(kind, deserializer)?),
-            Kind::Namespace => Object::Namespace(read(kind, deserializer)?),
-        })
-    }
-
-    pub fn kind(&self) -> Kind {
-        match self {
-            Object::Ingress(_) => Kind::Ingress,
-            Object::IngressClass(_) => Kind::IngressClass,
-            Object::GatewayClass(_) => Kind::GatewayClass,
-            Object::Gateway(_) => Kind::Gateway,
-            Object::HttpRoute(_) => Kind::HTTPRoute,
-            Object::ReferenceGrant(_) => Kind::ReferenceGrant,
-            Object::Service(_) => Kind::Service,
-            Object::EndpointSlice(_) => Kind::EndpointSlice,
-            Object::Secret(_) => Kind::Secret,
-            Object::ConfigMap(_) => Kind::ConfigMap,
-            Object::Namespace(_) => Kind::Namespace,
-        }
-    }
-
-    pub fn metadata(&self) -> &Metadata {
-        match self {
-            Object::Ingress(object) => &object.metadata,
-            Object::IngressClass(object) => &object.metadata,
-            Object::GatewayClass(object) => &object.metadata,
-            Object::Gateway(object) => &object.metadata,
-            Object::HttpRoute(object) => &object.metadata,
-            Object::ReferenceGrant(object) => &object.metadata,
-            Object::Service(object) => &object.metadata,
-            Object::EndpointSlice(object) => &object.metadata,
-            Object::Secret(object) => &object.metadata,
-            Object::ConfigMap(object) => &object.metadata,
-            Object::Namespace(object) => &object.metadata,
-        }
-    }
-
     pub fn reference(&self) -> ObjectRef {
         self.metadata().reference(self.kind())
     }
@@ -111,24 +149,6 @@ pub enum Change {
     Updated,
 }
 
-/// The current objects of every kind, and a journal of what changed last.
-#[derive(Debug)]
-pub struct Objects {
-    pub ingresses: Store<Ingress>,
-    pub ingress_classes: Store<IngressClass>,
-    pub gateway_classes: Store<GatewayClass>,
-    pub gateways: Store<Gateway>,
-    pub http_routes: Store<HttpRoute>,
-    pub reference_grants: Store<ReferenceGrant>,
-    pub services: Store<Service>,
-    pub endpoint_slices: Store<EndpointSlice>,
-    pub secrets: Store<Secret>,
-    pub config_maps: Store<ConfigMap>,
-    pub namespaces: Store<Namespace>,
-    slices_by_service: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Slices>>,
-    journal: Journal,
-}
-
 impl Default for Objects {
     fn default() -> Self {
         Self::new()
@@ -136,43 +156,13 @@ impl Default for Objects {
 }
 
 impl Objects {
-    pub fn new() -> Self {
-        Objects {
-            ingresses: Store::default(),
-            ingress_classes: Store::default(),
-            gateway_classes: Store::default(),
-            gateways: Store::default(),
-            http_routes: Store::default(),
-            reference_grants: Store::default(),
-            services: Store::default(),
-            endpoint_slices: Store::default(),
-            secrets: Store::default(),
-            config_maps: Store::default(),
-            namespaces: Store::default(),
-            slices_by_service: BTreeMap::new(),
-            journal: Journal::new(),
-        }
-    }
-
     /// Adds the object or puts it in the place of the one of the same kind and name.
     pub fn apply(&mut self, object: Object) -> Change {
         let reference = object.reference();
         if let Object::EndpointSlice(slice) = object {
             return self.apply_slice(&reference, slice);
         }
-        let change = match object {
-            Object::Ingress(object) => self.ingresses.apply(object),
-            Object::IngressClass(object) => self.ingress_classes.apply(object),
-            Object::GatewayClass(object) => self.gateway_classes.apply(object),
-            Object::Gateway(object) => self.gateways.apply(object),
-            Object::HttpRoute(object) => self.http_routes.apply(object),
-            Object::ReferenceGrant(object) => self.reference_grants.apply(object),
-            Object::Service(object) => self.services.apply(object),
-            Object::EndpointSlice(object) => self.endpoint_slices.apply(object),
-            Object::Secret(object) => self.secrets.apply(object),
-            Object::ConfigMap(object) => self.config_maps.apply(object),
-            Object::Namespace(object) => self.namespaces.apply(object),
-        };
+        let change = self.put(object);
         if change != Change::None {
             self.journal.push(reference);
         }
@@ -181,24 +171,12 @@ impl Objects {
 
     /// Removes the object; false when there was none.
     pub fn remove(&mut self, reference: &ObjectRef) -> bool {
-        let (namespace, name) = (&*reference.namespace, &*reference.name);
-        let removed = match reference.kind {
-            Kind::Ingress => self.ingresses.remove(namespace, name),
-            Kind::IngressClass => self.ingress_classes.remove(namespace, name),
-            Kind::GatewayClass => self.gateway_classes.remove(namespace, name),
-            Kind::Gateway => self.gateways.remove(namespace, name),
-            Kind::HTTPRoute => self.http_routes.remove(namespace, name),
-            Kind::ReferenceGrant => self.reference_grants.remove(namespace, name),
-            Kind::Service => self.services.remove(namespace, name),
-            Kind::EndpointSlice => {
-                let service = self.forget_slice(reference);
-                self.journal_endpoints(service);
-                return self.endpoint_slices.remove(namespace, name);
-            }
-            Kind::Secret => self.secrets.remove(namespace, name),
-            Kind::ConfigMap => self.config_maps.remove(namespace, name),
-            Kind::Namespace => self.namespaces.remove(namespace, name),
-        };
+        if reference.kind == Kind::EndpointSlice {
+            let service = self.forget_slice(reference);
+            self.journal_endpoints(service);
+            return self.take_out(reference);
+        }
+        let removed = self.take_out(reference);
         if removed {
             self.journal.push(reference.clone());
         }
@@ -213,35 +191,7 @@ impl Objects {
 
     /// Whether an object of this kind and name is here.
     pub fn contains(&self, reference: &ObjectRef) -> bool {
-        let (namespace, name) = (&*reference.namespace, &*reference.name);
-        match reference.kind {
-            Kind::Ingress => self.ingresses.find(namespace, name).is_some(),
-            Kind::IngressClass => self.ingress_classes.find(namespace, name).is_some(),
-            Kind::GatewayClass => self.gateway_classes.find(namespace, name).is_some(),
-            Kind::Gateway => self.gateways.find(namespace, name).is_some(),
-            Kind::HTTPRoute => self.http_routes.find(namespace, name).is_some(),
-            Kind::ReferenceGrant => self.reference_grants.find(namespace, name).is_some(),
-            Kind::Service => self.services.find(namespace, name).is_some(),
-            Kind::EndpointSlice => self.endpoint_slices.find(namespace, name).is_some(),
-            Kind::Secret => self.secrets.find(namespace, name).is_some(),
-            Kind::ConfigMap => self.config_maps.find(namespace, name).is_some(),
-            Kind::Namespace => self.namespaces.find(namespace, name).is_some(),
-        }
-    }
-
-    /// How many objects there are.
-    pub fn len(&self) -> usize {
-        self.ingresses.len()
-            + self.ingress_classes.len()
-            + self.gateway_classes.len()
-            + self.gateways.len()
-            + self.http_routes.len()
-            + self.reference_grants.len()
-            + self.services.len()
-            + self.endpoint_slices.len()
-            + self.secrets.len()
-            + self.config_maps.len()
-            + self.namespaces.len()
+        self.metadata_of(reference).is_some()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -390,34 +340,6 @@ pub trait Stored: Clone + PartialEq {
         aligned == *other
     }
 }
-
-macro_rules! stored {
-    ($($kind:ty),*) => {$(
-        impl Stored for $kind {
-            fn metadata(&self) -> &Metadata {
-                &self.metadata
-            }
-
-            fn metadata_mut(&mut self) -> &mut Metadata {
-                &mut self.metadata
-            }
-        }
-    )*};
-}
-
-stored!(
-    Ingress,
-    IngressClass,
-    GatewayClass,
-    Gateway,
-    HttpRoute,
-    ReferenceGrant,
-    Service,
-    EndpointSlice,
-    Secret,
-    ConfigMap,
-    Namespace
-);
 
 /// A mark in the journal of one container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

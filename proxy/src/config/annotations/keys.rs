@@ -40,7 +40,7 @@ pub struct Key {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Takes {
     Ingress,
-    /// Ingress and HTTPRoute.
+    /// Ingress, HTTPRoute and GRPCRoute.
     Routes,
 }
 
@@ -48,14 +48,14 @@ impl Takes {
     pub(super) fn includes(self, kind: Kind) -> bool {
         match self {
             Takes::Ingress => kind == Kind::Ingress,
-            Takes::Routes => matches!(kind, Kind::Ingress | Kind::HTTPRoute),
+            Takes::Routes => matches!(kind, Kind::Ingress | Kind::HTTPRoute | Kind::GRPCRoute),
         }
     }
 
     pub(super) fn describe(self) -> &'static str {
         match self {
             Takes::Ingress => "an Ingress",
-            Takes::Routes => "an Ingress or HTTPRoute",
+            Takes::Routes => "an Ingress, HTTPRoute or GRPCRoute",
         }
     }
 }

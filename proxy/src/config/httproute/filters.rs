@@ -10,6 +10,7 @@ use crate::config::objects::httproute::{
     PathModifierType, RequestMirror, RequestRedirect, UrlRewrite,
 };
 use crate::config::objects::metadata::{Known, Words};
+use crate::config::problem::Kind;
 use crate::config::values::{parse_header, parse_header_name};
 use crate::request::target::Scheme;
 use crate::route::host::Host;
@@ -39,12 +40,16 @@ pub(super) struct WantedMirror {
 /// Index of the filter, Gateway API's word, and the words for people.
 type Fault = (usize, &'static str, String);
 
-/// Reads the filters of a rule; `only_prefixes` says that all of its matches are path prefixes.
-pub(super) fn lower(filters: &[HttpRouteFilter], only_prefixes: bool) -> Result<Filters, Fault> {
+/// Reads the filters of a rule of a route of this kind; `only_prefixes` says that all of its matches are path prefixes.
+pub(super) fn lower(route: Kind, filters: &[HttpRouteFilter], only_prefixes: bool) -> Result<Filters, Fault> {
     let mut lowered = Filters::default();
     let mut seen: Vec<FilterType> = Vec::new();
     for (position, filter) in filters.iter().enumerate() {
         let kind = known(filter).map_err(|message| (position, "UnsupportedValue", message))?;
+        if route == Kind::GRPCRoute && !is_for_grpc(kind) {
+            let message = format!("{} is no filter of a GRPCRoute", kind.as_str());
+            return Err((position, "UnsupportedValue", message));
+        }
         if kind != FilterType::RequestMirror && seen.contains(&kind) {
             let message = format!("the filter {} may stand in a rule once", kind.as_str());
             return Err((position, "IncompatibleFilters", message));
@@ -83,6 +88,20 @@ pub(super) fn for_backend(filters: &[HttpRouteFilter]) -> Result<(HeaderEdits, H
         }
     }
     Ok(edits)
+}
+
+/// The filters that a GRPCRoute may have (Gateway API v1, `GRPCRouteFilterType`).
+fn is_for_grpc(kind: FilterType) -> bool {
+    match kind {
+        FilterType::RequestHeaderModifier
+        | FilterType::ResponseHeaderModifier
+        | FilterType::RequestMirror
+        | FilterType::ExtensionRef => true,
+        FilterType::RequestRedirect
+        | FilterType::UrlRewrite
+        | FilterType::Cors
+        | FilterType::ExternalAuth => false,
+    }
 }
 
 fn known(filter: &HttpRouteFilter) -> Result<FilterType, String> {

@@ -11,27 +11,19 @@ use crate::route::expression::LetterCase;
 use crate::route::expression::RegexPattern;
 use crate::route::matches::{Conditions, HeaderMatch, QueryMatch, ValueMatch};
 
-/// The matches of one rule. What cannot be understood is told to `problem` by field and left out as a whole match: to
-/// guess at a part of it could take requests that were never meant.
-pub(super) fn lower(
-    rule: &HttpRouteRule,
-    field: &str,
-    problem: &mut dyn FnMut(String, String),
-) -> Vec<(PathPattern, Conditions)> {
-    if rule.matches.is_empty() {
-        return vec![(PathPattern::Prefix("".into()), Conditions::default())];
-    }
-    let mut lowered = Vec::with_capacity(rule.matches.len());
-    for (index, written) in rule.matches.iter().enumerate() {
-        match one(written) {
-            Ok(matched) => lowered.push(matched),
-            Err((part, message)) => problem(format!("{field}.matches[{index}].{part}"), message),
-        }
-    }
-    lowered
-}
+/// A match, or the field of it that cannot be understood, and why.
+pub(crate) type Match = Result<(PathPattern, Conditions), Fault>;
 
+/// Field and message.
 type Fault = (String, String);
+
+/// The matches of one rule.
+pub(super) fn lower(rule: &HttpRouteRule) -> Vec<Match> {
+    if rule.matches.is_empty() {
+        return vec![Ok((PathPattern::Prefix("".into()), Conditions::default()))];
+    }
+    rule.matches.iter().map(one).collect()
+}
 
 fn one(written: &HttpRouteMatch) -> Result<(PathPattern, Conditions), Fault> {
     let path = match &written.path {
@@ -45,13 +37,7 @@ fn one(written: &HttpRouteMatch) -> Result<(PathPattern, Conditions), Fault> {
             Some(method.map_err(|_| ("method".to_owned(), format!("`{text}` is no method")))?)
         }
     };
-    let mut headers = Vec::with_capacity(written.headers.len());
-    for (index, header) in written.headers.iter().enumerate() {
-        let fault = |message: String| (format!("headers[{index}]"), message);
-        let name = HeaderName::from_bytes(header.name.as_bytes())
-            .map_err(|_| fault(format!("`{}` is no header name", header.name.escape_debug())))?;
-        headers.push(HeaderMatch { name, value: value(header).map_err(fault)? });
-    }
+    let headers = headers(&written.headers)?;
     let mut query = Vec::with_capacity(written.query_params.len());
     for (index, parameter) in written.query_params.iter().enumerate() {
         let fault = |message: String| (format!("queryParams[{index}]"), message);
@@ -59,6 +45,18 @@ fn one(written: &HttpRouteMatch) -> Result<(PathPattern, Conditions), Fault> {
         query.push(QueryMatch { name, value: value(parameter).map_err(fault)? });
     }
     Ok((path, Conditions::new(method, headers, query)))
+}
+
+/// The conditions on headers of one match.
+pub(crate) fn headers(written: &[HttpValueMatch]) -> Result<Vec<HeaderMatch>, Fault> {
+    let mut headers = Vec::with_capacity(written.len());
+    for (index, header) in written.iter().enumerate() {
+        let fault = |message: String| (format!("headers[{index}]"), message);
+        let name = HeaderName::from_bytes(header.name.as_bytes())
+            .map_err(|_| fault(format!("`{}` is no header name", header.name.escape_debug())))?;
+        headers.push(HeaderMatch { name, value: value(header).map_err(fault)? });
+    }
+    Ok(headers)
 }
 
 fn pattern(path: &HttpPathMatch) -> Result<PathPattern, String> {

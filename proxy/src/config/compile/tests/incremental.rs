@@ -19,6 +19,7 @@ fn edit() -> impl Strategy<Value = Edit> {
     let object = prop_oneof![
         4 => ingress_value().prop_map(|value| (Kind::Ingress, value)),
         4 => route_value().prop_map(|value| (Kind::HTTPRoute, value)),
+        1 => route_value().prop_map(|value| (Kind::GRPCRoute, value)),
         2 => gateway_value().prop_map(|value| (Kind::Gateway, value)),
         3 => service_value().prop_map(|value| (Kind::Service, value)),
         2 => slice_value().prop_map(|value| (Kind::EndpointSlice, value)),

@@ -1,44 +1,52 @@
-//! To which listeners an HTTPRoute attaches.
+//! To which listeners a route attaches.
 
 use std::sync::Arc;
 
 use crate::config::gateway::{Door, GATEWAY_GROUP, LoweredGateway};
 use crate::config::lower::Scope;
-use crate::config::objects::httproute::{HttpRoute, ParentReference};
+use crate::config::objects::httproute::ParentReference;
 use crate::config::problem::{Kind, Severity};
 use crate::config::status::Condition;
 use crate::route::Refusal;
 use crate::route::host::{HostPattern, WildcardLabels};
 
+/// What a route says of where it belongs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Belonging<'a> {
+    pub(crate) namespace: &'a Arc<str>,
+    pub(crate) parent_refs: &'a [ParentReference],
+    pub(crate) hostnames: &'a [Box<str>],
+}
+
 /// One parent of ours and what it lets in.
-pub(super) struct Attachment<'g> {
-    pub(super) parent: ParentReference,
+pub(crate) struct Attachment<'g> {
+    pub(crate) parent: ParentReference,
     /// Why nothing attached.
-    pub(super) refused: Option<Condition>,
-    pub(super) doors: Vec<(&'g Door, Vec<HostPattern>, Option<Refusal>)>,
+    pub(crate) refused: Option<Condition>,
+    pub(crate) doors: Vec<(&'g Door, Vec<HostPattern>, Option<Refusal>)>,
 }
 
 impl Attachment<'_> {
-    pub(super) fn names(&self) -> Vec<Arc<str>> {
+    pub(crate) fn names(&self) -> Vec<Arc<str>> {
         self.doors.iter().map(|(door, _, _)| door.place.section.clone()).collect()
     }
 }
 
 /// The parents of the route that are Gateways of ours; those that carry nothing say why.
-pub(super) fn attach<'g>(
-    object: &HttpRoute,
+pub(crate) fn attach<'g>(
+    object: Belonging<'_>,
     gateways: &dyn Fn(&str, &str) -> Option<&'g LoweredGateway>,
     scope: &mut Scope<'_>,
 ) -> Vec<Attachment<'g>> {
     let mut attachments = Vec::new();
     let mut taken: Vec<&Door> = Vec::new();
-    for (index, parent) in object.spec.parent_refs.iter().enumerate() {
+    for (index, parent) in object.parent_refs.iter().enumerate() {
         let group = parent.group.as_deref().unwrap_or(GATEWAY_GROUP);
         let kind = parent.kind.as_deref().unwrap_or("Gateway");
         if (group, kind) != (GATEWAY_GROUP, "Gateway") {
             continue;
         }
-        let namespace = parent.namespace.as_ref().unwrap_or(&object.metadata.namespace);
+        let namespace = parent.namespace.as_ref().unwrap_or(object.namespace);
         scope.depend(Kind::Gateway, namespace, &parent.name);
         let Some(gateway) = gateways(namespace, &parent.name) else {
             if scope.objects.gateways.find(namespace, &parent.name).is_none() {
@@ -62,9 +70,9 @@ pub(super) fn attach<'g>(
 }
 
 /// The listeners of one Gateway that carry the route: those that the parent reference selects, that allow it, and whose host
-/// name meets its own (Gateway API v1, `ParentReference`, `AllowedRoutes`, `HTTPRoute.spec.hostnames`).
+/// name meets its own (Gateway API v1, `ParentReference`, `AllowedRoutes`, `spec.hostnames` of routes).
 fn open<'g>(
-    object: &HttpRoute,
+    object: Belonging<'_>,
     parent: &ParentReference,
     gateway: &'g LoweredGateway,
     scope: &mut Scope<'_>,
@@ -83,14 +91,16 @@ fn open<'g>(
         let message = format!("{} has no listener of that section name and port", gateway.reference);
         return none("NoMatchingParent", message);
     }
-    let own = &object.metadata.namespace;
+    let (own, kind) = (object.namespace, scope.source.kind);
     let namespace = scope.namespace(own);
     let allowed: Vec<&Door> = selected
         .into_iter()
-        .filter(|door| door.takes_http_routes && door.admits(own, &gateway.reference.namespace, namespace))
+        .filter(|door| {
+            door.kinds.contains(&kind) && door.admits(own, &gateway.reference.namespace, namespace)
+        })
         .collect();
     if allowed.is_empty() {
-        let message = format!("no listener of {} lets in HTTPRoutes of namespace {own}", gateway.reference);
+        let message = format!("no listener of {} lets in {kind}s of namespace {own}", gateway.reference);
         return none("NotAllowedByListeners", message);
     }
     let hosts = hosts(object, scope);
@@ -111,12 +121,12 @@ fn open<'g>(
     Attachment { parent: parent.clone(), refused: None, doors }
 }
 
-fn hosts(object: &HttpRoute, scope: &mut Scope<'_>) -> Vec<HostPattern> {
-    if object.spec.hostnames.is_empty() {
+fn hosts(object: Belonging<'_>, scope: &mut Scope<'_>) -> Vec<HostPattern> {
+    if object.hostnames.is_empty() {
         return vec![HostPattern::Any];
     }
     let mut hosts = Vec::new();
-    for (index, host) in object.spec.hostnames.iter().enumerate() {
+    for (index, host) in object.hostnames.iter().enumerate() {
         match HostPattern::parse(host, WildcardLabels::OneOrMore) {
             Ok(host) => hosts.push(host),
             Err(error) => {

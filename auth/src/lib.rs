@@ -5,11 +5,18 @@
 //! - [`identity`]: who asks, whichever provider said so; [`Answer`] is what one provider says about one request.
 //! - [`rules`]: who may enter ([`Policy`]), and which requests need nobody.
 //! - [`headers`]: how the application is told.
+//! - [`basic`], [`bearer`]: passwords and tokens that a request shows.
+//! - [`session`]: sealed cookies that remember a login.
 
+pub mod basic;
+pub mod bearer;
 pub mod headers;
 pub mod identity;
 pub mod rules;
+mod secret;
+pub mod session;
 
 pub use headers::{HeaderPreset, HeaderRules};
 pub use identity::{Answer, Identity, Invalid, ProviderKind};
 pub use rules::{Denied, Policy};
+pub use secret::Secret;

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::access::Sink;
 use crate::admin::metrics::Metrics;
+use crate::limit::Limiter;
 use crate::listen::{self, BindError, Inherited};
 use crate::reject::refusals::Refusals;
 use crate::route::table::{ListenerKey, Table};
@@ -68,6 +69,8 @@ pub enum Drained {
 impl Edge {
     /// Starts the workers, with an empty table and no socket.
     pub fn start(options: EdgeOptions, settings: Arc<Settings>) -> std::io::Result<Edge> {
+        let limiter = Arc::new(Limiter::new(settings.limits.rate_limit_keys));
+        options.metrics.watch(&limiter);
         let shared = Arc::new(Shared {
             resolver: Resolver::new(
                 options.control,
@@ -77,6 +80,7 @@ impl Edge {
             ),
             metrics: options.metrics,
             addresses: Default::default(),
+            limiter,
             workers: options.workers,
             started: Instant::now(),
         });

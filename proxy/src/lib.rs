@@ -10,6 +10,7 @@ pub mod directory;
 pub mod edge;
 pub mod http1;
 pub(crate) mod http2;
+pub mod limit;
 pub mod listen;
 pub mod message;
 pub mod options;

@@ -62,6 +62,10 @@ pub enum Reject {
     BodyAborted,
     /// This client has too many connections or streams open.
     TooManyConnections,
+    /// More requests than the route's limit lets through in its time.
+    RateLimited(Exceeded),
+    /// More requests under way than the route's limit lets through.
+    TooManyAtOnce(Exceeded),
 
     // The upstream did not deliver.
     NoEndpoints,
@@ -85,6 +89,16 @@ pub enum Reject {
     Overloaded,
     Draining,
     Internal,
+}
+
+/// The limit of a route that a request was too much for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exceeded {
+    /// As it was written, for the operator.
+    pub rule: Arc<str>,
+    /// In place of 429, where the configuration of another controller is taken over.
+    pub status: Option<StatusCode>,
+    pub retry_after: Option<Duration>,
 }
 
 /// gRPC status codes that a refusal can carry (github.com/grpc/grpc, doc/statuscodes.md).
@@ -136,6 +150,9 @@ impl Reject {
             Reject::Refused(words) => Some(words.to_string()),
             Reject::RouteStatus(status) => Some(format!("the route answers {status}")),
             Reject::MethodNotAllowed(allow) => Some(format!("allowed: {allow}")),
+            Reject::RateLimited(exceeded) | Reject::TooManyAtOnce(exceeded) => {
+                Some(format!("the limit is {}", exceeded.rule))
+            }
             Reject::HeadTooLarge
             | Reject::HeadTimeout
             | Reject::VersionUnsupported
@@ -276,6 +293,8 @@ impl Reject {
             )
             .retry(RETRY_SOON)
             .closing(),
+            Reject::RateLimited(exceeded) => limited("rate_limited", exceeded),
+            Reject::TooManyAtOnce(exceeded) => limited("too_many_at_once", exceeded),
             Reject::NoEndpoints => unavailable("no_endpoints").retry(RETRY_LATER),
             Reject::ConnectFailed => bad_gateway("connect_failed"),
             Reject::ConnectTimeout => gateway_timeout("connect_timeout", Grpc::Unavailable),
@@ -428,6 +447,17 @@ fn unavailable(reason: &'static str) -> Facts {
         "Not available",
         "This site is not available at the moment. It is not your fault; please try again later.",
     )
+}
+
+fn limited(reason: &'static str, exceeded: &Exceeded) -> Facts {
+    let facts = Facts::new(
+        exceeded.status.unwrap_or(StatusCode::TOO_MANY_REQUESTS),
+        reason,
+        GrpcStatus::ResourceExhausted,
+        "Too many requests",
+        "More requests came from you than this site takes. Please try again in a moment.",
+    );
+    Facts { retry_after: exceeded.retry_after, ..facts }
 }
 
 fn bad_gateway(reason: &'static str) -> Facts {

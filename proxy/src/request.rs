@@ -8,6 +8,7 @@ pub mod cors;
 pub mod edit;
 pub(crate) mod forward;
 pub mod forwarded;
+mod limits;
 mod mirror;
 pub(crate) mod record;
 pub mod redirect;
@@ -21,7 +22,7 @@ use http::Method;
 use http::header::HOST;
 
 use crate::connection::Client;
-use crate::message::{Body, Request, Response};
+use crate::message::{Request, Response};
 use crate::reject::Reject;
 use crate::reject::page::{Format, PageContext};
 use crate::route::host::Host;
@@ -105,13 +106,11 @@ async fn respond(
         return Ok(response);
     }
     access::check(&route.access, view.address)?;
-    if let Some(max) = route.limits.body_bytes_max(current.settings.limits.body_bytes.0) {
-        match request.body.exact_length() {
-            Some(length) if length > max => return Err(Reject::BodyTooLarge),
-            Some(_) => {}
-            None => request.body = Body::limited(std::mem::take(&mut request.body), max),
-        }
+    if let Some(limiting) = &route.limiting {
+        let sender = limits::Sender::new(view.address, &request.headers, served, &current.settings);
+        limits::count(worker, limiting, &sender, record)?;
     }
+    limits::body(route, &current.settings, &mut request)?;
 
     let cors = route.cors.as_deref().map(|cors| (cors, cors::decide(cors, &request.headers)));
     let mut response = match &route.action {

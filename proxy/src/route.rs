@@ -21,6 +21,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use ipnet::IpNet;
 
 use crate::config::problem::ObjectRef;
+use crate::limit::Limiting;
 use crate::request::target::Scheme;
 use crate::upstream::Backend;
 
@@ -54,6 +55,8 @@ pub struct Handling {
     pub cors: Option<Arc<Cors>>,
     pub access: AddressRules,
     pub limits: Limits,
+    /// How often requests may come, and how many at once.
+    pub limiting: Option<Arc<Limiting>>,
     pub timeouts: Timeouts,
     pub retry: Retry,
     pub request_headers: HeaderEdits,

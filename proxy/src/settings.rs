@@ -352,6 +352,9 @@ impl Settings {
         if self.limits.handshakes_per_worker != running.limits.handshakes_per_worker {
             keys.push("limits.handshakesPerWorker");
         }
+        if self.limits.rate_limit_keys != running.limits.rate_limit_keys {
+            keys.push("limits.rateLimitKeys");
+        }
         keys
     }
 

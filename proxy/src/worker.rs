@@ -19,6 +19,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::access::{AccessLog, Sink};
 use crate::admin::metrics::{Metrics, WorkerMetrics};
 use crate::http1::head::{DATE_BYTES, DateCache};
+use crate::limit::Limiter;
 use crate::reject::refusals::Refusals;
 use crate::settings::Settings;
 use crate::snapshot::{Current, Slot, Snapshot};
@@ -36,6 +37,7 @@ pub(crate) struct Shared {
     pub(crate) resolver: Resolver,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) addresses: sockets::ClientAddresses,
+    pub(crate) limiter: Arc<Limiter>,
     pub(crate) workers: NonZeroUsize,
     /// Clocks of all workers, and with them endpoint health, count from here.
     pub(crate) started: Instant,

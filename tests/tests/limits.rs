@@ -257,3 +257,33 @@ fn an_endpoint_that_refuses_is_a_bad_gateway() {
     let edge = Edge::from_yaml(&site("", nobody()));
     assert_eq!(get(edge.http(), HOST, "/").status, 502);
 }
+
+/// An upstream that answers `/hold` with a first byte and keeps the rest back until it is told.
+#[test]
+fn requests_at_once_are_bounded_until_their_last_byte() {
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let upstream = Upstream::start(move |connection| {
+        while let Some(request) = connection.request() {
+            if request.target == "/hold" {
+                connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na");
+                wait.lock().expect("one at a time").recv().expect("a word from the test");
+                connection.send("b");
+            } else {
+                connection.send(ok(&request, "hello"));
+            }
+        }
+    });
+    let edge = edge("concurrency-limit: 1 per ip", "", &upstream);
+    let mut holding = Client::connect(edge.http());
+    holding.send(format!("GET /hold HTTP/1.1\r\nHost: {HOST}\r\n\r\n"));
+    assert_eq!(holding.head().0.status, 200);
+    let refused = get(edge.http(), HOST, "/");
+    assert_eq!((refused.status, refused.fields.one("retry-after")), (429, Some("1")));
+    let mut other = Client::connect_from("127.0.0.2".parse().expect("an address"), edge.http());
+    assert_eq!(other.get(HOST, "/").status, 200);
+    go.send(()).expect("a listening upstream");
+    eventually("the place is free again", || get(edge.http(), HOST, "/").status == 200);
+    let line = edge.logged("the refusal", |line| line["status"] == 429);
+    assert_eq!(line["reason"], "too_many_at_once");
+}

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use serde::{Deserialize, Serialize};
 
+use crate::limit::Mode;
 use crate::request::access;
 use crate::request::redirect;
 use crate::request::target::{EncodedSlash, Scheme, Target};
@@ -262,6 +263,22 @@ fn follow(route: &Route, target: &Target, question: &Question, verdicts: &mut Ve
                 return "403 address_denied".into();
             }
             say("access", true, format!("{client} may enter"));
+        }
+    }
+    if let Some(limiting) = &route.limiting {
+        let is_exempt = question.client.filter(|client| limiting.exempts(*client));
+        if let Some(client) = is_exempt {
+            say("limit", true, format!("{client} is not counted"));
+        }
+        let rules = limiting.at_once.iter().map(|limit| (&limit.answer, limit.mode));
+        let rules = rules.chain(limiting.rates.iter().map(|limit| (&limit.answer, limit.mode)));
+        for (answer, mode) in rules.filter(|_| is_exempt.is_none()) {
+            let status = answer.status.map_or(429, |status| status.as_u16());
+            let over = match mode {
+                Mode::Enforced => format!("above it {status}"),
+                Mode::DryRun => "above it counted only".into(),
+            };
+            say("limit", true, format!("{}, {over}", answer.rule));
         }
     }
     if let Some(max) = route.limits.body_bytes_max.filter(|max| *max > 0) {

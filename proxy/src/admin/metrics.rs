@@ -18,6 +18,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 
 use crate::config::problem::{ObjectRef, Problem, Severity};
+use crate::limit::Limiter;
 use crate::message::Protocol;
 
 /// All metrics of the process.
@@ -41,6 +42,7 @@ struct Shared {
     configuration: Mutex<Configuration>,
     /// Networks of peers whose forwarding headers were not believed.
     untrusted: Mutex<BTreeSet<IpNet>>,
+    limiter: OnceLock<Arc<Limiter>>,
     workers: usize,
 }
 
@@ -133,6 +135,7 @@ impl Metrics {
             others: Arc::new(RouteMetrics::new(Label::Others, workers)),
             configuration: Mutex::default(),
             untrusted: Mutex::default(),
+            limiter: OnceLock::new(),
             workers,
         });
         let worker = |index| Arc::new(WorkerMetrics::new(index, shared.clone()));
@@ -142,6 +145,12 @@ impl Metrics {
     /// The counters of one worker, from 0; it must be one of those that this was made for.
     pub(crate) fn worker(&self, index: usize) -> Arc<WorkerMetrics> {
         self.workers[index].clone()
+    }
+
+    /// Tells of this limiter, too.
+    pub(crate) fn watch(&self, limiter: &Arc<Limiter>) {
+        // Of two edges in one process the first is told of.
+        let _ = self.shared.limiter.set(Arc::clone(limiter));
     }
 
     /// How many workers there are.
@@ -307,7 +316,7 @@ const DURATION_BOUNDS_MS: [f64; 14] =
 
 /// The reasons of [`crate::reject::Reject::reason`]; `other` stands for one that is not among them, of which a test knows
 /// none. Then those of answers that were not finished.
-const REASONS: [&str; 37] = [
+const REASONS: [&str; 39] = [
     "bad_head",
     "bad_framing",
     "head_too_large",
@@ -329,6 +338,8 @@ const REASONS: [&str; 37] = [
     "body_timeout",
     "body_aborted",
     "too_many_connections",
+    "rate_limited",
+    "too_many_at_once",
     "no_endpoints",
     "connect_failed",
     "connect_timeout",

@@ -16,6 +16,8 @@ use self::keys::{KEYS, Key, Setter};
 use super::objects::metadata::StringMap;
 use super::problem::{Kind, Severity};
 use super::values::items;
+use crate::limit::rule::{COUNT_MAX, Period, Rate, WrittenAtOnce, WrittenLimits, WrittenRate};
+use crate::limit::{By, Mode};
 use crate::route::host::HostPattern;
 use crate::route::{Cors, OriginPattern, Refusal, RegexPattern};
 use crate::upstream::Balance;
@@ -58,6 +60,7 @@ pub struct Annotations {
     pub request_headers: Vec<(HeaderName, HeaderValue)>,
     pub response_headers: Vec<(HeaderName, HeaderValue)>,
     pub service_upstream: Option<bool>,
+    pub limits: LimitWords,
     /// Keys of other controllers that the author declares to be without effect; `*` at the end takes the rest.
     pub ignore: Vec<Box<str>>,
 }
@@ -79,6 +82,22 @@ pub enum NextUpstream {
     Off,
     /// After a failure to reach the backend, and after these statuses.
     On { codes: Vec<StatusCode> },
+}
+
+/// The keys that limit how often and how many at once.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LimitWords {
+    pub rates: Vec<WrittenRate>,
+    pub at_once: Vec<WrittenAtOnce>,
+    /// `limit-rps`
+    pub per_second: Option<u32>,
+    /// `limit-rpm`
+    pub per_minute: Option<u32>,
+    /// `limit-connections`
+    pub connections: Option<u32>,
+    pub burst_multiplier: Option<u32>,
+    /// `limit-allowlist`
+    pub exempt: Vec<IpNet>,
 }
 
 /// The `cors-*` keys; they count only together with `enable-cors`.
@@ -255,6 +274,27 @@ pub fn read_bystander(annotations: &StringMap, kind: Kind) -> Reading {
     reading
 }
 
+impl LimitWords {
+    /// All limits together. The keys of ingress-nginx allow a burst of the limit times `limit-burst-multiplier`, and one.
+    pub fn written(&self) -> WrittenLimits {
+        let multiplier = self.burst_multiplier.unwrap_or(BURST_MULTIPLIER);
+        let rate = |count: Option<u32>, period| {
+            let count = count.filter(|count| *count > 0)?;
+            let burst = count.saturating_mul(multiplier).saturating_add(1).min(COUNT_MAX);
+            let rate = Rate::new(count, period, burst)?;
+            Some(WrittenRate { rate, by: By::Address, mode: Mode::Enforced })
+        };
+        let connections = self.connections.filter(|max| *max > 0);
+        let at_once = connections.map(|max| WrittenAtOnce { max, by: By::Address, mode: Mode::Enforced });
+        let nginx = [rate(self.per_second, Period::Second), rate(self.per_minute, Period::Minute)];
+        WrittenLimits {
+            rates: self.rates.iter().cloned().chain(nginx.into_iter().flatten()).collect(),
+            at_once: self.at_once.iter().cloned().chain(at_once).collect(),
+            exempt: self.exempt.clone(),
+        }
+    }
+}
+
 impl CorsWords {
     /// The rules, when they are switched on. The defaults are those of ingress-nginx.
     pub fn rules(&self) -> Option<Cors> {
@@ -300,6 +340,8 @@ const NGINX_PREFIX: &str = "nginx.ingress.kubernetes.io/";
 /// Names keys of other controllers that are known to be without effect.
 pub const IGNORE: &str = "vestibule.dev/ignore";
 
+/// `limit-burst-multiplier` where it is not written.
+const BURST_MULTIPLIER: u32 = 5;
 const VALUE_SHOWN_CHARS: usize = 60;
 
 const CORS_METHODS: [http::Method; 6] = [

@@ -282,7 +282,7 @@ impl Lowering<'_, '_> {
         } else {
             Shape::Forward(shares)
         };
-        let mut handling = handling(&self.reading.annotations);
+        let mut handling = handling(&self.reading.annotations, &self.scope.source);
         handling.timeouts.request = timeouts.request;
         handling.timeouts.backend_request = timeouts.backend_request;
         handling.retry = retry.unwrap_or(handling.retry);

@@ -65,7 +65,7 @@ pub(crate) fn lower(
             None
         }
     };
-    let handling = handling(&reading.annotations).shared();
+    let handling = handling(&reading.annotations, &scope.source).shared();
     let mut lowering =
         Lowering { ingress, class, place, reading, handling, wishes, scope, shares: Vec::new() };
     let is_canary = lowering.reading.annotations.canary == Some(true);

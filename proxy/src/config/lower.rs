@@ -12,6 +12,7 @@ use super::certs::{SEALED, is_sealed};
 use super::objects::{Namespace, Objects, Secret, Service};
 use super::problem::{Kind, ObjectRef, Problem, Severity};
 use super::status::RouteStatus;
+use crate::limit::Limiting;
 use crate::request::target::Scheme;
 use crate::route::host::HostPattern;
 use crate::route::matches::Rule;
@@ -340,13 +341,14 @@ pub(crate) fn route(
 }
 
 /// What the annotations say of every route of their object.
-pub(crate) fn handling(words: &Annotations) -> Handling {
+pub(crate) fn handling(words: &Annotations, source: &ObjectRef) -> Handling {
     let set = |headers: &Vec<_>| HeaderEdits { set: headers.clone(), ..HeaderEdits::default() };
     Handling {
         hsts: words.hsts.clone(),
         cors: words.cors.rules().map(Arc::new),
         access: AddressRules { allow: words.allow.clone(), deny: words.deny.clone() },
         limits: Limits { body_bytes_max: words.body_bytes_max },
+        limiting: Limiting::new(&words.limits.written(), &source.to_string(), None),
         timeouts: Timeouts {
             request: None,
             backend_request: None,

@@ -66,7 +66,7 @@ impl Reject {
             return self.grpc_response(headers);
         }
         if let Some(after) = self.retry_after() {
-            headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs()));
+            headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(after)));
         }
         if let Reject::MethodNotAllowed(allow) = self {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
@@ -170,6 +170,11 @@ struct ProblemDocument<'a> {
 }
 
 /// `application/grpc`, alone or with a suffix (`+proto`) or parameters. grpc-web is another protocol.
+/// Never too early, and never at once (RFC 9110 §10.2.3).
+fn whole_seconds(after: std::time::Duration) -> u64 {
+    (after.as_secs() + u64::from(after.subsec_nanos() > 0)).max(1)
+}
+
 fn is_grpc(content_type: &[u8]) -> bool {
     let Some((head, rest)) = content_type.split_at_checked(GRPC_TYPE.len()) else { return false };
     head.eq_ignore_ascii_case(GRPC_TYPE) && matches!(rest, [] | [b'+' | b';' | b' ', ..])

@@ -9,6 +9,10 @@ use super::refusals::{PATH_BYTES_MAX, REFUSALS_LEN_MAX, Refusals, Refused};
 use super::*;
 use crate::message::{Body, Response};
 
+fn exceeded(status: Option<StatusCode>) -> Exceeded {
+    Exceeded { rule: "1/s per ip".into(), status, retry_after: Some(Duration::from_millis(1200)) }
+}
+
 /// Every variant with its status, reason and gRPC code: the contract of logs, metrics and clients.
 fn table() -> Vec<(Reject, u16, &'static str, u8)> {
     vec![
@@ -33,6 +37,8 @@ fn table() -> Vec<(Reject, u16, &'static str, u8)> {
         (Reject::BodyTimeout, 408, "body_timeout", 4),
         (Reject::BodyAborted, 400, "body_aborted", 10),
         (Reject::TooManyConnections, 429, "too_many_connections", 8),
+        (Reject::RateLimited(exceeded(None)), 429, "rate_limited", 8),
+        (Reject::TooManyAtOnce(exceeded(None)), 429, "too_many_at_once", 8),
         (Reject::NoEndpoints, 503, "no_endpoints", 14),
         (Reject::ConnectFailed, 502, "connect_failed", 14),
         (Reject::ConnectTimeout, 504, "connect_timeout", 14),
@@ -62,6 +68,22 @@ fn body(response: &Response) -> String {
 
 fn text<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
     response.headers.get(name).map(|value| value.to_str().unwrap())
+}
+
+#[test]
+fn a_limit_says_when_to_come_again_unless_it_was_taken_over() {
+    let id = "4bf92f3577b34da6";
+    let answer = |exceeded: Exceeded| {
+        Reject::RateLimited(exceeded).into_response(&context(Format::Plain, &Method::GET, id, None))
+    };
+    let own = answer(exceeded(None));
+    assert_eq!((own.status.as_u16(), text(&own, "retry-after")), (429, Some("2")));
+    let soon = answer(Exceeded { retry_after: Some(Duration::from_millis(1)), ..exceeded(None) });
+    assert_eq!(text(&soon, "retry-after"), Some("1"));
+    let taken_over = Exceeded { retry_after: None, ..exceeded(Some(StatusCode::SERVICE_UNAVAILABLE)) };
+    let taken_over = answer(taken_over);
+    assert_eq!((taken_over.status.as_u16(), text(&taken_over, "retry-after")), (503, None));
+    assert_eq!(Reject::RateLimited(exceeded(None)).detail().unwrap(), "the limit is 1/s per ip");
 }
 
 #[test]

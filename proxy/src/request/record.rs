@@ -14,6 +14,7 @@ use super::forwarded::{ClientView, RequestId};
 use super::target::{PathAndQuery, Scheme, Target};
 use crate::access::Entry;
 use crate::connection::Client;
+use crate::limit::Flight;
 use crate::message::{BodyError, Protocol, Request, Response};
 use crate::reject::Reject;
 use crate::reject::refusals::Refused;
@@ -47,6 +48,8 @@ pub(crate) struct Record {
     pub(crate) bytes_out: u64,
     pub(crate) end: End,
     closes_connection: bool,
+    /// Places among the requests under way, given back with the last byte.
+    flights: Vec<Flight>,
 }
 
 /// How the exchange with the client ended.
@@ -99,6 +102,7 @@ impl Record {
             bytes_out: 0,
             end: End::ClientGone,
             closes_connection: false,
+            flights: Vec::new(),
         }
     }
 
@@ -126,6 +130,11 @@ impl Record {
 
     pub(super) fn route(&mut self, route: &Arc<Route>) {
         self.route = Some(Arc::clone(route));
+    }
+
+    /// Keeps a place among the requests under way until the last byte of the answer.
+    pub(super) fn hold(&mut self, flight: Flight) {
+        self.flights.push(flight);
     }
 
     pub(super) fn backend(&mut self, backend: &Arc<Backend>) {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -29,6 +30,14 @@ pub struct Limits {
     pub streams_per_connection: u32,
     /// TLS handshakes that one worker does at a time; more wait for their turn. Default: 64. (restart)
     pub handshakes_per_worker: usize,
+    /// Networks whose addresses stand for many clients: nodes and pods, where the address of a client is lost on the way.
+    /// Their requests are not counted by limits per address; those of trusted proxies are not in any case. Default: none.
+    /// (live)
+    #[schemars(with = "Vec<String>")]
+    pub shared_networks: Vec<IpNet>,
+    /// Keys of rate limits that are remembered at the same time, each in 48 bytes, from the first limited request on. When
+    /// there are more, those that would be forgotten first are forgotten early. Default: 250000. (restart)
+    pub rate_limit_keys: usize,
 }
 
 /// How long a client may take over each part of an exchange.
@@ -104,6 +113,8 @@ impl Default for Limits {
             requests_per_connection: 10_000,
             streams_per_connection: 100,
             handshakes_per_worker: 64,
+            shared_networks: Vec::new(),
+            rate_limit_keys: crate::limit::KEYS_DEFAULT,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::Worker;
 use crate::connection;
+use crate::limit::network_of;
 use crate::listen::{AcceptBackoff, accept};
 use crate::snapshot::Slot;
 
@@ -159,14 +160,6 @@ impl ClientAddresses {
                 open.remove();
             }
         }
-    }
-}
-
-/// The network that one client is taken to be: an IPv4 address, or a /64 of IPv6, which is what a household gets.
-fn network_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => IpAddr::V4(v4),
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))),
     }
 }
 

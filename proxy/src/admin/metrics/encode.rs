@@ -104,6 +104,12 @@ impl Collected {
             gauge(encoder, name, help, None, value as f64)?;
         }
         let dropped = self.metrics.access_log_dropped.load(std::sync::atomic::Ordering::Relaxed);
+        let forgotten = self.metrics.shared.limiter.get().map_or(0, |limiter| limiter.forgotten());
+        let help = "Keys of rate limits that were forgotten before their time, for want of room";
+        counter(
+            &mut encoder.encode_descriptor("limit_keys_forgotten", help, None, MetricType::Counter)?,
+            forgotten,
+        )?;
         let help = "Lines of the access log that were not written, because its reader was too slow";
         counter(
             &mut encoder.encode_descriptor("access_log_dropped", help, None, MetricType::Counter)?,
@@ -219,7 +225,7 @@ const REJECTS: (&str, &str) = ("rejects", "Requests that the edge answered itsel
 const UNFINISHED: (&str, &str) = ("answers_unfinished", "Answers that did not reach their end, by reason");
 const HANDSHAKES_FAILED: (&str, &str) = ("tls_handshakes_failed", "TLS handshakes that failed, by reason");
 
-const COUNTERS: [(&str, &str, Field); 10] = [
+const COUNTERS: [(&str, &str, Field); 11] = [
     ("connections", "Connections that were taken", |worker| &worker.connections_opened),
     ("connections_refused", "Connections closed at once because of a bound", |worker| {
         &worker.connections_refused
@@ -234,6 +240,9 @@ const COUNTERS: [(&str, &str, Field); 10] = [
     }),
     ("endpoint_ejections", "Endpoints left alone for a while after failures", |worker| &worker.ejections),
     ("retries", "Tries at endpoints beyond the first", |worker| &worker.retries),
+    ("limited_dry_run", "Requests that a limit on trial would have refused", |worker| {
+        &worker.limited_dry_run
+    }),
 ];
 
 const TEXT_BYTES: usize = 16 << 10;

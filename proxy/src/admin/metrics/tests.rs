@@ -1,6 +1,6 @@
 use super::*;
 use crate::config::problem::Kind;
-use crate::reject::Reject;
+use crate::reject::{Exceeded, Reject};
 use crate::request::target::TargetError;
 use crate::tls::accept::HandshakeError;
 
@@ -173,6 +173,10 @@ fn the_live_configuration_is_described() {
     assert!(text.contains("process_resident_memory_bytes "));
 }
 
+fn exceeded() -> Exceeded {
+    Exceeded { rule: "".into(), status: None, retry_after: None }
+}
+
 /// One of each. A new variant does not compile until it is put here.
 fn every_reject() -> Vec<Reject> {
     let all = vec![
@@ -197,6 +201,8 @@ fn every_reject() -> Vec<Reject> {
         Reject::BodyTimeout,
         Reject::BodyAborted,
         Reject::TooManyConnections,
+        Reject::RateLimited(exceeded()),
+        Reject::TooManyAtOnce(exceeded()),
         Reject::NoEndpoints,
         Reject::ConnectFailed,
         Reject::ConnectTimeout,
@@ -231,6 +237,8 @@ fn every_reject() -> Vec<Reject> {
         | Reject::BodyTimeout
         | Reject::BodyAborted
         | Reject::TooManyConnections
+        | Reject::RateLimited(_)
+        | Reject::TooManyAtOnce(_)
         | Reject::NoEndpoints
         | Reject::ConnectFailed
         | Reject::ConnectTimeout

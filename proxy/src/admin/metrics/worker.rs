@@ -30,6 +30,7 @@ pub struct WorkerMetrics {
     pub(super) upstream_connects_failed: Counter,
     pub(super) ejections: Counter,
     pub(super) retries: Counter,
+    pub(super) limited_dry_run: Counter,
     /// Requests that ended otherwise than the upstream meant.
     pub(super) reasons: PerReason,
 }
@@ -62,6 +63,7 @@ impl WorkerMetrics {
             upstream_connects_failed: Counter::default(),
             ejections: Counter::default(),
             retries: Counter::default(),
+            limited_dry_run: Counter::default(),
             reasons: PerReason::default(),
         }
     }
@@ -104,6 +106,11 @@ impl WorkerMetrics {
     /// The system gave no connection, for want of descriptors or memory.
     pub(crate) fn accept_failed(&self) {
         self.accepts_failed.increment();
+    }
+
+    /// A limit that is on trial would have refused a request.
+    pub(crate) fn limited_dry_run(&self) {
+        self.limited_dry_run.increment();
     }
 
     pub(crate) fn handshake_done(&self, _: &TlsInfo) {

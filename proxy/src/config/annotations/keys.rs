@@ -17,6 +17,7 @@ use crate::config::problem::Kind;
 use crate::config::values::{
     items, parse_flag, parse_header_name, parse_networks, parse_seconds, parse_size,
 };
+use crate::limit::rule::{COUNT_MAX, parse_at_once, parse_rates};
 use crate::route::RegexPattern;
 use crate::route::host::Host;
 use crate::upstream::Balance;
@@ -158,6 +159,14 @@ pub(super) fn distance(a: &str, b: &str) -> usize {
 fn number(value: &str) -> Result<u32, String> {
     value.parse().map_err(|_| "it is no whole number".into())
 }
+
+/// A bound where 0 stands for none.
+fn count(value: &str) -> Result<u32, String> {
+    let count = value.parse::<u32>().ok().filter(|count| *count <= COUNT_MAX);
+    count.ok_or_else(|| format!("it is no whole number up to {COUNT_MAX}"))
+}
+
+const COUNT: &str = "a whole number (\"0\" for no bound)";
 
 const fn key(name: &'static str, takes: Takes, setter: Setter, doc: &'static str) -> Key {
     Key { name, doc, aliases: &[], guards_access: false, takes, setter }
@@ -358,6 +367,59 @@ pub static KEYS: &[Key] = &[
             Ok(())
         },
         "How many endpoints are tried, the first included.",
+    ),
+    // How often, and how many at once.
+    guard(text(
+        "rate-limit",
+        Takes::Routes,
+        "rules such as \"20/s burst 40 per ip; 600/m per header X-Api-Key\"",
+        |a, value| parse_rates(value).map(|rates| a.limits.rates = rates),
+        "How often requests may come: a number per s, m, h or d, how many of them at once, and per ip, route or header NAME. \
+         Above it 429 with Retry-After; dry-run at the end of a rule only counts.",
+    )),
+    guard(text(
+        "concurrency-limit",
+        Takes::Routes,
+        "rules such as \"10 per ip; 200 per route\"",
+        |a, value| parse_at_once(value).map(|at_once| a.limits.at_once = at_once),
+        "How many requests may be under way at the same time, per ip, route or header NAME; above it 429.",
+    )),
+    guard(text(
+        "limit-rps",
+        Takes::Routes,
+        COUNT,
+        |a, value| count(value).map(|count| a.limits.per_second = Some(count)),
+        "Requests a second of one client address, with a burst of five times as many and one.",
+    )),
+    guard(text(
+        "limit-rpm",
+        Takes::Routes,
+        COUNT,
+        |a, value| count(value).map(|count| a.limits.per_minute = Some(count)),
+        "Requests a minute of one client address, with a burst of five times as many and one.",
+    )),
+    guard(text(
+        "limit-connections",
+        Takes::Routes,
+        COUNT,
+        |a, value| count(value).map(|count| a.limits.connections = Some(count)),
+        "Requests of one client address that may be under way at the same time.",
+    )),
+    text(
+        "limit-burst-multiplier",
+        Takes::Routes,
+        COUNT,
+        |a, value| count(value).map(|count| a.limits.burst_multiplier = Some(count.max(1))),
+        "How many times limit-rps or limit-rpm may come at once. Default: 5.",
+    ),
+    also(
+        key(
+            "limit-allowlist",
+            Takes::Routes,
+            Setter::Networks(|a| &mut a.limits.exempt),
+            "Client networks that no limit counts.",
+        ),
+        &["limit-whitelist"],
     ),
     // The backend.
     text(
@@ -576,10 +638,6 @@ pub static KEYS: &[Key] = &[
     guard(later("auth-tls-verify-depth", "How long its chain may be.")),
     guard(later("auth-tls-match-cn", "What its subject must be.")),
     guard(later("satisfy", "Whether an address or a login is enough.")),
-    guard(later("rate-limit", "How many requests a client may send.")),
-    guard(later("limit-rps", "Requests a second and client.")),
-    guard(later("limit-rpm", "Requests a minute and client.")),
-    guard(later("limit-connections", "Connections of one client.")),
     // What guards nothing and is still to be built: routes are served without it.
     later("default-backend", "Stands in for a Service without endpoints."),
     later("proxy-next-upstream-timeout", "How long all tries together may take."),

@@ -3,6 +3,7 @@
 use std::fmt::{self, Write};
 
 use super::super::problem::Problem;
+use crate::limit::Limiting;
 use crate::route::host::HostPattern;
 use crate::route::path::Candidate;
 use crate::route::table::{HostFallback, Listener, ListenerKey, Table};
@@ -100,6 +101,7 @@ fn describe_route(f: &mut String, matched: &str, route: &Route) -> fmt::Result {
             .filter(|bytes| *bytes > 0)
             .map_or(String::new(), |bytes| format!("at most {bytes} bytes")),
     )?;
+    detail("limits", route.limiting.as_deref().map_or(String::new(), limiting))?;
     detail("timeouts", timeouts(&route.timeouts))?;
     detail("retry", retry(&route.retry))?;
     detail("request headers", edits(&route.request_headers))?;
@@ -229,6 +231,13 @@ impl fmt::Display for Named<'_> {
 
 fn list<T: fmt::Display>(items: &[T]) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn limiting(limiting: &Limiting) -> String {
+    let at_once = limiting.at_once.iter().map(|limit| limit.answer.rule.to_string());
+    let rates = limiting.rates.iter().map(|limit| limit.answer.rule.to_string());
+    let exempt = (!limiting.exempt.is_empty()).then(|| format!("except {}", list(&limiting.exempt)));
+    at_once.chain(rates).chain(exempt).collect::<Vec<_>>().join("; ")
 }
 
 fn timeouts(timeouts: &Timeouts) -> String {

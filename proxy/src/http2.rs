@@ -3,18 +3,20 @@
 //! The `h2` crate is used directly, because informational answers, reset codes and the bounds against floods are its business
 //! and hyper does not show them.
 
+mod glitches;
 pub(crate) mod stream;
+pub(crate) mod streams;
+mod upload;
 
 #[cfg(test)]
 pub(crate) mod fixtures;
 #[cfg(test)]
 mod tests;
 
-use std::cell::{Cell, RefCell};
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,7 +24,6 @@ use h2::server::{Builder, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
 use http::header::{CONTENT_LENGTH, COOKIE, DATE, EXPECT, HOST};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use http_body::{Frame, SizeHint};
 
 use crate::connection::Client;
 use crate::message::{Body, BodyError, Interim, Protocol, Request, Response};
@@ -31,9 +32,11 @@ use crate::request;
 use crate::request::record::Record;
 use crate::transport::Rewound;
 use crate::worker::Worker;
-use crate::worker::clock::Watch;
 
+use glitches::{Counted, Glitches};
 use stream::{Broken, Pump, Receiver, announced_length};
+use streams::{Abuse, Ended, Stream, Streams};
+use upload::ClientBody;
 
 const STREAM_WINDOW: u32 = 64 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
@@ -43,11 +46,6 @@ const SEND_BUFFER_BYTES: usize = 64 << 10;
 const REMOTE_RESETS_MAX: usize = 20;
 /// Streams that this side had to reset because of errors of the client, before the same (CVE-2025-8671).
 const LOCAL_RESETS_MAX: usize = 100;
-/// Requests that the client takes back before their answer is complete, more than those it lets be answered, before the
-/// same: such a client costs upstreams work and itself nothing.
-const CANCELLED_MAX: u64 = 100;
-/// Streams whose client takes nothing for the write limit, before the connection is closed (Apache CVE-2026-49975).
-const STALLED_MAX: u32 = 3;
 /// How long a client that is thrown out may take to read the reason.
 const GOAWAY_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -64,22 +62,27 @@ pub(crate) async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, transport: R
         .max_pending_accept_reset_streams(REMOTE_RESETS_MAX)
         .max_local_error_reset_streams(Some(LOCAL_RESETS_MAX));
     let watch = worker.clock.watch();
+    let glitches = Rc::new(Glitches::since(worker.clock.now_ms()));
+    let transport = Counted::new(transport, Rc::clone(&glitches));
     let handshake = builder.handshake::<_, Bytes>(transport);
     let timeout = worker.settings().timeouts.headers;
     let Ok(Ok(mut connection)) = watch.within(&worker.clock, timeout, handshake).await else { return };
-    let streams = Rc::new(Streams::new(Rc::clone(worker), Rc::clone(&watch)));
+    let streams = Rc::new(Streams::new(Rc::clone(worker), Rc::clone(&watch), glitches));
     let mut served = 0;
     let mut leaving = false;
     watch.set_idle(true);
     streams.rest();
     loop {
         let accepted = std::future::poll_fn(|cx| {
-            if streams.poll_abused(cx) {
+            if let Some(abuse) = streams.poll_abuse(cx) {
+                thrown_out(worker, client, abuse);
                 connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                 return Poll::Ready(None);
             }
-            let wants_to_leave =
-                worker.is_draining() || client.is_old(worker) || served >= limits.requests_per_connection;
+            let wants_to_leave = worker.is_draining()
+                || client.is_old(worker)
+                || served >= limits.requests_per_connection
+                || streams.glitches.are_many();
             if wants_to_leave && !leaving {
                 leaving = true;
                 connection.graceful_shutdown();
@@ -87,8 +90,13 @@ pub(crate) async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, transport: R
             if let Poll::Ready(accepted) = connection.poll_accept(cx) {
                 return Poll::Ready(accepted);
             }
+            if streams.glitches.are_too_many() || (streams.glitches.are_many() && !leaving) {
+                // It is said above; nothing else needs to wake this task.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             if watch.poll_expired(&worker.clock, cx) {
-                if streams.open.get() > 0 {
+                if !streams.is_idle() {
                     streams.rest();
                 } else if leaving {
                     // The client was told a while ago and does not go, or does not even read what it asked for.
@@ -107,13 +115,19 @@ pub(crate) async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, transport: R
             Some(Ok((request, respond))) => {
                 served += 1;
                 let stream = Stream::begin(&streams);
+                let glitches = Rc::clone(&streams.glitches);
                 let (worker, client) = (Rc::clone(worker), Rc::clone(client));
                 tokio::task::spawn_local(async move {
-                    let ended = answer_stream(&worker, &client, request, respond).await;
+                    let ended = answer_stream(&worker, &client, &glitches, request, respond).await;
                     stream.end(ended);
                 });
             }
-            Some(Err(_)) => return,
+            Some(Err(error)) => {
+                if error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM) {
+                    thrown_out(worker, client, Abuse::Flood);
+                }
+                return;
+            }
             None => break,
         }
     }
@@ -122,102 +136,16 @@ pub(crate) async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, transport: R
     let _ = worker.clock.watch().within(&worker.clock, GOAWAY_TIMEOUT, closed).await;
 }
 
-/// The streams of one connection: how many there are, and how they ended as far as that tells a client from an attack.
-struct Streams {
-    worker: Rc<Worker>,
-    watch: Rc<Watch>,
-    open: Cell<usize>,
-    completed: Cell<u64>,
-    cancelled: Cell<u64>,
-    stalled: Cell<u32>,
-    /// The task of the connection.
-    waker: RefCell<Option<Waker>>,
-}
-
-/// How a stream ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ended {
-    Completely,
-    /// The client reset it before its answer was complete.
-    Cancelled,
-    /// The client did not take the answer.
-    Stalled,
-    /// The answer broke off, which is no fault of the client.
-    Broken,
-}
-
-impl Streams {
-    fn new(worker: Rc<Worker>, watch: Rc<Watch>) -> Self {
-        Streams {
-            worker,
-            watch,
-            open: Cell::new(0),
-            completed: Cell::new(0),
-            cancelled: Cell::new(0),
-            stalled: Cell::new(0),
-            waker: RefCell::default(),
-        }
-    }
-
-    /// The connection may stay without a stream for so long from now.
-    fn rest(&self) {
-        self.watch.arm(&self.worker.clock, self.worker.settings().timeouts.keep_alive);
-    }
-
-    fn count(&self, ended: Ended) {
-        match ended {
-            Ended::Completely => self.completed.set(self.completed.get() + 1),
-            Ended::Cancelled => self.cancelled.set(self.cancelled.get() + 1),
-            Ended::Stalled => self.stalled.set(self.stalled.get() + 1),
-            Ended::Broken => {}
-        }
-    }
-
-    fn is_abused(&self) -> bool {
-        self.cancelled.get() > self.completed.get() + CANCELLED_MAX || self.stalled.get() >= STALLED_MAX
-    }
-
-    /// True when the connection is to be closed; otherwise its task is woken when it is.
-    fn poll_abused(&self, cx: &Context<'_>) -> bool {
-        let mut waker = self.waker.borrow_mut();
-        match &*waker {
-            Some(known) if known.will_wake(cx.waker()) => {}
-            _ => *waker = Some(cx.waker().clone()),
-        }
-        self.is_abused()
-    }
-}
-
-/// One stream, counted while it is open.
-struct Stream(Rc<Streams>);
-
-impl Stream {
-    fn begin(streams: &Rc<Streams>) -> Self {
-        streams.open.set(streams.open.get() + 1);
-        streams.rest();
-        Stream(Rc::clone(streams))
-    }
-
-    fn end(self, ended: Ended) {
-        self.0.count(ended);
-        if self.0.is_abused()
-            && let Some(waker) = self.0.waker.take()
-        {
-            waker.wake();
-        }
-    }
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        self.0.open.set(self.0.open.get() - 1);
-        self.0.rest();
-    }
+fn thrown_out(worker: &Worker, client: &Client, abuse: Abuse) {
+    worker.metrics.thrown_out(abuse);
+    let (client, reason) = (client.peer.address, abuse.reason());
+    tracing::debug!(%client, reason, "an HTTP/2 connection was closed because of how its client behaves");
 }
 
 async fn answer_stream(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
+    glitches: &Glitches,
     request: http::Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
 ) -> Ended {
@@ -252,7 +180,7 @@ async fn answer_stream(
     }
     let outcome = match respond.send_response(head, body.is_empty()) {
         Ok(_) if body.is_empty() => Ok(()),
-        Ok(stream) => send(worker, body, stream, &mut record).await,
+        Ok(stream) => send(worker, glitches, body, stream, &mut record).await,
         Err(_) => Err(BodyError::Receiver),
     };
     let ended = match &outcome {
@@ -286,14 +214,9 @@ fn translate(
     let body = if receive.is_end_stream() {
         Body::Empty
     } else {
-        let watch = worker.clock.watch();
-        watch.arm(&worker.clock, worker.settings().timeouts.body_idle);
-        Body::Stream(Box::pin(ClientBody {
-            receiver: Receiver::new(receive, announced_length(&parts.headers)),
-            expectation: expects_continue.then(|| interim.clone()),
-            watch,
-            worker: Rc::clone(worker),
-        }))
+        let receiver = Receiver::new(receive, announced_length(&parts.headers));
+        let expectation = expects_continue.then(|| interim.clone());
+        Body::Stream(Box::pin(ClientBody::new(worker, receiver, expectation)))
     };
     Ok(Request {
         method: parts.method,
@@ -359,6 +282,7 @@ fn head_of(worker: &Worker, response: Response, is_head: bool) -> (http::Respons
 /// Sends a body, at the pace of the client's window. A client that takes nothing for too long loses the stream.
 async fn send(
     worker: &Worker,
+    glitches: &Glitches,
     body: Body,
     stream: SendStream<Bytes>,
     record: &mut Record,
@@ -370,6 +294,9 @@ async fn send(
         let mut moved = 0;
         let polled = pump.poll(cx, &mut moved);
         record.sent(moved);
+        if moved > 0 {
+            glitches.answer_moved(moved);
+        }
         match polled {
             Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
             Poll::Ready(Err(Broken::Peer)) => return Poll::Ready(Err(BodyError::Receiver)),
@@ -394,50 +321,4 @@ async fn send(
         Poll::Pending
     })
     .await
-}
-
-/// The body of one stream, as the client sends it.
-struct ClientBody {
-    receiver: Receiver,
-    /// Where the client's leave to send is left, if it waits for one.
-    expectation: Option<Interim>,
-    watch: Rc<Watch>,
-    worker: Rc<Worker>,
-}
-
-impl http_body::Body for ClientBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = &mut *self;
-        let polled = this.receiver.poll_frame(cx);
-        // The first reader decides that the body is wanted; a client that already sends needs no leave.
-        if let Some(interim) = this.expectation.take()
-            && polled.is_pending()
-        {
-            interim.push(StatusCode::CONTINUE, HeaderMap::new());
-        }
-        match &polled {
-            Poll::Ready(_) => {
-                this.watch.arm(&this.worker.clock, this.worker.settings().timeouts.body_idle);
-            }
-            Poll::Pending if this.watch.poll_expired(&this.worker.clock, cx) => {
-                return this.receiver.fail(BodyError::Stalled);
-            }
-            Poll::Pending => {}
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.receiver.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.receiver.remaining().map(SizeHint::with_exact).unwrap_or_default()
-    }
 }

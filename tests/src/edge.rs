@@ -35,6 +35,7 @@ pub struct Edge {
     problems: Vec<Problem>,
     log: Lines,
     writer: Option<Writer>,
+    metrics: Arc<Metrics>,
 }
 
 impl Edge {
@@ -49,17 +50,15 @@ impl Edge {
         let settings = Arc::new(settings);
         #[expect(clippy::disallowed_methods, reason = "the metrics say when the process began")]
         let now = jiff::Timestamp::now();
+        let workers = settings.workers.unwrap_or(NonZeroUsize::MIN);
+        let metrics = Arc::new(Metrics::new(workers.get(), access.dropped(), now));
         let edge = proxy::edge::Edge::start(
             EdgeOptions {
                 binds: true,
-                workers: settings.workers.unwrap_or(NonZeroUsize::MIN),
+                workers,
                 inherited: Inherited::default(),
                 control: runtime.handle().clone(),
-                metrics: Arc::new(Metrics::new(
-                    settings.workers.map_or(1, NonZeroUsize::get),
-                    access.dropped(),
-                    now,
-                )),
+                metrics: Arc::clone(&metrics),
                 access,
             },
             Arc::clone(&settings),
@@ -75,6 +74,7 @@ impl Edge {
             problems: Vec::new(),
             log,
             writer: Some(writer),
+            metrics,
         };
         this.apply(objects);
         this.publish();
@@ -126,6 +126,13 @@ impl Edge {
     /// What the last compilation complained of.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
+    }
+
+    /// A series of the metrics, such as `vestibule_rejects_total{reason="refused"}`; 0 where it is not there.
+    pub fn metric(&self, series: &str) -> f64 {
+        let text = self.metrics.encode(self.metrics.started()).expect("the metrics");
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.parse().expect("a number"))
     }
 
     /// The access log so far; lines come with a delay of a tick.

@@ -18,6 +18,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 
 use crate::config::problem::{ObjectRef, Problem, Severity};
+use crate::http2::streams::Abuse;
 use crate::limit::Limiter;
 use crate::message::Protocol;
 
@@ -361,7 +362,11 @@ const REASONS: [&str; 39] = [
 /// Why an answer that had begun did not end as the upstream meant.
 const REASONS_UNFINISHED: [&str; 3] = ["client_gone", "answer_stalled", "answer_broken_off"];
 
-/// The reasons of [`HandshakeError::reason`].
+/// The reasons of [`Abuse::reason`].
+const ABUSES: [&str; 4] =
+    [Abuse::Cancelled.reason(), Abuse::Stalled.reason(), Abuse::Glitches.reason(), Abuse::Flood.reason()];
+
+/// The reasons of [`crate::tls::accept::HandshakeError::reason`].
 const HANDSHAKE_REASONS: [&str; 9] = [
     "unknown_name",
     "timeout",

@@ -6,6 +6,7 @@ use http::header::{CONTENT_LENGTH, COOKIE, EXPECT};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::fixtures::{PATIENCE, answer, client, edge, exchange, read, request, run, until, upstream};
+use super::streams::{CANCELLED_MAX, STALLED_MAX};
 use super::*;
 use crate::settings::Settings;
 

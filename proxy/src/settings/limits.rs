@@ -52,9 +52,13 @@ pub struct Timeouts {
     #[serde(deserialize_with = "units::duration")]
     #[schemars(with = "units::DurationText")]
     pub body_idle: Duration,
-    /// The slowest request body that is borne after its first 30 seconds, in bytes a second; `0` bears any. Default: 240.
-    /// (new connections)
+    /// The slowest request body that is borne once its grace is over, in bytes a second from its start; `0` bears any.
+    /// Default: 240. (new connections)
     pub body_bytes_per_second: Bytes,
+    /// How long a request body may be as slow as it likes. Default: 30s. (new connections)
+    #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
+    pub body_grace: Duration,
     /// Between two writes that a client accepts. Default: 30s. (new connections)
     #[serde(deserialize_with = "units::duration")]
     #[schemars(with = "units::DurationText")]
@@ -125,6 +129,7 @@ impl Default for Timeouts {
             headers: Duration::from_secs(10),
             body_idle: Duration::from_secs(30),
             body_bytes_per_second: Bytes(240),
+            body_grace: Duration::from_secs(30),
             write_idle: Duration::from_secs(30),
             keep_alive: Duration::from_secs(75),
             connection_age: Duration::from_secs(3600),

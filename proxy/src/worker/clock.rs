@@ -152,9 +152,6 @@ pub(crate) struct Pace {
     bytes: u64,
 }
 
-/// A body may be as slow as it likes for so long.
-const PACE_GRACE_MS: u64 = 30_000;
-
 impl Pace {
     pub(crate) fn starting_at(now_ms: u64) -> Self {
         Pace { started_ms: now_ms, bytes: 0 }
@@ -164,15 +161,20 @@ impl Pace {
         self.bytes += bytes as u64;
     }
 
+    /// For so long the sender was not waited for.
+    pub(crate) fn excuse(&mut self, ms: u64) {
+        self.started_ms = self.started_ms.saturating_add(ms);
+    }
+
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// True when the grace is over and fewer bytes came than `bytes_per_second` asks for; `None` bears any pace.
-    pub(crate) fn is_below(&self, bytes_per_second: Option<u64>, now_ms: u64) -> bool {
+    /// True when `grace` is over and fewer bytes came than `bytes_per_second` asks for; `None` bears any pace.
+    pub(crate) fn is_below(&self, bytes_per_second: Option<u64>, grace: Duration, now_ms: u64) -> bool {
         let elapsed_ms = now_ms.saturating_sub(self.started_ms);
         bytes_per_second.is_some_and(|rate| {
-            elapsed_ms > PACE_GRACE_MS && self.bytes < rate.saturating_mul(elapsed_ms / 1_000)
+            u128::from(elapsed_ms) > grace.as_millis() && self.bytes < rate.saturating_mul(elapsed_ms / 1_000)
         })
     }
 }

@@ -10,8 +10,8 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::{
-    Counter, DURATION_BOUNDS_MS, HANDSHAKE_REASONS, Label, Metrics, PROTOCOLS, REASONS, REASONS_UNFINISHED,
-    RouteMetrics, STATUS_CLASSES, WorkerMetrics,
+    ABUSES, Counter, DURATION_BOUNDS_MS, HANDSHAKE_REASONS, Label, Metrics, PROTOCOLS, REASONS,
+    REASONS_UNFINISHED, RouteMetrics, STATUS_CLASSES, WorkerMetrics,
 };
 
 pub(super) fn encode(metrics: &Arc<Metrics>, now: Timestamp) -> Result<String, fmt::Error> {
@@ -92,6 +92,7 @@ impl Collected {
         self.encode_reasons(encoder, HANDSHAKES_FAILED, &HANDSHAKE_REASONS, |worker, index| {
             &worker.tls_handshakes_failed[index]
         })?;
+        self.encode_reasons(encoder, THROWN_OUT, &ABUSES, |worker, index| &worker.thrown_out[index])?;
         for (name, help, field) in COUNTERS {
             let count = workers.iter().map(|worker| field(worker).value()).sum();
             counter(&mut encoder.encode_descriptor(name, help, None, MetricType::Counter)?, count)?;
@@ -223,6 +224,10 @@ type Field = fn(&WorkerMetrics) -> &Counter;
 
 const REJECTS: (&str, &str) = ("rejects", "Requests that the edge answered itself, by reason");
 const UNFINISHED: (&str, &str) = ("answers_unfinished", "Answers that did not reach their end, by reason");
+const THROWN_OUT: (&str, &str) = (
+    "http2_connections_thrown_out",
+    "HTTP/2 connections closed because of how their client behaved, by reason",
+);
 const HANDSHAKES_FAILED: (&str, &str) = ("tls_handshakes_failed", "TLS handshakes that failed, by reason");
 
 const COUNTERS: [(&str, &str, Field); 11] = [

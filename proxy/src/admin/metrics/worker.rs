@@ -6,8 +6,10 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::{
-    Counter, HANDSHAKE_REASONS, NETWORKS_LEN_MAX, REASONS, REASONS_UNFINISHED, STATUS_NONE, Shared, lock,
+    ABUSES, Counter, HANDSHAKE_REASONS, NETWORKS_LEN_MAX, REASONS, REASONS_UNFINISHED, STATUS_NONE, Shared,
+    lock,
 };
+use crate::http2::streams::Abuse;
 use crate::request::record::Record;
 use crate::tls::accept::{HandshakeError, TlsInfo};
 
@@ -23,6 +25,7 @@ pub struct WorkerMetrics {
     pub(super) accepts_failed: Counter,
     pub(super) tls_handshakes: Counter,
     pub(super) tls_handshakes_failed: [Counter; HANDSHAKE_REASONS.len()],
+    pub(super) thrown_out: [Counter; ABUSES.len()],
     pub(super) bytes_in: Counter,
     pub(super) bytes_out: Counter,
     pub(super) requests: Counter,
@@ -56,6 +59,7 @@ impl WorkerMetrics {
             accepts_failed: Counter::default(),
             tls_handshakes: Counter::default(),
             tls_handshakes_failed: Default::default(),
+            thrown_out: Default::default(),
             bytes_in: Counter::default(),
             bytes_out: Counter::default(),
             requests: Counter::default(),
@@ -121,6 +125,13 @@ impl WorkerMetrics {
         let reason = error.reason();
         let index = HANDSHAKE_REASONS.iter().position(|known| *known == reason);
         self.tls_handshakes_failed[index.unwrap_or(HANDSHAKE_REASONS.len() - 1)].increment();
+    }
+
+    /// A client's HTTP/2 connection is closed because of how it behaves.
+    pub(crate) fn thrown_out(&self, abuse: Abuse) {
+        if let Some(index) = ABUSES.iter().position(|known| *known == abuse.reason()) {
+            self.thrown_out[index].increment();
+        }
     }
 
     /// A peer that is not trusted sent forwarding headers. Called once for a connection, so that the lock is no matter.

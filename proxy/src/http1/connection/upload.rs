@@ -124,8 +124,8 @@ impl http_body::Body for ClientBody {
                 if let Some(remaining) = &mut this.remaining {
                     *remaining -= frame.data_ref().map_or(0, |data| data.len() as u64);
                 }
-                let too_slow =
-                    input.pace.is_below(timeouts.body_bytes_per_second.as_limit(), worker.clock.now_ms());
+                let slowest = timeouts.body_bytes_per_second.as_limit();
+                let too_slow = input.pace.is_below(slowest, timeouts.body_grace, worker.clock.now_ms());
                 too_slow.then_some(BodyError::Stalled)
             }
             Poll::Ready(Some(Err(error))) => Some(error.clone()),

@@ -74,3 +74,17 @@ fn only_idle_tasks_are_woken_to_drain() {
     clock.wake_idle();
     assert_eq!(counts.each_ref().map(|count| count.0.load(Ordering::Relaxed)), [0, 1]);
 }
+
+#[test]
+fn a_body_may_be_slow_at_first_and_while_nobody_waits_for_it() {
+    let grace = Duration::from_secs(30);
+    let mut pace = Pace::starting_at(1_000);
+    pace.add(300);
+    assert!(!pace.is_below(Some(10), grace, 31_000));
+    assert!(pace.is_below(Some(10), grace, 32_000));
+    assert!(!pace.is_below(Some(9), grace, 32_000));
+    assert!(!pace.is_below(None, grace, u64::MAX));
+    pace.excuse(1_000);
+    assert!(!pace.is_below(Some(10), grace, 32_000));
+    assert!(pace.is_below(Some(10), grace, 33_000));
+}

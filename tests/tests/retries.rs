@@ -301,3 +301,26 @@ fn sockets_open_and_close_with_the_configuration() {
     eventually("the socket is closed", || std::net::TcpStream::connect(second).is_err());
     assert_eq!(kept.get(HOST, "/").status, 200);
 }
+
+#[test]
+fn what_was_timed_out_is_tried_at_another_endpoint_or_not_at_all() {
+    let hanging = Upstream::start(|connection| {
+        connection.request();
+        connection.wait_for_close();
+    });
+    let edge = Edge::from_yaml(&site("proxy-read-timeout: 300ms", hanging.address));
+    assert_eq!(get(edge.http(), HOST, "/").status, 504);
+    assert_eq!(hanging.count(), 1, "the only endpoint there is was asked once");
+
+    let good = Upstream::saying("hello");
+    let yaml = format!(
+        "{}{}",
+        ingress("proxy-read-timeout: 300ms\nload-balance: round_robin"),
+        service("web", &[hanging.address, good.address])
+    );
+    let edge = Edge::from_yaml(&yaml);
+    for turn in 0..2 {
+        assert_eq!(get(edge.http(), HOST, "/").status, 200, "turn {turn}");
+    }
+    assert_eq!(hanging.count(), 2, "one of the two requests began there");
+}

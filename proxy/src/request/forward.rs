@@ -162,6 +162,7 @@ impl Tries<'_> {
             };
             let repeats = wants_repeat
                 && tried.len() <= retries as usize
+                && (!outcome.as_ref().is_err_and(Miss::took_its_time) || self.may_wait_again(&tried))
                 && body.rewind()
                 && choice.pool.budget.withdraw(now_ms);
             if !repeats {
@@ -174,6 +175,14 @@ impl Tries<'_> {
                 tokio::time::sleep(pause.min(BACKOFF_MAX)).await;
             }
         }
+    }
+
+    /// True when another try may take as long as one that was timed out: at an endpoint that has not had the request, as with
+    /// nginx's `proxy_next_upstream`, or where the route bounds each try and says how often (GEP-1731).
+    fn may_wait_again(&self, tried: &[u64]) -> bool {
+        let is_asked_for =
+            self.route.retry.attempts.is_some() && self.route.timeouts.backend_request.is_some();
+        is_asked_for || self.backend.endpoints().iter().any(|endpoint| !tried.contains(&endpoint.id))
     }
 
     /// A single try that nobody waits for. `None`: there is no answer.
@@ -328,6 +337,11 @@ impl Miss {
             }
             Miss::Exchange(Failure::Protocol(_) | Failure::Upload(_) | Failure::Unsendable(_)) => false,
         }
+    }
+
+    /// True when a limit on time ended the try, so that the client has waited for as long.
+    fn took_its_time(&self) -> bool {
+        matches!(self, Miss::Connect(ConnectError::TimedOut(_)) | Miss::Exchange(Failure::TimedOut))
     }
 
     fn is_the_endpoints_fault(&self, had_body: bool) -> bool {

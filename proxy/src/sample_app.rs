@@ -23,6 +23,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::listen::{AcceptBackoff, accept};
+
 /// Why it cannot serve.
 #[derive(Debug, thiserror::Error)]
 pub enum SampleAppError {
@@ -52,11 +54,9 @@ pub fn run(address: SocketAddr, name: &str) -> Result<(), SampleAppError> {
 
 /// Serves until the future is dropped.
 pub async fn serve(listener: TcpListener, name: std::sync::Arc<str>) {
+    let mut backoff = AcceptBackoff::default();
     loop {
-        let Ok((stream, peer)) = listener.accept().await else {
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            continue;
-        };
+        let (stream, peer) = accept(&listener, &mut backoff, || {}).await;
         let name = name.clone();
         tokio::spawn(async move {
             let service = service_fn(move |request| {
@@ -188,7 +188,6 @@ impl Body for Events {
 const EVENTS_MAX: usize = 3600;
 const EVENT_INTERVAL: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(600);
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const PEEK_PAUSE: Duration = Duration::from_millis(1);
 
 #[cfg(test)]

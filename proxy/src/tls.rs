@@ -7,6 +7,7 @@
 //! default of the process.
 
 pub mod accept;
+mod authorities;
 pub mod certificates;
 pub mod client_auth;
 mod names;

@@ -11,7 +11,7 @@ use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureS
 use rustls_pki_types::{CertificateDer, UnixTime};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use super::certificates::{CertificateError, PEM_BYTES_MAX, parse_chain};
+use super::authorities::{Authorities, AuthorityError};
 
 /// How strictly client certificates are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,21 +36,6 @@ pub struct ClientAuth {
     digest: [u8; 32],
 }
 
-/// Why a CA bundle cannot be used. Fail closed: the hosts that it guards must refuse.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ClientAuthError {
-    #[error("the CA bundle is larger than {PEM_BYTES_MAX} bytes")]
-    TooLarge,
-    #[error("the CA bundle is not PEM: {0}")]
-    NotPem(Arc<str>),
-    #[error(
-        "the CA bundle holds no certificate: it must be PEM, with at least one `BEGIN CERTIFICATE` block"
-    )]
-    NoCertificate,
-    #[error("certificate {position} of the CA bundle cannot be used as an authority: {reason}")]
-    BadAuthority { position: usize, reason: Arc<str> },
-}
-
 impl ClientAuth {
     /// Asks for nothing.
     pub fn none() -> ClientAuth {
@@ -63,22 +48,9 @@ impl ClientAuth {
     }
 
     /// Asks as `mode` says for certificates signed by one of the authorities in `bundle` (PEM, one or more).
-    pub fn from_pem(mode: ClientAuthMode, bundle: &[u8]) -> Result<ClientAuth, ClientAuthError> {
-        if bundle.len() > PEM_BYTES_MAX {
-            return Err(ClientAuthError::TooLarge);
-        }
-        let authorities = parse_chain(bundle).map_err(|error| match error {
-            CertificateError::ChainNotPem(reason) => ClientAuthError::NotPem(reason),
-            _ => ClientAuthError::NoCertificate,
-        })?;
-        let mut roots = RootCertStore::empty();
-        for (index, authority) in authorities.iter().enumerate() {
-            roots.add(authority.clone()).map_err(|error| ClientAuthError::BadAuthority {
-                position: index + 1,
-                reason: error.to_string().into(),
-            })?;
-        }
-        Ok(ClientAuth::new(mode, roots, &authorities))
+    pub fn from_pem(mode: ClientAuthMode, bundle: &[u8]) -> Result<ClientAuth, AuthorityError> {
+        let Authorities { certificates, roots } = Authorities::from_pem(bundle)?;
+        Ok(ClientAuth::new(mode, roots, &certificates))
     }
 
     fn new(

@@ -9,7 +9,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
 use rustls::sign::SingleCertAndKey;
-use rustls::{AlertDescription, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{AlertDescription, ClientConfig, DigitallySignedStruct, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
@@ -17,7 +17,8 @@ pub use tokio_rustls::client::TlsStream;
 
 use crate::upstream::{BackendKey, BackendProtocol, BackendTls, Verify};
 
-use super::certificates::{Certificate, CertificateError, PEM_BYTES_MAX, parse_chain};
+use super::authorities::{Authorities, AuthorityError};
+use super::certificates::Certificate;
 
 /// How one backend is spoken to over TLS. Shared by all workers; sessions are resumed.
 pub struct UpstreamTls {
@@ -31,10 +32,10 @@ pub struct UpstreamTls {
 pub enum UpstreamTlsError {
     #[error("the server name {0:?} is neither a host name nor an IP address")]
     ServerName(Arc<str>),
-    #[error("the CA bundle is larger than {PEM_BYTES_MAX} bytes")]
-    AuthorityTooLarge,
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
     #[error("the CA bundle cannot be used: {0}")]
-    Authority(Arc<str>),
+    Verifier(Arc<str>),
     #[error(
         "the system's certificate authorities cannot be read ({0}): install ca-certificates, or name a CA bundle"
     )]
@@ -171,21 +172,10 @@ fn system_verifier() -> Result<Arc<dyn ServerCertVerifier>, UpstreamTlsError> {
 }
 
 fn authority_verifier(bundle: &[u8]) -> Result<Arc<dyn ServerCertVerifier>, UpstreamTlsError> {
-    if bundle.len() > PEM_BYTES_MAX {
-        return Err(UpstreamTlsError::AuthorityTooLarge);
-    }
-    let refused = |reason: &dyn fmt::Display| UpstreamTlsError::Authority(reason.to_string().into());
-    let authorities = parse_chain(bundle).map_err(|error| match error {
-        CertificateError::ChainNotPem(reason) => UpstreamTlsError::Authority(reason),
-        _ => UpstreamTlsError::Authority("there is no `BEGIN CERTIFICATE` block in it".into()),
-    })?;
-    let mut roots = RootCertStore::empty();
-    for authority in authorities {
-        roots.add(authority).map_err(|error| refused(&error))?;
-    }
+    let Authorities { roots, .. } = Authorities::from_pem(bundle)?;
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), super::provider().clone())
         .build()
-        .map_err(|error| refused(&error))?;
+        .map_err(|error| UpstreamTlsError::Verifier(error.to_string().into()))?;
     Ok(verifier)
 }
 

@@ -1,3 +1,4 @@
+use super::super::certificates::PEM_BYTES_MAX;
 use super::super::tests::{Authority, handshake, listener, rule, use_of};
 use super::*;
 use crate::tls::accept::{HandshakeError, TlsInfo};
@@ -57,13 +58,13 @@ fn a_certificate_that_cannot_be_read_says_nothing() {
 fn a_bad_bundle_is_refused() {
     let authority = Authority::new("client authority");
     let error = |bundle: &str| ClientAuth::from_pem(ClientAuthMode::Require, bundle.as_bytes()).unwrap_err();
-    assert_eq!(error(""), ClientAuthError::NoCertificate);
-    assert!(matches!(error("-----BEGIN CERTIFICATE-----\nAA"), ClientAuthError::NotPem(_)));
+    assert_eq!(error(""), AuthorityError::NoCertificate);
+    assert!(matches!(error("-----BEGIN CERTIFICATE-----\nAA"), AuthorityError::NotPem(_)));
     let garbage = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     let second = authority.pem() + garbage;
-    assert!(matches!(error(&second), ClientAuthError::BadAuthority { position: 2, .. }));
+    assert!(matches!(error(&second), AuthorityError::BadAuthority { position: 2, .. }));
     let fill = |length: usize| "\n".repeat(length - authority.pem().len()) + &authority.pem();
-    assert_eq!(error(&fill(PEM_BYTES_MAX + 1)), ClientAuthError::TooLarge);
+    assert_eq!(error(&fill(PEM_BYTES_MAX + 1)), AuthorityError::TooLarge);
     let largest = fill(PEM_BYTES_MAX);
     assert!(ClientAuth::from_pem(ClientAuthMode::Require, largest.as_bytes()).is_ok());
 }

@@ -5,6 +5,7 @@ use tokio::io::DuplexStream;
 use tokio::time::Instant;
 
 use super::super::accept::{HandshakeError, TlsInfo, accept};
+use super::super::certificates::PEM_BYTES_MAX;
 use super::super::client_auth::ClientAuthMode;
 use super::super::tests::{Authority, exchange, host, listener, params, rule, secret, spec, use_of};
 use super::super::{Alpn, ListenerTls, ListenerTlsSpec};
@@ -148,7 +149,10 @@ fn what_cannot_be_verified_is_refused() {
     let garbage = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     assert!(matches!(error(None, bundle(&(authority.pem() + garbage))), UpstreamTlsError::Authority(_)));
     let fill = |length: usize| "\n".repeat(length - authority.pem().len()) + &authority.pem();
-    assert_eq!(error(None, bundle(&fill(PEM_BYTES_MAX + 1))), UpstreamTlsError::AuthorityTooLarge);
+    assert_eq!(
+        error(None, bundle(&fill(PEM_BYTES_MAX + 1))),
+        UpstreamTlsError::Authority(AuthorityError::TooLarge)
+    );
     let largest = key(None, bundle(&fill(PEM_BYTES_MAX)));
     assert!(UpstreamTlsCache::default().upstream(&largest, None).is_ok());
 }

@@ -12,10 +12,13 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 
+use crate::admin::explain::Grounds;
 use crate::admin::metrics::{Configuration, Metrics};
 use crate::config::problem::Problem;
+use crate::edge::Bound;
 use crate::reject::refusals::{Record, Refusals};
 use crate::route::table::Table;
+use crate::settings::Settings;
 
 /// What the admin listener can see. Made once; the control thread puts each new configuration into it.
 #[derive(Debug)]
@@ -32,11 +35,20 @@ pub struct Live {
     pub version: u64,
     pub applied: Timestamp,
     pub table: Arc<Table>,
+    pub settings: Arc<Settings>,
+    pub bound: Vec<Bound>,
     pub routes: usize,
     /// With their places.
     pub problems: Vec<Problem>,
     /// When the first certificate in use ends.
     pub certificates_expire: Option<Timestamp>,
+}
+
+impl Live {
+    /// What `explain` goes by.
+    pub(crate) fn grounds(&self) -> Grounds<'_> {
+        Grounds { table: &self.table, settings: &self.settings, bound: &self.bound }
+    }
 }
 
 impl State {

@@ -57,6 +57,22 @@ pub struct EdgeOptions {
     pub access: Sink,
 }
 
+/// One address of a listener. The two differ where the port was left to the system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bound {
+    pub listener: ListenerKey,
+    pub wanted: SocketAddr,
+    pub actual: SocketAddr,
+}
+
+impl Bound {
+    /// The address that `wanted` has become for this listener; itself where it is not bound.
+    pub fn actual(all: &[Bound], listener: &ListenerKey, wanted: SocketAddr) -> SocketAddr {
+        let found = all.iter().find(|bound| bound.listener == *listener && bound.wanted == wanted);
+        found.map_or(wanted, |bound| bound.actual)
+    }
+}
+
 /// How a drain ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drained {
@@ -150,6 +166,16 @@ impl Edge {
     /// The addresses that are bound in truth, by listener.
     pub fn addresses(&self) -> Vec<(ListenerKey, SocketAddr)> {
         self.bound.iter().map(|(socket, actual)| (self.slots.key(socket.slot).clone(), *actual)).collect()
+    }
+
+    /// Every bound address: as it was asked for, and as it is in truth.
+    pub fn bound(&self) -> Vec<Bound> {
+        let bound = self.bound.iter().map(|(socket, actual)| Bound {
+            listener: self.slots.key(socket.slot).clone(),
+            wanted: socket.address,
+            actual: *actual,
+        });
+        bound.collect()
     }
 
     /// The last refusals of each worker.

@@ -77,6 +77,9 @@ pub enum Command {
     /// Exit code 1 when there are problems.
     Check(Check),
     /// Say which route answers a request, and what each step says to it.
+    ///
+    /// Exit code 1 when no route answers, or the one that does refuses because it is not in force. A redirect, a fixed
+    /// status and an address that may not enter are answers like any other.
     Explain(Explain),
     /// Show an overview of a running process.
     Status(Status),

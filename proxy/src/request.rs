@@ -34,8 +34,8 @@ use crate::worker::Worker;
 use forward::forward;
 use forwarded::{ClientView, ForwardedRules, PeerTrust, set_forwarded};
 use record::Record;
-use sanitize::{Underscores, sanitize, sanitize_response};
-use target::{EncodedSlash, Scheme, Target};
+use sanitize::{sanitize, sanitize_response};
+use target::{Scheme, Target};
 
 /// Answers one request: what an upstream says, or a refusal of our own, with the record of how it came about.
 pub(crate) async fn answer(worker: &Rc<Worker>, client: &Rc<Client>, request: Request) -> (Response, Record) {
@@ -72,16 +72,21 @@ async fn respond(
         return Err(Reject::MethodUnsupported);
     }
 
+    let reading = &current.settings.requests;
+
     // What the peer says about the client is read, then everything that only the edge may say is removed.
     let view = ClientView::of(&client.peer, &request.headers, &served.trusted);
-    let sanitized = sanitize(&mut request.headers, client.peer.trust, Underscores::Drop);
+    let sanitized = sanitize(&mut request.headers, client.peer.trust, reading.underscores);
     if sanitized.forwarding && client.peer.trust == PeerTrust::Untrusted && !client.reported.replace(true) {
         worker.metrics.untrusted_forwarding(client.peer.address);
     }
     record.client(&view);
+    if sanitized.underscore {
+        return Err(Reject::BadHead("a header name with `_`"));
+    }
 
     // From here on there is one target: matched, judged and forwarded.
-    let target = Target::of(&request, view.scheme, EncodedSlash::Refuse)?;
+    let target = Target::of(&request, view.scheme, reading.encoded_slash)?;
     record.target(&target);
     let host = target.host.as_ref();
     check_direction(client, served, host)?;

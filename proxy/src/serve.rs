@@ -330,6 +330,8 @@ impl<'o> Control<'o> {
             version: snapshot.version,
             applied: wall_clock(),
             table: Arc::clone(&snapshot.table),
+            settings: Arc::clone(&snapshot.settings),
+            bound: self.edge.bound(),
             routes: compiled.routes,
             problems,
             certificates_expire: certificates.min(),

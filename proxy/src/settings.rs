@@ -9,10 +9,12 @@
 mod limits;
 mod load;
 pub mod presets;
+mod requests;
 pub mod units;
 
 pub use limits::{Limits, Timeouts, Upstream};
 pub use load::{Fault, SettingsError, ValueError};
+pub use requests::Requests;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -50,6 +52,8 @@ pub struct Settings {
     pub limits: Limits,
     /// How long a client may take over each part of an exchange.
     pub timeouts: Timeouts,
+    /// How requests are read where applications differ over what they mean.
+    pub requests: Requests,
     /// Defaults for every backend; a route may set its own.
     pub upstream: Upstream,
     /// Certificates and protocol versions of listeners that speak TLS.
@@ -390,6 +394,7 @@ impl Default for Settings {
             presets: BTreeMap::new(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
+            requests: Requests::default(),
             upstream: Upstream::default(),
             tls: Tls::default(),
             external_name: ExternalName::default(),

@@ -237,7 +237,9 @@ fn status_fits_a_screen() {
     for line in ended.out.lines() {
         assert!(line.chars().count() <= 80, "{line}");
     }
-    for words in ["vestibule 0.1.0", "ready", "requests", "class vestibule (http)", "refused"] {
+    // The port was left to the system; what is shown is the one that it gave.
+    let http = site.process.http().to_string();
+    for words in ["vestibule 0.1.0", "ready", "requests", "class vestibule (http)", "refused", &http] {
         assert!(ended.out.contains(words), "{words} in\n{}", ended.out);
     }
 }
@@ -249,10 +251,25 @@ fn explain_asks_the_running_process() {
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(ended.out.contains("Ingress shop/web"), "{}", ended.out);
     assert!(ended.out.contains("forwarded to shop/web:80"), "{}", ended.out);
+    assert!(
+        ended.out.contains(&format!("class vestibule (http) on {}", site.process.http())),
+        "{}",
+        ended.out
+    );
     let ended = ask(&site.process, &["explain", "http://shop.example/cart", "--client", "192.0.2.1"]);
     assert_eq!(ended.code, Some(0), "a refusal is an answer: {ended:?}");
     assert!(ended.out.contains("403 address_denied"), "{}", ended.out);
     assert_eq!(client::get(site.process.http(), "shop.example", "/cart").status, 403, "and so it is");
+}
+
+#[test]
+fn explain_fails_where_nothing_serves_the_request() {
+    let site = site("allow-from: nonsense", &[]);
+    let ended = ask(&site.process, &["explain", "http://shop.example/"]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.out.contains("503 refused") && ended.out.contains("Ingress shop/web"), "{}", ended.out);
+    let ended = ask(&site.process, &["explain", "http://nobody.example/"]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
 }
 
 #[test]

@@ -24,20 +24,15 @@ use super::State;
 use super::explain::{Question, explain};
 use super::metrics::CONTENT_TYPE;
 use super::status::{ProblemStatus, Status};
+use crate::listen::{AcceptBackoff, accept};
 
 /// Serves until the future is dropped.
 pub async fn serve(listener: TcpListener, state: Arc<State>) {
+    let mut backoff = AcceptBackoff::default();
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::warn!(%error, "the admin listener cannot take connections for the moment");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
+        let (stream, _) = accept(&listener, &mut backoff, || {}).await;
         let state = state.clone();
         tokio::spawn(async move {
             let service = service_fn(move |request: Request<Incoming>| {
@@ -123,7 +118,7 @@ fn answer_explain(state: &State, query: &str) -> Response<Full<Bytes>> {
     }
     let Some(url) = url else { return text(StatusCode::BAD_REQUEST, "`url` is missing\n".into()) };
     match Question::parse(&url, &method, &headers, client.as_deref()) {
-        Ok(question) => json(StatusCode::OK, &explain(&live.table, &question)),
+        Ok(question) => json(StatusCode::OK, &explain(live.grounds(), &question)),
         Err(error) => text(StatusCode::BAD_REQUEST, format!("{error}\n")),
     }
 }
@@ -185,7 +180,6 @@ const PARAMETERS_MAX: usize = 128;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// A stuck connection gives its place back.
 const CONNECTION_AGE_MAX: Duration = Duration::from_secs(600);
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests;

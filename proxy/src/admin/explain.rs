@@ -1,19 +1,21 @@
 //! Which route answers a request, and what each step on the way says: the words of `vestibule explain`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use serde::{Deserialize, Serialize};
 
+use crate::edge::Bound;
 use crate::limit::Mode;
 use crate::request::access;
 use crate::request::redirect;
-use crate::request::target::{EncodedSlash, Scheme, Target};
+use crate::request::target::{Scheme, Target};
 use crate::route::matches::Lookup;
 use crate::route::table::{Found, Listener, ListenerKey, Table};
 use crate::route::{Action, Route};
+use crate::settings::Settings;
 
 /// A request to explain.
 #[derive(Clone, Debug)]
@@ -124,8 +126,17 @@ impl Question {
     }
 }
 
+/// By what a request is explained.
+#[derive(Clone, Copy, Debug)]
+pub struct Grounds<'a> {
+    pub table: &'a Table,
+    pub settings: &'a Settings,
+    /// Where the listeners are bound; empty: nowhere, as far as is known.
+    pub bound: &'a [Bound],
+}
+
 /// Walks the steps of a request without sending anything.
-pub fn explain(table: &Table, question: &Question) -> Report {
+pub fn explain(grounds: Grounds<'_>, question: &Question) -> Report {
     let written = String::from_utf8_lossy(&question.target);
     let asked = format!("{} {}://{}{written}", question.method, question.scheme.as_str(), question.authority);
     let refuse = |text: String| Report {
@@ -146,7 +157,7 @@ pub fn explain(table: &Table, question: &Question) -> Report {
         None,
         Some(host),
         question.scheme,
-        EncodedSlash::Refuse,
+        grounds.settings.requests.encoded_slash,
     );
     let target = match target {
         Ok(target) => target,
@@ -154,7 +165,7 @@ pub fn explain(table: &Table, question: &Question) -> Report {
             return refuse(format!("{error}: {}", crate::reject::Reject::BadTarget(error).status()));
         }
     };
-    let listeners = listeners_for(table, question);
+    let listeners = listeners_for(grounds, question);
     let refused = listeners.is_empty().then(|| Verdict {
         step: "listener".into(),
         passes: false,
@@ -179,27 +190,51 @@ pub fn explain(table: &Table, question: &Question) -> Report {
             target.path_and_query.as_str()
         ),
         refused,
-        listeners: listeners.into_iter().map(|listener| ask(listener, &lookup, &target, question)).collect(),
+        listeners: listeners
+            .into_iter()
+            .map(|listener| ask(grounds, listener, &lookup, &target, question))
+            .collect(),
+    }
+}
+
+impl Grounds<'_> {
+    fn addresses(&self, listener: &Listener) -> impl Iterator<Item = SocketAddr> {
+        listener.addresses.iter().map(|wanted| Bound::actual(self.bound, &listener.key, *wanted))
+    }
+}
+
+impl Report {
+    /// True when some listener has a route for the request that does not refuse it for want of an access rule in force.
+    pub fn is_served(&self) -> bool {
+        self.listeners.iter().any(|listener| {
+            listener.route.is_some() && !listener.verdicts.iter().any(|verdict| verdict.step == "refusal")
+        })
     }
 }
 
 /// Those that speak the scheme; of them those on the port that the URL names, if there are any. A port may be mapped by
 /// something in front, so that one that no listener has says nothing.
-fn listeners_for<'t>(table: &'t Table, question: &Question) -> Vec<&'t Arc<Listener>> {
+fn listeners_for<'t>(grounds: Grounds<'t>, question: &Question) -> Vec<&'t Arc<Listener>> {
     let speaks = |listener: &&Arc<Listener>| listener.tls.is_some() == (question.scheme == Scheme::Https);
-    let all: Vec<_> = table.listeners.iter().filter(speaks).collect();
+    let all: Vec<_> = grounds.table.listeners.iter().filter(speaks).collect();
     let has_port = |listener: &&&Arc<Listener>| {
         question.port.is_some_and(|port| {
             let is_listener_port =
                 matches!(listener.key, ListenerKey::Gateway { port: listener_port, .. } if listener_port == port);
-            is_listener_port || listener.addresses.iter().any(|address| address.port() == port)
+            is_listener_port || grounds.addresses(listener).any(|address| address.port() == port)
         })
     };
     let on_port: Vec<_> = all.iter().filter(has_port).copied().collect();
     if on_port.is_empty() { all } else { on_port }
 }
 
-fn ask(listener: &Listener, lookup: &Lookup<'_>, target: &Target, question: &Question) -> ListenerReport {
+fn ask(
+    grounds: Grounds<'_>,
+    listener: &Listener,
+    lookup: &Lookup<'_>,
+    target: &Target,
+    question: &Question,
+) -> ListenerReport {
     let explanation = listener.explain(lookup);
     let mut verdicts: Vec<Verdict> = explanation
         .steps
@@ -220,7 +255,7 @@ fn ask(listener: &Listener, lookup: &Lookup<'_>, target: &Target, question: &Que
     }
     ListenerReport {
         listener: listener.key.to_string(),
-        addresses: listener.addresses.iter().map(ToString::to_string).collect(),
+        addresses: grounds.addresses(listener).map(|address| address.to_string()).collect(),
         verdicts,
         answer,
         route,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::State;
 use super::metrics::Totals;
 use crate::config::problem::{Place, Problem, Severity};
+use crate::edge::Bound;
 
 /// What `/status` says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,6 +59,7 @@ impl Status {
             super::metrics::Configuration::count_problems(problems.iter().map(|problem| problem.severity));
         problems.sort();
         let table = live.as_ref().map(|live| live.table.clone()).unwrap_or_default();
+        let bound = live.as_ref().map_or(&[][..], |live| &live.bound);
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             now,
@@ -72,13 +74,17 @@ impl Status {
                 .iter()
                 .map(|listener| ListenerStatus {
                     name: listener.key.to_string(),
-                    addresses: listener.addresses.iter().map(ToString::to_string).collect(),
+                    addresses: listener
+                        .addresses
+                        .iter()
+                        .map(|wanted| Bound::actual(bound, &listener.key, *wanted).to_string())
+                        .collect(),
                     tls: listener.tls.is_some(),
                 })
                 .collect(),
             problems: counts,
             worst: problems.iter().take(PROBLEMS_SHOWN_MAX).map(ProblemStatus::from).collect(),
-            certificates_expire: live.and_then(|live| live.certificates_expire),
+            certificates_expire: live.as_ref().and_then(|live| live.certificates_expire),
             totals: state.metrics.totals(),
         }
     }

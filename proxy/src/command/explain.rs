@@ -6,7 +6,7 @@ use std::io::Write;
 use super::paint::wrap;
 use super::{Failure, Outcome, compile, load_settings};
 use crate::admin::client::{ask, encode};
-use crate::admin::explain::{Question, Report, explain};
+use crate::admin::explain::{Grounds, Question, Report, explain};
 use crate::directory::Directory;
 use crate::options::Explain;
 
@@ -18,13 +18,12 @@ pub(super) fn run(options: &Explain, out: &mut dyn Write) -> Result<Outcome, Fai
             let settings = load_settings(options.settings.as_ref())?;
             let mut directory = Directory::open(manifests)?;
             let compiled = compile(&mut directory, &settings, |file| std::fs::read_to_string(file).ok())?;
-            explain(&compiled.table, &question)
+            explain(Grounds { table: &compiled.table, settings: &settings, bound: &[] }, &question)
         }
         None => ask(options.admin, &query(options))?,
     };
     out.write_all(write_report(&report).as_bytes())?;
-    let is_served = report.listeners.iter().any(|listener| listener.route.is_some());
-    Ok(if is_served { Outcome::Done } else { Outcome::ProblemsFound })
+    Ok(if report.is_served() { Outcome::Done } else { Outcome::ProblemsFound })
 }
 
 fn query(options: &Explain) -> String {

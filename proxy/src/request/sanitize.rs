@@ -11,18 +11,23 @@ mod tests;
 
 use http::header::{CONNECTION, TE};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use schemars::JsonSchema;
+use serde::Deserialize;
 use smallvec::SmallVec;
 
 use super::forwarded::PeerTrust;
 
 /// What becomes of header names with `_`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub enum Underscores {
     /// Removed, as nginx does: CGI-like applications cannot tell them from `-`.
     #[default]
     Drop,
+    /// Removed, and told by [`Sanitized::underscore`], so that the request can be refused.
+    Refuse,
     /// Kept, save those that fold to a name this module removes.
-    Allow,
+    Keep,
 }
 
 /// What `sanitize` met on its way.
@@ -30,6 +35,8 @@ pub enum Underscores {
 pub struct Sanitized {
     /// The request carried forwarding headers. From an untrusted peer this is worth a Problem that names its network.
     pub forwarding: bool,
+    /// A name with `_` came where those are refused.
+    pub underscore: bool,
 }
 
 /// Removes from a request, in this order: what `Connection` names, hop-by-hop fields (RFC 9110 §7.6.1), all forwarding
@@ -43,10 +50,13 @@ pub fn sanitize(headers: &mut HeaderMap, trust: PeerTrust, underscores: Undersco
     let mut doomed: SmallVec<[HeaderName; 8]> = SmallVec::new();
     let mut te = false;
     for name in headers.keys() {
+        if underscores == Underscores::Refuse && name.as_str().contains('_') {
+            sanitized.underscore = true;
+        }
         match judge(name.as_str()) {
             Verdict::Keep => {}
             Verdict::Te => te = true,
-            Verdict::Underscore if underscores == Underscores::Allow => {}
+            Verdict::Underscore if underscores == Underscores::Keep => {}
             Verdict::Cloudflare if trust == PeerTrust::Cloudflare => {}
             Verdict::Underscore | Verdict::HopByHop | Verdict::Identity => doomed.push(name.clone()),
             Verdict::Forwarding | Verdict::Cloudflare => {

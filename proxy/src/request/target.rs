@@ -10,7 +10,7 @@
 //! | `/a/./b`, `/a/../b`, `/a/%2e%2e/b` | `/a/b`, `/b`, `/b` | RFC 3986 §5.2.4 |
 //! | `//` | `/` | as nginx merges slashes |
 //! | `..` above the root | 400 | an attack or a mistake, never a page |
-//! | `%2F` | 400, or kept where the listener says so | upstreams disagree whether it separates |
+//! | `%2F` | 400, or kept where the settings say so | upstreams disagree whether it separates |
 //! | `\`, `%5C` | 400 | some upstreams take it for `/` |
 //! | `%00`–`%1F`, `%7F` | 400 | cuts strings and splits lines in upstreams |
 //! | `%C0%AF`, `%E0%80%AF` | 400 | overlong UTF-8 hides other characters |
@@ -29,6 +29,8 @@ mod tests;
 use bytes::Bytes;
 use http::header::HOST;
 use http::{HeaderMap, HeaderValue, Method};
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use crate::message::{Protocol, Request};
 use crate::route::host::Host;
@@ -61,8 +63,9 @@ pub enum Scheme {
     Https,
 }
 
-/// What a listener does with `%2F` in a path.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What is done with `%2F` in a path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub enum EncodedSlash {
     /// 400: an upstream that decodes it would see another path than the one that was matched.
     #[default]

@@ -22,6 +22,8 @@ fn live(state: &State) {
         version: 1,
         applied: now(),
         table,
+        settings: Arc::default(),
+        bound: Vec::new(),
         routes: 0,
         problems: Vec::new(),
         certificates_expire: None,

@@ -21,8 +21,13 @@ fn table(change: impl FnOnce(&mut Route)) -> Table {
     Table { listeners: vec![Arc::new(listener)] }
 }
 
+fn by(table: &Table) -> Grounds<'_> {
+    static DEFAULTS: std::sync::LazyLock<Settings> = std::sync::LazyLock::new(Settings::default);
+    Grounds { table, settings: &DEFAULTS, bound: &[] }
+}
+
 fn answer_of(table: &Table, question: &Question) -> String {
-    let report = explain(table, question);
+    let report = explain(by(table), question);
     assert_eq!(report.refused, None);
     assert_eq!(report.listeners.len(), 1);
     report.listeners[0].answer.clone()
@@ -50,17 +55,17 @@ fn the_steps_lead_to_the_answer() {
     assert_eq!(answer_of(&table, &question("http://shop.example/cart/1")), "200 route_status");
     assert_eq!(answer_of(&table, &question("http://shop.example/other")), "404 route_not_found");
     assert_eq!(answer_of(&table, &question("http://other.example/cart")), "404 host_not_found");
-    let report = explain(&table, &question("http://SHOP.example/x/../cart"));
+    let report = explain(by(&table), &question("http://SHOP.example/x/../cart"));
     assert_eq!(report.request, "GET http://shop.example/cart");
     assert_eq!(report.listeners[0].route.as_deref(), Some("HTTPRoute default/shop rule 0"));
 }
 
 #[test]
 fn what_is_ambiguous_is_refused_before_any_listener() {
-    let report = explain(&table(|_| {}), &question("http://shop.example/a%2fb"));
+    let report = explain(by(&table(|_| {})), &question("http://shop.example/a%2fb"));
     assert!(report.listeners.is_empty());
     assert!(report.refused.unwrap().text.contains("400"));
-    let report = explain(&table(|_| {}), &question("https://shop.example/"));
+    let report = explain(by(&table(|_| {})), &question("https://shop.example/"));
     assert_eq!(report.refused.unwrap().text, "no listener speaks https");
 }
 
@@ -88,4 +93,33 @@ fn a_port_chooses_among_listeners_and_an_unknown_one_does_not() {
     let table = table(|_| {});
     assert_eq!(answer_of(&table, &question("http://shop.example:8080/cart")), "200 route_status");
     assert_eq!(answer_of(&table, &question("http://shop.example:80/cart")), "200 route_status");
+}
+
+#[test]
+fn a_route_that_refuses_is_not_served_and_a_redirect_is() {
+    let asked = question("http://shop.example/cart");
+    let refusing = table(|route| route.refusal = Some(Refusal { message: "no Secret shop/users".into() }));
+    assert!(!explain(by(&refusing), &asked).is_served());
+    assert!(explain(by(&table(|_| {})), &asked).is_served());
+    assert!(!explain(by(&Table::default()), &asked).is_served());
+}
+
+#[test]
+fn the_settings_decide_on_an_encoded_slash_here_too() {
+    let (table, mut settings) = (table(|_| {}), Settings::default());
+    settings.requests.encoded_slash = crate::request::target::EncodedSlash::Keep;
+    let grounds = Grounds { settings: &settings, ..by(&table) };
+    assert_eq!(explain(grounds, &question("http://shop.example/cart/a%2fb")).refused, None);
+}
+
+#[test]
+fn a_port_that_was_left_to_the_system_is_the_one_that_is_bound() {
+    let table = table(|_| {});
+    let listener = &table.listeners[0];
+    let wanted = listener.addresses[0];
+    let actual = SocketAddr::new(wanted.ip(), 41_234);
+    let bound = [Bound { listener: listener.key.clone(), wanted, actual }];
+    let report =
+        explain(Grounds { bound: &bound, ..by(&table) }, &question("http://shop.example:41234/cart"));
+    assert_eq!(report.listeners[0].addresses, ["127.0.0.1:41234"]);
 }

@@ -92,7 +92,7 @@ fn every_trusted_name_is_removed_in_every_spelling() {
         let mixed = name.replacen('-', "_", 1).replacen('-', "~", 1);
         let upper = name.to_ascii_uppercase();
         for spelling in [*name, &underscores, &dots, &mixed, &upper] {
-            for rule in [Underscores::Drop, Underscores::Allow] {
+            for rule in [Underscores::Drop, Underscores::Keep] {
                 let mut headers = map(&[(spelling, "spoofed"), ("accept", "*/*")]);
                 sanitize(&mut headers, PeerTrust::Forwarded, rule);
                 assert_eq!(names(&headers), ["accept"], "{spelling}");
@@ -156,7 +156,7 @@ fn underscores_are_dropped_unless_allowed() {
     let fields = [("x_custom", "1"), ("x-custom", "2"), ("x.custom", "3")];
     assert_eq!(clean(&fields), ["x-custom", "x.custom"]);
     let mut headers = map(&fields);
-    sanitize(&mut headers, PeerTrust::Untrusted, Underscores::Allow);
+    sanitize(&mut headers, PeerTrust::Untrusted, Underscores::Keep);
     assert_eq!(names(&headers), ["x-custom", "x.custom", "x_custom"]);
 }
 
@@ -276,7 +276,7 @@ proptest! {
         for name in others {
             headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_static("v"));
         }
-        sanitize(&mut headers, PeerTrust::Untrusted, Underscores::Allow);
+        sanitize(&mut headers, PeerTrust::Untrusted, Underscores::Keep);
         for name in headers.keys() {
             let folded = fold(name.as_str());
             prop_assert!(!TRUSTED_BY_APPLICATIONS.contains(&folded.as_str()), "{name}");
@@ -284,7 +284,24 @@ proptest! {
             prop_assert!(!is_hop_by_hop(&folded) || folded == "te", "{name}");
         }
         let once = names(&headers);
-        sanitize(&mut headers, PeerTrust::Untrusted, Underscores::Allow);
+        sanitize(&mut headers, PeerTrust::Untrusted, Underscores::Keep);
         prop_assert_eq!(names(&headers), once);
+    }
+}
+
+#[test]
+fn names_with_an_underscore_are_told_of_where_they_are_refused() {
+    for (names, told) in [
+        (&["x-a", "accept"][..], false),
+        (&["x-a", "x_a"], true),
+        // Removed in any case, and refused all the same: the rule is about the name, not about what it may stand for.
+        (&["x_auth_request_user"], true),
+    ] {
+        let fields: Vec<_> = names.iter().map(|name| (*name, "1")).collect();
+        let mut headers = map(&fields);
+        let sanitized = sanitize(&mut headers, PeerTrust::Untrusted, Underscores::Refuse);
+        assert_eq!(sanitized.underscore, told, "{names:?}");
+        assert!(headers.keys().all(|name| !name.as_str().contains('_')));
+        assert!(!sanitize(&mut map(&fields), PeerTrust::Untrusted, Underscores::Drop).underscore);
     }
 }

@@ -14,6 +14,7 @@ pub mod limit;
 pub mod listen;
 pub mod message;
 pub mod options;
+pub mod overload;
 pub mod reject;
 pub mod request;
 pub mod route;

@@ -72,6 +72,9 @@ async fn respond(
         return Err(Reject::MethodUnsupported);
     }
 
+    if worker.refuses_requests(&current.settings) {
+        return Err(Reject::Overloaded);
+    }
     let reading = &current.settings.requests;
 
     // What the peer says about the client is read, then everything that only the edge may say is removed.

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::net::TcpListener;
@@ -28,6 +28,7 @@ use crate::directory::watch::WatchError;
 use crate::edge::{Drained, Edge, EdgeOptions};
 use crate::listen::{BindError, Inherited};
 use crate::options::{Role, SampleAppAt};
+use crate::overload::{LOOK_EVERY, Watchman};
 use crate::sample_app;
 use crate::settings::SettingsError;
 use crate::settings::{AccessLogFormat, DefaultCertificate, PemSource, Settings};
@@ -206,6 +207,7 @@ impl<'o> Control<'o> {
         )
         .map_err(ServeError::System)?;
         let state = Arc::new(State::new(metrics, edge.refusals()));
+        tokio::spawn(watch_over(Arc::clone(&state)));
         if settings.admin.enabled {
             let address = settings.admin.address;
             let failed = |source| ServeError::Admin { address, source };
@@ -364,6 +366,19 @@ impl<'o> Control<'o> {
             Drained::Partly => tracing::warn!("stopped; connections that were still open are cut"),
         }
         self.log.finish();
+    }
+}
+
+/// Looks after memory and workers for as long as the process lives.
+async fn watch_over(state: Arc<State>) {
+    let mut watchman = Watchman::default();
+    let mut interval = tokio::time::interval(LOOK_EVERY);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        // Before something is live there is nothing to shed.
+        let Some(live) = state.live() else { continue };
+        watchman.look(state.metrics.vitals(), &live.settings, Instant::now());
     }
 }
 

@@ -11,7 +11,7 @@ use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc as std_mpsc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::runtime::{LocalOptions, LocalRuntime};
 use tokio::sync::{Semaphore, mpsc};
@@ -20,6 +20,7 @@ use crate::access::{AccessLog, Sink};
 use crate::admin::metrics::{Metrics, WorkerMetrics};
 use crate::http1::head::{DATE_BYTES, DateCache};
 use crate::limit::Limiter;
+use crate::overload::Step;
 use crate::reject::refusals::Refusals;
 use crate::settings::Settings;
 use crate::snapshot::{Current, Slot, Snapshot};
@@ -77,6 +78,11 @@ pub(crate) struct Worker {
     graveyard: std_mpsc::SyncSender<Arc<Snapshot>>,
     date: RefCell<DateCache>,
     draining: Cell<bool>,
+    /// What too much load asks for, as of the last tick.
+    step: Cell<Step>,
+    /// Requests under way.
+    in_flight: Cell<usize>,
+    index: usize,
     /// Turns for TLS handshakes, whose cost is nearly all of a connection's.
     pub(crate) handshakes: Semaphore,
 }
@@ -118,8 +124,34 @@ impl Worker {
         drop(old);
     }
 
+    /// True when an HTTP/1 connection should not wait for another request.
+    pub(crate) fn ends_connections(&self) -> bool {
+        self.is_draining() || self.step.get() >= Step::EndConnections
+    }
+
+    /// True when there is too much to do for another connection.
+    pub(crate) fn refuses_connections(&self) -> bool {
+        self.step.get() >= Step::RefuseConnections
+    }
+
+    /// True when there is too much to do for the request that was just begun.
+    pub(crate) fn refuses_requests(&self, settings: &Settings) -> bool {
+        let share = settings.limits.requests.div_ceil(self.shared.workers.get());
+        self.step.get() >= Step::RefuseRequests || self.in_flight.get() > share
+    }
+
+    pub(crate) fn request_begun(&self) {
+        self.in_flight.set(self.in_flight.get() + 1);
+    }
+
+    pub(crate) fn request_ended(&self) {
+        self.in_flight.set(self.in_flight.get() - 1);
+    }
+
     fn tick(&self) {
-        self.clock.tick(Instant::now());
+        let now = Instant::now();
+        self.step.set(self.shared.metrics.vitals().beat(self.index, now, TICK, &self.settings()));
+        self.clock.tick(now);
         #[expect(clippy::disallowed_methods, reason = "the shell of a worker, where time comes in")]
         let now = SystemTime::now();
         self.date.borrow_mut().text(now);
@@ -169,6 +201,9 @@ fn serve(runtime: &LocalRuntime, start: Start) {
         graveyard,
         date: RefCell::new(DateCache::default()),
         draining: Cell::new(false),
+        step: Cell::default(),
+        in_flight: Cell::new(0),
+        index,
         handshakes: Semaphore::new(settings.limits.handshakes_per_worker),
         shared,
     });
@@ -202,7 +237,9 @@ async fn keep_time(worker: Rc<Worker>) {
         worker.tick();
         worker.access.borrow_mut().flush();
         if tick.is_multiple_of(10) {
-            worker.pools.sweep(worker.clock.now_ms(), worker.settings().upstream.idle_timeout);
+            let is_short = worker.step.get() >= Step::EndConnections;
+            let idle_max = if is_short { Duration::ZERO } else { worker.settings().upstream.idle_timeout };
+            worker.pools.sweep(worker.clock.now_ms(), idle_max);
         }
     }
 }

@@ -287,3 +287,27 @@ fn requests_at_once_are_bounded_until_their_last_byte() {
     let line = edge.logged("the refusal", |line| line["status"] == 429);
     assert_eq!(line["reason"], "too_many_at_once");
 }
+
+#[test]
+fn requests_under_way_are_bounded() {
+    let upstream = Upstream::start(|connection| {
+        if connection.request().is_some() {
+            connection.wait_for_close();
+        }
+    });
+    let edge = edge("", "limits: {requests: 2}", &upstream);
+    let mut waiting: Vec<Client> = (0..2).map(|_| Client::connect(edge.http())).collect();
+    for client in &mut waiting {
+        client.send(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n"));
+    }
+    eventually("both are under way", || upstream.count() == 2);
+    let refused = get(edge.http(), HOST, "/");
+    assert_eq!(refused.status, 503);
+    assert!(refused.fields.has("retry-after"), "{refused:?}");
+    assert_eq!(edge.metric("vestibule_rejects_total{reason=\"overloaded\"}"), 1.0);
+    waiting.clear();
+    eventually("the upstream is let go", || upstream.open() == 0);
+    let mut client = Client::connect(edge.http());
+    client.send(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n"));
+    eventually("there is room again", || upstream.count() == 3);
+}

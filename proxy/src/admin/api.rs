@@ -68,6 +68,9 @@ pub(crate) fn answer(
     }
     let path = uri.path();
     match path {
+        "/livez" if state.metrics.vitals().is_stalled() => {
+            text(StatusCode::SERVICE_UNAVAILABLE, "a worker stands still\n".into())
+        }
         "/livez" => text(StatusCode::OK, "ok\n".into()),
         "/readyz" if state.live().is_some() => text(StatusCode::OK, "ok\n".into()),
         "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "no configuration is live yet\n".into()),

@@ -21,6 +21,7 @@ use crate::config::problem::{ObjectRef, Problem, Severity};
 use crate::http2::streams::Abuse;
 use crate::limit::Limiter;
 use crate::message::Protocol;
+use crate::overload::Vitals;
 
 /// All metrics of the process.
 #[derive(Debug)]
@@ -29,6 +30,7 @@ pub struct Metrics {
     shared: Arc<Shared>,
     /// Lines of the access log that were never written.
     access_log_dropped: Arc<AtomicU64>,
+    vitals: Vitals,
     started: Timestamp,
 }
 
@@ -140,7 +142,13 @@ impl Metrics {
             workers,
         });
         let worker = |index| Arc::new(WorkerMetrics::new(index, shared.clone()));
-        Metrics { workers: (0..workers).map(worker).collect(), shared, access_log_dropped, started: now }
+        Metrics {
+            workers: (0..workers).map(worker).collect(),
+            shared,
+            access_log_dropped,
+            vitals: Vitals::new(workers),
+            started: now,
+        }
     }
 
     /// The counters of one worker, from 0; it must be one of those that this was made for.
@@ -157,6 +165,11 @@ impl Metrics {
     /// How many workers there are.
     pub fn workers(&self) -> usize {
         self.workers.len()
+    }
+
+    /// How the process is.
+    pub(crate) fn vitals(&self) -> &Vitals {
+        &self.vitals
     }
 
     pub fn started(&self) -> Timestamp {

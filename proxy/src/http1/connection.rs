@@ -131,7 +131,7 @@ async fn serve_busy(worker: &Rc<Worker>, client: &Rc<Client>, link: &Rc<Link>, s
             };
         }
         let keep =
-            wants_more && !worker.is_draining() && !client.is_old(worker) && !record.closes_connection();
+            wants_more && !worker.ends_connections() && !client.is_old(worker) && !record.closes_connection();
         let wish = if keep { Disposition::KeepAlive } else { Disposition::Close };
         if link.respond(&method, protocol, response, wish, record).await != Disposition::KeepAlive
             || !link.drain().await

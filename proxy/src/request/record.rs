@@ -80,6 +80,7 @@ impl Record {
 
     /// For a request whose head could not be read.
     pub(crate) fn unreadable(worker: &Rc<Worker>, client: &Rc<Client>) -> Self {
+        worker.request_begun();
         Record {
             worker: Rc::clone(worker),
             client: Rc::clone(client),
@@ -279,6 +280,7 @@ struct Logged {
 impl Drop for Record {
     /// Every request is counted and logged here, however it ended.
     fn drop(&mut self) {
+        self.worker.request_ended();
         self.worker.metrics.finished(self);
         self.log();
     }

@@ -28,6 +28,16 @@ pub struct Limits {
     pub requests_per_connection: u64,
     /// Requests that one HTTP/2 connection may have under way. Default: 100. (new connections)
     pub streams_per_connection: u32,
+    /// Requests under way in all, tunnels among them, else 503. Each worker has its share. Default: 50000. (live)
+    pub requests: usize,
+    /// Memory of the process, from which its marks for shedding load are counted; `0` means that of its control group, if
+    /// that has a bound. Default: 0. (live)
+    pub memory_bytes: Bytes,
+    /// How late a worker may be with its work, on average over some ticks of 100 ms, before it refuses requests with 503; `0`
+    /// bears any. Default: 1s. (live)
+    #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
+    pub worker_lag: Duration,
     /// TLS handshakes that one worker does at a time; more wait for their turn. Default: 64. (restart)
     pub handshakes_per_worker: usize,
     /// Networks whose addresses stand for many clients: nodes and pods, where the address of a client is lost on the way.
@@ -116,6 +126,9 @@ impl Default for Limits {
             connections: 50_000,
             requests_per_connection: 10_000,
             streams_per_connection: 100,
+            requests: 50_000,
+            memory_bytes: Bytes(0),
+            worker_lag: Duration::from_secs(1),
             handshakes_per_worker: 64,
             shared_networks: Vec::new(),
             rate_limit_keys: crate::limit::KEYS_DEFAULT,

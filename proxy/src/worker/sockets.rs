@@ -81,7 +81,9 @@ async fn accept_all(worker: Rc<Worker>, address: SocketAddr, slot: Rc<Cell<Slot>
 
 /// Serves a connection on a task of its own, or closes it at once when there are too many.
 fn admit(worker: &Rc<Worker>, socket: Socket, stream: TcpStream, remote: SocketAddr) {
-    let Some(admission) = Admission::new(worker, socket.slot, remote.ip()) else {
+    let admission =
+        if worker.refuses_connections() { None } else { Admission::new(worker, socket.slot, remote.ip()) };
+    let Some(admission) = admission else {
         worker.metrics.connection_refused();
         return;
     };

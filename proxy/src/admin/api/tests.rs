@@ -111,3 +111,20 @@ fn the_command_line_can_ask_over_a_socket() {
     let error = crate::admin::client::ask::<Value>(address, "/status").unwrap_err().to_string();
     assert!(error.contains("is `vestibule serve` running"), "{error}");
 }
+
+#[test]
+fn not_alive_when_a_worker_stands_still() {
+    use crate::overload::STALL_FATAL_AFTER;
+    use crate::settings::Settings;
+    let state = state();
+    let vitals = state.metrics.vitals();
+    let now = std::time::Instant::now();
+    vitals.beat(0, now, Duration::ZERO, &Settings::default());
+    vitals.look(now + STALL_FATAL_AFTER / 2);
+    assert_eq!(get(&state, "/livez").0, StatusCode::OK);
+    vitals.look(now + STALL_FATAL_AFTER + Duration::from_millis(10));
+    assert_eq!(get(&state, "/livez").0, StatusCode::SERVICE_UNAVAILABLE);
+    vitals.beat(0, now + STALL_FATAL_AFTER, Duration::ZERO, &Settings::default());
+    vitals.look(now + STALL_FATAL_AFTER);
+    assert_eq!(get(&state, "/livez").0, StatusCode::OK);
+}

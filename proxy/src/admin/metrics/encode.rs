@@ -9,6 +9,8 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::overload::resident_bytes;
+
 use super::{
     ABUSES, Counter, DURATION_BOUNDS_MS, HANDSHAKE_REASONS, Label, Metrics, PROTOCOLS, REASONS,
     REASONS_UNFINISHED, RouteMetrics, STATUS_CLASSES, WorkerMetrics,
@@ -104,6 +106,13 @@ impl Collected {
         ] {
             gauge(encoder, name, help, None, value as f64)?;
         }
+        let vitals = self.metrics.vitals();
+        let help = "How late the latest worker is with its work";
+        gauge(encoder, "worker_lag", help, Some(&Unit::Seconds), vitals.lag().as_secs_f64())?;
+        if let Some(limit) = vitals.memory_limit() {
+            let help = "The bound from which the marks for shedding load are counted";
+            gauge(encoder, "memory_limit", help, Some(&Unit::Bytes), limit as f64)?;
+        }
         let dropped = self.metrics.access_log_dropped.load(std::sync::atomic::Ordering::Relaxed);
         let forgotten = self.metrics.shared.limiter.get().map_or(0, |limiter| limiter.forgotten());
         let help = "Keys of rate limits that were forgotten before their time, for want of room";
@@ -185,12 +194,6 @@ impl Collector for Process {
         }
         Ok(())
     }
-}
-
-fn resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
 fn sum(route: &RouteMetrics, field: impl Fn(&super::RouteSlot) -> &Counter) -> u64 {

@@ -62,6 +62,26 @@ pub struct Entry<'a> {
     pub tls_version: Option<&'static str>,
 }
 
+/// What the line of a connection, or of a client of UDP, tells that was passed on unread.
+#[derive(Clone, Copy)]
+pub struct SessionEntry<'a> {
+    /// When it ended.
+    pub time: Timestamp,
+    pub client: IpAddr,
+    /// The name asked for by SNI.
+    pub host: Option<&'a str>,
+    /// TCP, TLS or UDP.
+    pub protocol: &'static str,
+    /// Why it ended otherwise than both sides meant.
+    pub reason: Option<&'static str>,
+    pub route: Option<&'a dyn Display>,
+    pub backend: Option<&'a dyn Display>,
+    pub endpoint: Option<SocketAddr>,
+    pub duration: Duration,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+}
+
 /// Every field that a line can have, in its order.
 pub const FIELDS: [(&str, &str); 23] = [
     ("time", "when the answer ended, RFC 3339 with milliseconds, UTC"),
@@ -72,7 +92,7 @@ pub const FIELDS: [(&str, &str); 23] = [
     ("host", "the host asked for, lower case, without port"),
     ("path", "the normalised path"),
     ("query", "the query string; only where accessLog.query is true"),
-    ("protocol", "HTTP/1.0, HTTP/1.1 or HTTP/2.0"),
+    ("protocol", "HTTP/1.0, HTTP/1.1 or HTTP/2.0; TCP, TLS or UDP for what is passed on unread"),
     ("status", "the status that was sent"),
     ("reason", "why the edge answered itself; absent when the upstream answered"),
     ("route", "kind and name of the object whose rule matched"),
@@ -132,6 +152,39 @@ impl AccessLog {
         line.begin();
         line.time(&self.clock_text, entry.time);
         write_fields(&mut line, entry, self.query);
+        line.end();
+        self.lines.end_line();
+    }
+
+    /// Appends the line of a session.
+    pub fn log_session(&mut self, entry: &SessionEntry<'_>) {
+        if self.is_off() {
+            return;
+        }
+        self.set_clock(entry.time);
+        let mut line = Line { out: self.lines.buffer(), format: self.format, first: true };
+        line.begin();
+        line.time(&self.clock_text, entry.time);
+        line.address("client", &entry.client);
+        if let Some(host) = entry.host {
+            line.text("host", host.as_bytes());
+        }
+        line.text("protocol", entry.protocol.as_bytes());
+        if let Some(reason) = entry.reason {
+            line.text("reason", reason.as_bytes());
+        }
+        if let Some(route) = entry.route {
+            line.display("route", route);
+        }
+        if let Some(backend) = entry.backend {
+            line.display("backend", backend);
+        }
+        if let Some(endpoint) = &entry.endpoint {
+            line.address("endpoint", endpoint);
+        }
+        line.milliseconds("duration_ms", entry.duration);
+        line.number("bytes_in", entry.bytes_in);
+        line.number("bytes_out", entry.bytes_out);
         line.end();
         self.lines.end_line();
     }

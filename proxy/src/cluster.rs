@@ -6,7 +6,9 @@
 
 mod api;
 mod backoff;
+mod events;
 mod leader;
+mod services;
 mod status;
 mod watch;
 mod write;
@@ -236,6 +238,11 @@ impl Followed {
             | Kind::Gateway
             | Kind::HTTPRoute
             | Kind::GRPCRoute
+            | Kind::TLSRoute
+            | Kind::TCPRoute
+            | Kind::UDPRoute
+            | Kind::ListenerSet
+            | Kind::BackendTLSPolicy
             | Kind::ReferenceGrant
             | Kind::Secret
             | Kind::ConfigMap
@@ -275,7 +282,16 @@ impl Followed {
 /// Whether we write the status of objects of this kind.
 fn has_status(kind: Kind) -> bool {
     match kind {
-        Kind::Ingress | Kind::GatewayClass | Kind::Gateway | Kind::HTTPRoute | Kind::GRPCRoute => true,
+        Kind::Ingress
+        | Kind::GatewayClass
+        | Kind::Gateway
+        | Kind::ListenerSet
+        | Kind::HTTPRoute
+        | Kind::GRPCRoute
+        | Kind::TLSRoute
+        | Kind::TCPRoute
+        | Kind::UDPRoute
+        | Kind::BackendTLSPolicy => true,
         Kind::IngressClass
         | Kind::ReferenceGrant
         | Kind::Service

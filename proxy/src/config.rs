@@ -6,6 +6,8 @@
 pub mod annotations;
 mod attach;
 pub mod backend;
+mod backend_ref;
+mod backend_tls;
 mod certs;
 pub mod compile;
 mod cors;
@@ -16,6 +18,7 @@ pub mod ingress;
 mod lower;
 pub mod objects;
 pub mod problem;
+mod relay;
 pub mod status;
 mod values;
 

@@ -11,8 +11,10 @@ use crate::http1::connection as http1;
 use crate::http1::head::HeadLimits;
 use crate::http2;
 use crate::listen::proxy_protocol::{self, Header};
+use crate::relay::{Inbound, Told};
 use crate::request::forwarded::Peer;
 use crate::request::target::Scheme;
+use crate::route::relay::Relays;
 use crate::snapshot::{Current, Served, Slot};
 use crate::tls::Alpn;
 use crate::tls::accept::{HandshakeError, TlsInfo, accept_in_turn};
@@ -43,7 +45,11 @@ impl Client {
 /// Serves one accepted connection to its end.
 pub(crate) async fn serve(worker: &Rc<Worker>, socket: Socket, stream: TcpStream, remote: SocketAddr) {
     // Boxed: a handshake needs much room for a short time, and this future lives as long as the connection.
-    let Some((client, transport)) = Box::pin(set_up(worker, socket, stream, remote)).await else { return };
+    let (client, transport) = match Box::pin(set_up(worker, socket, stream, remote)).await {
+        None => return,
+        Some(Ready::Http(client, transport)) => (*client, transport),
+        Some(Ready::Relay(inbound)) => return Box::pin(inbound.serve(worker)).await,
+    };
     let speaks_http2 = client.tls.as_ref().is_some_and(|tls| tls.alpn == Some(Alpn::Http2));
     let client = Rc::new(client);
     let (ahead, transport) = if speaks_http2 {
@@ -57,13 +63,19 @@ pub(crate) async fn serve(worker: &Rc<Worker>, socket: Socket, stream: TcpStream
     Box::pin(http2::serve(worker, &client, Rewound::new(ahead, transport))).await;
 }
 
+/// A connection of which is known what it is for.
+enum Ready {
+    Http(Box<Client>, Transport),
+    Relay(Box<Inbound>),
+}
+
 /// The PROXY header where one is due, then the TLS handshake where the listener asks for it.
 async fn set_up(
     worker: &Rc<Worker>,
     socket: Socket,
     mut stream: TcpStream,
     remote: SocketAddr,
-) -> Option<(Client, Transport)> {
+) -> Option<Ready> {
     let current = worker.current();
     let served = current.served(socket.slot)?;
     let deadline = tokio::time::Instant::now() + current.settings.timeouts.handshake;
@@ -73,17 +85,44 @@ async fn set_up(
             .await
             .ok()??;
     }
+    let mut hello = None;
+    let failed = |error: &HandshakeError| {
+        worker.metrics.handshake_failed(error);
+        report(error, remote);
+    };
+    match &served.listener.relays {
+        None => {}
+        Some(Relays::Tcp(relay)) => {
+            return Some(Ready::Relay(Box::new(Inbound::tcp(relay.clone(), stream, source))));
+        }
+        Some(Relays::Udp(_)) => return None,
+        Some(Relays::Tls(relays)) => match Inbound::tls(worker, relays, stream, source, deadline).await {
+            Ok(Told::Relay(inbound)) => return Some(Ready::Relay(inbound)),
+            Ok(Told::Https(read, back)) => {
+                hello = Some(read);
+                stream = back;
+            }
+            Err(error) => {
+                failed(&error);
+                return None;
+            }
+        },
+    }
     let (scheme, tls, transport) = match &served.listener.tls {
         None => (Scheme::Http, None, Transport::Tcp(stream)),
         Some(listener_tls) => {
-            match accept_in_turn(stream, listener_tls, deadline, worker.handshakes.acquire()).await {
+            let turn = worker.handshakes.acquire();
+            let accepted = match hello {
+                Some(hello) => hello.finish(stream, listener_tls, deadline, turn).await,
+                None => accept_in_turn(stream, listener_tls, deadline, turn).await,
+            };
+            match accepted {
                 Ok((stream, info)) => {
                     worker.metrics.handshake_done(&info);
                     (Scheme::Https, Some(info), Transport::TlsServer(Box::new(stream)))
                 }
                 Err(error) => {
-                    worker.metrics.handshake_failed(&error);
-                    report(&error, remote);
+                    failed(&error);
                     return None;
                 }
             }
@@ -101,7 +140,7 @@ async fn set_up(
         accepted_ms: worker.clock.now_ms(),
         reported: Cell::new(false),
     };
-    Some((client, transport))
+    Some(Ready::Http(Box::new(client), transport))
 }
 
 /// The client's address as the load balancer in front names it. `None`: the connection is not to be served.
@@ -129,7 +168,7 @@ async fn read_proxy_header(
 fn public_port(current: &Current, socket: Socket, scheme: Scheme) -> u16 {
     use crate::route::table::ListenerKey;
     match current.served(socket.slot).map(|served| &served.listener.key) {
-        Some(ListenerKey::Gateway { port, .. }) => *port,
+        Some(ListenerKey::Gateway { port, .. } | ListenerKey::Datagrams { port, .. }) => *port,
         Some(ListenerKey::Class { .. }) if socket.address.port() != 0 => socket.address.port(),
         Some(ListenerKey::Class { .. }) | None => scheme.default_port(),
     }

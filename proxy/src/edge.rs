@@ -217,6 +217,15 @@ impl Edge {
     }
 
     async fn open(&mut self, socket: Socket) -> Result<(), BindError> {
+        if self.is_udp(socket) {
+            let (actual, sockets) = listen::bind_udp(socket.address, self.worker_count)?;
+            for (worker, listener) in self.workers.iter().zip(sockets) {
+                let _ = worker.mailbox.send(Mail::OpenUdp { socket, listener }).await;
+            }
+            tracing::info!(listener = %self.slots.key(socket.slot), address = %actual, "listening");
+            self.bound.insert(socket, actual);
+            return Ok(());
+        }
         let sockets = listen::bind(socket.address, self.worker_count, &mut self.inherited)?;
         for (worker, listener) in self.workers.iter().zip(sockets.sockets) {
             let _ = worker.mailbox.send(Mail::Open { socket, listener }).await;
@@ -224,6 +233,10 @@ impl Edge {
         tracing::info!(listener = %self.slots.key(socket.slot), address = %sockets.address, "listening");
         self.bound.insert(socket, sockets.address);
         Ok(())
+    }
+
+    fn is_udp(&self, socket: Socket) -> bool {
+        matches!(self.slots.key(socket.slot), ListenerKey::Datagrams { .. })
     }
 
     /// Gives up sockets that are no longer wanted, or hands them to the listener that now wants their address.
@@ -237,6 +250,7 @@ impl Edge {
                 wanted.address == socket.address
                     && wanted.address.port() != 0
                     && !self.bound.contains_key(wanted)
+                    && self.is_udp(*wanted) == self.is_udp(socket)
             });
             match heir {
                 Some(heir) => {

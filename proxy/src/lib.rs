@@ -16,6 +16,7 @@ pub mod message;
 pub mod options;
 pub mod overload;
 pub mod reject;
+mod relay;
 pub mod request;
 pub mod route;
 pub mod sample_app;

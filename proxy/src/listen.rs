@@ -6,7 +6,7 @@
 pub mod proxy_protocol;
 
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -71,6 +71,25 @@ pub fn bind(
         sockets.push(socket.into());
     }
     Ok(ListenerSockets { address: actual, sockets })
+}
+
+/// Binds `address` for datagrams once for each worker; the kernel keeps each client with one of them.
+pub fn bind_udp(
+    address: SocketAddr,
+    workers: NonZeroUsize,
+) -> Result<(SocketAddr, Vec<UdpSocket>), BindError> {
+    let failed = |source| BindError::new(address, source);
+    if address.port() != 0 {
+        // Without sharing first, as with TCP: another process of the same user would take half of the clients.
+        open_udp(address, false).map_err(failed)?;
+    }
+    let first = open_udp(address, true).map_err(failed)?;
+    let actual = first.local_addr().map_err(failed)?;
+    let mut sockets = vec![first];
+    for _ in 1..workers.get() {
+        sockets.push(open_udp(actual, true).map_err(failed)?);
+    }
+    Ok((actual, sockets))
 }
 
 /// Sockets that the parent process opened and handed over (`LISTEN_FDS`, `LISTEN_PID`; sd_listen_fds(3)).
@@ -216,6 +235,19 @@ fn open(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
     prepare(&SockRef::from(&socket))?;
     socket.bind(&address.into())?;
     Ok(socket)
+}
+
+fn open_udp(address: SocketAddr, reuse_port: bool) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_nonblocking(true)?;
+    if reuse_port {
+        socket.set_reuse_port(true)?;
+    }
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    Ok(socket.into())
 }
 
 /// Sets what Linux hands on to the connections that the socket accepts, which saves calls for each of them.

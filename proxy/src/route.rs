@@ -9,6 +9,7 @@ pub mod expression;
 pub mod host;
 pub mod matches;
 pub mod path;
+pub mod relay;
 pub mod table;
 
 use std::fmt;

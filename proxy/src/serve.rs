@@ -22,7 +22,7 @@ use crate::admin::{self, Live, State};
 use crate::cluster::ClusterError;
 use crate::config::compile::{Compiler, Refresh};
 use crate::config::problem::{Problem, Severity};
-use crate::config::status::GatewayStatus;
+use crate::config::status::Statuses;
 use crate::directory::DirectoryError;
 use crate::directory::watch::WatchError;
 use crate::edge::{Drained, Edge, EdgeOptions};
@@ -167,7 +167,7 @@ struct Control<'o> {
     /// Problems of the process rather than of the objects: addresses that cannot be bound, settings that do not parse.
     own_problems: Vec<Problem>,
     /// Of the last compilation.
-    gateways: Vec<GatewayStatus>,
+    statuses: Statuses,
 }
 
 impl<'o> Control<'o> {
@@ -228,7 +228,7 @@ impl<'o> Control<'o> {
             interrupt: signal(SignalKind::interrupt()).map_err(ServeError::System)?,
             addresses_missing: false,
             own_problems: Vec::new(),
-            gateways: Vec::new(),
+            statuses: Statuses::default(),
         };
         if !control.source.is_complete() {
             tracing::info!("waiting for the API server's lists; nothing is served before they are complete");
@@ -266,7 +266,10 @@ impl<'o> Control<'o> {
                 tracing::error!("{error}");
             }
         }
-        self.source.write_statuses(&self.settings, &self.gateways, self.compiler.route_statuses());
+        let live = self.state.live();
+        let problems = live.as_ref().map_or(&[][..], |live| live.problems.as_slice());
+        let routes = self.compiler.route_statuses();
+        self.source.write_statuses(&self.settings, &self.statuses, problems, routes);
     }
 
     /// Tries again what could not be bound; when that helps, the problem goes.
@@ -317,7 +320,7 @@ impl<'o> Control<'o> {
         self.addresses_missing = !failures.is_empty();
         let mut problems = self.source.problems();
         problems.extend(compiled.problems);
-        self.gateways = compiled.gateways;
+        self.statuses = compiled.statuses;
         problems.extend(self.own_problems.iter().cloned());
         problems.extend(failures.iter().map(port_unavailable));
         self.source.locate(&mut problems);

@@ -6,14 +6,18 @@
 //!
 //! Secrets are never written here; they are named (`secretRef`, `file`, `env`).
 
+mod gateway_services;
 mod limits;
 mod load;
 pub mod presets;
+mod relay;
 mod requests;
 pub mod units;
 
+pub use gateway_services::{Exposure, GatewayServices};
 pub use limits::{Limits, Timeouts, Upstream};
 pub use load::{Fault, SettingsError, ValueError};
+pub use relay::Relay;
 pub use requests::Requests;
 
 use std::collections::BTreeMap;
@@ -42,6 +46,8 @@ pub struct Settings {
     /// Where a Gateway's listeners are bound when there is no cluster to give them addresses. Default: every Gateway on
     /// 127.0.0.1, on the ports that it names. (live)
     pub gateways: Vec<GatewayBinding>,
+    /// Services that are made for the Gateways that `gateways` does not name. Default: none are made. (live)
+    pub gateway_services: Option<GatewayServices>,
     /// Whose word about the client's address and scheme is taken, on listeners that do not say so themselves.
     /// Default: nobody's. (new connections)
     pub trust: Trust,
@@ -50,6 +56,8 @@ pub struct Settings {
     pub presets: BTreeMap<Arc<str>, Vec<IpNet>>,
     /// Bounds on what clients may send and hold open.
     pub limits: Limits,
+    /// Connections and datagrams that are passed on unread.
+    pub relay: Relay,
     /// How long a client may take over each part of an exchange.
     pub timeouts: Timeouts,
     /// How requests are read where applications differ over what they mean.
@@ -309,7 +317,7 @@ impl Settings {
             ListenerKey::Class { class, .. } => {
                 self.classes.iter().find(|known| known.name == *class).and_then(|known| known.trust.as_ref())
             }
-            ListenerKey::Gateway { namespace, name, .. } => {
+            ListenerKey::Gateway { namespace, name, .. } | ListenerKey::Datagrams { namespace, name, .. } => {
                 self.gateway_binding(namespace, name).and_then(|binding| binding.trust.as_ref())
             }
         };
@@ -336,6 +344,13 @@ impl Settings {
             .iter()
             .find(names_it)
             .or_else(|| self.gateways.iter().find(|binding| &*binding.gateway == "*"))
+    }
+
+    /// Whether `gateways` names this one, other than by `*`.
+    pub fn is_bound_by_name(&self, namespace: &str, name: &str) -> bool {
+        self.gateways.iter().any(|binding| {
+            binding.gateway.split_once('/').is_some_and(|(ns, own)| ns == namespace && own == name)
+        })
     }
 
     /// The keys that differ from `running` and take effect only after a restart.
@@ -390,9 +405,11 @@ impl Default for Settings {
                 publish: Vec::new(),
                 trust: None,
             }],
+            gateway_services: None,
             trust: Trust::default(),
             presets: BTreeMap::new(),
             limits: Limits::default(),
+            relay: Relay::default(),
             timeouts: Timeouts::default(),
             requests: Requests::default(),
             upstream: Upstream::default(),

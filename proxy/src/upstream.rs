@@ -18,6 +18,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use crate::route::host::HostPattern;
+use crate::tls::certificates::Certificate;
 use crate::tls::upstream::{UpstreamTls, UpstreamTlsCache, UpstreamTlsError};
 
 /// A Service's live state, shared by every worker and kept across configuration changes.
@@ -36,7 +38,8 @@ pub struct Backend {
 impl Backend {
     /// A backend without endpoints. May read the system's certificate authorities from disk.
     pub fn new(key: BackendKey, tls: &UpstreamTlsCache) -> Self {
-        let tls = tls.upstream(&key, None);
+        let certificate = key.tls.as_ref().and_then(|tls| tls.client_certificate.as_ref());
+        let tls = tls.upstream(&key, certificate);
         Backend { key, endpoints: ArcSwap::from_pointee(Vec::new()), turn: AtomicUsize::new(0), tls }
     }
 
@@ -105,6 +108,34 @@ pub struct BackendTls {
     /// SNI, and the name that the certificate must carry. `None`: the Service's own name (`web.shop.svc`).
     pub server_name: Option<Arc<str>>,
     pub verify: Verify,
+    /// Where there are any, the certificate must carry one of these, and the server name is for SNI alone.
+    pub alternative_names: Arc<[AlternativeName]>,
+    /// Shown to backends that ask for one.
+    pub client_certificate: Option<Arc<Certificate>>,
+    /// Whether the protocol is named by ALPN; false where it is not known.
+    pub offers_alpn: bool,
+}
+
+impl BackendTls {
+    /// Without alternative names, and with no certificate to show.
+    pub fn new(server_name: Option<Arc<str>>, verify: Verify) -> Self {
+        BackendTls {
+            server_name,
+            verify,
+            alternative_names: [].into(),
+            client_certificate: None,
+            offers_alpn: true,
+        }
+    }
+}
+
+/// A name that a backend's certificate may carry (BackendTLSPolicy `subjectAltNames`).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum AlternativeName {
+    /// A whole name or a wildcard.
+    Host(HostPattern),
+    /// Compared as it is written (`spiffe://cluster.local/ns/shop/sa/web`).
+    Uri(Arc<str>),
 }
 
 /// Whose certificates a TLS backend may show.

@@ -51,6 +51,10 @@ pub(crate) enum Mail {
         socket: Socket,
         listener: std::net::TcpListener,
     },
+    OpenUdp {
+        socket: Socket,
+        listener: std::net::UdpSocket,
+    },
     /// The socket stays, and serves another listener from now on.
     Move {
         socket: Socket,
@@ -215,6 +219,7 @@ fn serve(runtime: &LocalRuntime, start: Start) {
             match mail {
                 Mail::Publish(snapshot) => worker.publish(snapshot),
                 Mail::Open { socket, listener } => sockets.open(socket, listener),
+                Mail::OpenUdp { socket, listener } => sockets.open_udp(socket, listener),
                 Mail::Move { socket, slot } => sockets.move_to(socket, slot),
                 Mail::Close { socket } => sockets.close(socket),
                 Mail::Drain => {

@@ -98,7 +98,8 @@ impl Edge {
         assert_eq!(self.compiler.refresh_endpoints(&self.objects), Refresh::Published);
     }
 
-    /// The plain address of the class, or the address of the Gateway port that `listener` names (`infra/edge:80`).
+    /// The plain address of the class, or the address of the Gateway port that `listener` names (`infra/edge:80`, or
+    /// `infra/edge:53/udp`).
     #[track_caller]
     pub fn address(&self, listener: &str) -> SocketAddr {
         let bound = self.edge.as_ref().expect("a running edge").addresses();
@@ -106,6 +107,9 @@ impl Edge {
             ListenerKey::Class { tls, .. } => listener == if *tls { "https" } else { "http" },
             ListenerKey::Gateway { namespace, name, port } => {
                 listener == format!("{namespace}/{name}:{port}")
+            }
+            ListenerKey::Datagrams { namespace, name, port } => {
+                listener == format!("{namespace}/{name}:{port}/udp")
             }
         });
         found.unwrap_or_else(|| panic!("no listener {listener} among {bound:?}")).1
@@ -240,4 +244,4 @@ fn bind_to_free_ports(settings: &mut Settings) {
 }
 
 /// Ports that the Gateways of tests may name.
-const GATEWAY_PORTS: [u16; 5] = [80, 443, 8000, 8080, 8443];
+const GATEWAY_PORTS: [u16; 11] = [1, 2, 3, 4, 53, 80, 443, 5432, 8000, 8080, 8443];

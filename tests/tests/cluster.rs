@@ -131,7 +131,7 @@ fn one_of_two_replicas_writes_statuses() {
     cluster.apply(&http_route("api.example.com", "/"));
 
     let conditions = r#"{range .status.conditions[*]}{.type}={.status}:{.observedGeneration} {end}"#;
-    cluster.expect("gatewayclass/vestibule", conditions, "Accepted=True:1 ");
+    cluster.expect("gatewayclass/vestibule", conditions, "Accepted=True:1 SupportedVersion=True:1 ");
     cluster.expect("gateway/edge", conditions, "Accepted=True:1 Programmed=True:1 ");
     cluster.expect("gateway/edge", "{.status.addresses[0].value}", "192.0.2.7");
     cluster.expect("gateway/edge", "{.status.listeners[0].attachedRoutes}", "1");
@@ -161,6 +161,9 @@ fn one_of_two_replicas_writes_statuses() {
     cluster.expect("httproute/api", parents, "Accepted=True:2 ResolvedRefs=True:2 ");
     cluster.kubectl(&["delete", "service", "web"]);
     cluster.expect("httproute/api", parents, "Accepted=True:2 ResolvedRefs=False:2 ");
+    // Whoever looks at the object sees why.
+    let told = r#"{.items[?(@.involvedObject.kind=="HTTPRoute")].reason}"#;
+    cluster.expect("events", told, "BackendNotFound");
 
     // What is right is left alone.
     let version = "{.metadata.resourceVersion}";

@@ -18,7 +18,10 @@ use crate::config::objects::httproute::ParentReference;
 use crate::config::objects::metadata::{Known, Metadata};
 use crate::config::objects::{GatewayClass, Objects};
 use crate::config::problem::{Kind, ObjectRef};
-use crate::config::status::{Condition, GatewayStatus, ListenerStatus, ParentStatus, RouteStatus};
+use crate::config::status::{
+    Condition, GatewayStatus, ListenerSetStatus, ListenerStatus, ParentStatus, PolicyStatus, RouteStatus,
+    Statuses,
+};
 use crate::settings::{Publish, Settings};
 
 /// The status that an object should have.
@@ -33,9 +36,20 @@ pub(super) struct Wanted {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Status {
     Ingress(Arc<[Address]>),
-    GatewayClass { generation: i64, accepted: Condition },
+    GatewayClass {
+        generation: i64,
+        accepted: Condition,
+        /// Known to whoever writes it.
+        supported: Option<Condition>,
+    },
     Gateway(Box<GatewayStatus>, Arc<[Address]>),
+    ListenerSet(Box<ListenerSetStatus>),
+    Policy(Box<PolicyStatus>),
     Route(Arc<RouteStatus>),
+    /// Not a status: the object as a whole should be like this.
+    Applied(Arc<Value>),
+    /// The object should not be there.
+    Gone,
 }
 
 /// Where clients come in.
@@ -55,7 +69,7 @@ impl Address {
 pub(super) fn wanted<'a>(
     objects: &Objects,
     settings: &Settings,
-    gateways: &[GatewayStatus],
+    statuses: &Statuses,
     routes: impl Iterator<Item = &'a Arc<RouteStatus>>,
 ) -> Vec<Wanted> {
     let mut wanted = Vec::new();
@@ -67,17 +81,28 @@ pub(super) fn wanted<'a>(
             let status = Status::GatewayClass {
                 generation: class.metadata.generation,
                 accepted: class_accepted(class),
+                supported: None,
             };
             want(class.metadata.reference(Kind::GatewayClass), &class.metadata, status);
         }
     }
-    for status in gateways {
+    for status in &statuses.gateways {
         let reference = &status.gateway;
         let object = objects.gateways.find(&reference.namespace, &reference.name);
         // One that changed since will be compiled and come again.
         if let Some(gateway) = object.filter(|gateway| is_ours(gateway, objects, settings)) {
-            let addresses = gateway_addresses(settings, reference);
+            let addresses = status.addresses.iter().map(Address::parse).collect();
             want(reference.clone(), &gateway.metadata, Status::Gateway(Box::new(status.clone()), addresses));
+        }
+    }
+    for status in &statuses.sets {
+        if let Some(metadata) = objects.metadata_of(&status.set) {
+            want(status.set.clone(), metadata, Status::ListenerSet(Box::new(status.clone())));
+        }
+    }
+    for status in &statuses.policies {
+        if let Some(metadata) = objects.metadata_of(&status.policy) {
+            want(status.policy.clone(), metadata, Status::Policy(Box::new(status.clone())));
         }
     }
     for status in routes {
@@ -112,6 +137,25 @@ fn class_accepted(class: &GatewayClass) -> Condition {
     }
 }
 
+/// Whether the installed definitions of Gateway API, of this version (`v1.6.3`), are ones that are known here.
+pub(super) fn supported_version(bundle: &str) -> Condition {
+    let mut numbers = bundle.trim_start_matches('v').split(['.', '-']).map(str::parse::<u32>);
+    let known = matches!((numbers.next(), numbers.next()), (Some(Ok(1)), Some(Ok(minor))) if BUNDLE_MINORS.contains(&minor));
+    if known {
+        Condition::yes("SupportedVersion")
+    } else {
+        let (first, last) = (BUNDLE_MINORS.start(), BUNDLE_MINORS.end());
+        let message = format!(
+            "the definitions of Gateway API are of version {bundle}; known are v1.{first} to v1.{last}, and others are served \
+             as far as they are understood"
+        );
+        Condition::no("UnsupportedVersion", message)
+    }
+}
+
+/// Versions 1.x of Gateway API whose definitions are known.
+const BUNDLE_MINORS: std::ops::RangeInclusive<u32> = 2..=6;
+
 /// Sorted, each once.
 fn published(publish: &Publish, objects: &Objects) -> Arc<[Address]> {
     let service = publish.service.as_deref().and_then(|name| name.split_once('/'));
@@ -143,21 +187,12 @@ fn addresses_of(service: &Service) -> Vec<Address> {
     }
 }
 
-fn gateway_addresses(settings: &Settings, gateway: &ObjectRef) -> Arc<[Address]> {
-    let Some(binding) = settings.gateway_binding(&gateway.namespace, &gateway.name) else {
-        return [].into();
-    };
-    if !binding.publish.is_empty() {
-        return binding.publish.iter().map(Address::parse).collect();
-    }
-    let bound = binding.addresses.iter().filter(|address| !address.is_unspecified());
-    bound.copied().map(Address::Ip).collect()
-}
-
 /// The status to write in the place of `current`; `None` when that says the same already.
 pub(super) fn merged(wanted: &Status, current: &Value, now: Timestamp) -> Option<Value> {
     let mut new = current.as_object().cloned().unwrap_or_default();
     match wanted {
+        // Of these it is not the status that is written.
+        Status::Applied(_) | Status::Gone => return None,
         Status::Ingress(addresses) => {
             let entries: Vec<Value> = addresses.iter().map(load_balancer_entry).collect();
             let old = &current["loadBalancer"]["ingress"];
@@ -173,14 +208,33 @@ pub(super) fn merged(wanted: &Status, current: &Value, now: Timestamp) -> Option
                 new.insert("loadBalancer".into(), json!({"ingress": entries}));
             }
         }
-        Status::GatewayClass { generation, accepted } => {
+        Status::GatewayClass { generation, accepted, supported } => {
             let old = &current["conditions"];
-            let own = [("Accepted", Some(accepted))];
+            let own = [("Accepted", Some(accepted)), ("SupportedVersion", supported.as_ref())];
             new.insert("conditions".into(), conditions(old, &own, *generation, now));
             let features: Vec<Value> = FEATURES.iter().map(|name| json!({"name": name})).collect();
             new.insert("supportedFeatures".into(), Value::Array(features));
         }
         Status::Gateway(status, addresses) => merge_gateway(&mut new, status, addresses, now),
+        Status::ListenerSet(status) => {
+            let own = [("Accepted", Some(&status.accepted)), ("Programmed", Some(&status.programmed))];
+            new.insert("conditions".into(), conditions(&current["conditions"], &own, status.generation, now));
+            let entries = listeners(&status.listeners, &current["listeners"], status.generation, now);
+            new.insert("listeners".into(), entries);
+        }
+        Status::Policy(status) => {
+            let old = current["ancestors"].as_array().map_or(&[][..], Vec::as_slice);
+            let is_ours = |entry: &&Value| entry["controllerName"] == GATEWAY_CONTROLLER;
+            let (ours, others): (Vec<&Value>, Vec<&Value>) = old.iter().partition(is_ours);
+            let room = ANCESTORS_MAX.saturating_sub(others.len());
+            let entries =
+                status.ancestors.iter().take(room).map(|gateway| ancestor_entry(status, gateway, &ours, now));
+            let entries: Vec<Value> = others.into_iter().cloned().chain(entries).collect();
+            // Nothing has to be said of a policy that nobody uses.
+            if !(entries.is_empty() && current["ancestors"].is_null()) {
+                new.insert("ancestors".into(), Value::Array(entries));
+            }
+        }
         Status::Route(status) => {
             let old = current["parents"].as_array().map_or(&[][..], Vec::as_slice);
             let is_ours = |entry: &&Value| entry["controllerName"] == GATEWAY_CONTROLLER;
@@ -193,6 +247,9 @@ pub(super) fn merged(wanted: &Status, current: &Value, now: Timestamp) -> Option
             let parents: Vec<Value> = others.into_iter().cloned().chain(parents).collect();
             new.insert("parents".into(), Value::Array(parents));
         }
+    }
+    if new.is_empty() && current.is_null() {
+        return None;
     }
     let new = Value::Object(new);
     (new != *current).then_some(new)
@@ -214,6 +271,7 @@ fn merge_gateway(
     let own = [
         ("Accepted", Some(&status.accepted)),
         ("Programmed", Some(programmed)),
+        ("ResolvedRefs", status.resolved_refs.as_ref()),
         ("InsecureFrontendValidationMode", status.insecure_frontend_validation.as_ref()),
     ];
     let old = new.get("conditions").cloned().unwrap_or_default();
@@ -227,11 +285,37 @@ fn merge_gateway(
         .collect();
     new.insert("addresses".into(), Value::Array(addresses));
     let old = new.get("listeners").cloned().unwrap_or_default();
-    let listeners = status.listeners.iter().map(|listener| {
+    new.insert("listeners".into(), listeners(&status.listeners, &old, generation, now));
+    // Written by versions of Gateway API that know it.
+    if status.attached_listener_sets > 0 || new.contains_key("attachedListenerSets") {
+        new.insert("attachedListenerSets".into(), status.attached_listener_sets.into());
+    }
+}
+
+fn listeners(listeners: &[ListenerStatus], old: &Value, generation: i64, now: Timestamp) -> Value {
+    let entries = listeners.iter().map(|listener| {
         let known = old.as_array().and_then(|old| old.iter().find(|entry| entry["name"] == *listener.name));
         listener_entry(listener, known, generation, now)
     });
-    new.insert("listeners".into(), listeners.collect());
+    entries.collect()
+}
+
+/// What one Gateway says of a policy for its backends.
+fn ancestor_entry(status: &PolicyStatus, gateway: &ObjectRef, ours: &[&Value], now: Timestamp) -> Value {
+    let reference = json!({
+        "group": "gateway.networking.k8s.io",
+        "kind": "Gateway",
+        "namespace": gateway.namespace,
+        "name": gateway.name,
+    });
+    let known = ours.iter().find(|entry| entry["ancestorRef"] == reference);
+    let own = [("Accepted", Some(&status.accepted)), ("ResolvedRefs", Some(&status.resolved_refs))];
+    let old = known.map_or(&Value::Null, |entry| &entry["conditions"]);
+    json!({
+        "ancestorRef": reference,
+        "controllerName": GATEWAY_CONTROLLER,
+        "conditions": conditions(old, &own, status.generation, now),
+    })
 }
 
 fn listener_entry(listener: &ListenerStatus, old: Option<&Value>, generation: i64, now: Timestamp) -> Value {
@@ -330,16 +414,25 @@ fn load_balancer_entry(address: &Address) -> Value {
     }
 }
 
+/// As many ancestors as a policy's status may name (Gateway API v1, `PolicyStatus`).
+const ANCESTORS_MAX: usize = 16;
+
 /// `status.supportedFeatures`: what the official conformance suite has found to work, sorted.
-const FEATURES: [&str; 36] = [
+const FEATURES: [&str; 48] = [
+    "BackendTLSPolicy",
+    "BackendTLSPolicySANValidation",
     "GRPCRoute",
     "GRPCRouteNamedRouteRule",
     "Gateway",
+    "GatewayAddressEmpty",
+    "GatewayBackendClientCertificate",
     "GatewayFrontendClientCertificateValidation",
     "GatewayFrontendClientCertificateValidationInsecureFallback",
     "GatewayHTTPListenerIsolation",
     "GatewayHTTPSListenerDetectMisdirectedRequests",
+    "GatewayInfrastructure",
     "GatewayPort8080",
+    "GatewayStaticAddresses",
     "HTTPRoute",
     "HTTPRoute303RedirectStatusCode",
     "HTTPRoute307RedirectStatusCode",
@@ -367,7 +460,13 @@ const FEATURES: [&str; 36] = [
     "HTTPRouteRetryBackendTimeout",
     "HTTPRouteRetryConnectionError",
     "HTTPRouteSchemeRedirect",
+    "ListenerSet",
     "ReferenceGrant",
+    "TCPRoute",
+    "TLSRoute",
+    "TLSRouteModeMixed",
+    "TLSRouteModeTerminate",
+    "UDPRoute",
 ];
 
 #[cfg(test)]

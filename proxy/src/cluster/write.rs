@@ -41,6 +41,16 @@ pub(super) async fn patch(client: &Client, path: &str, patch: &Value) -> Result<
     send(client, Method::PATCH, path, "application/merge-patch+json", patch).await
 }
 
+/// Makes an object as a whole, or makes what is there like this (server-side apply, by a field manager of our own).
+pub(super) async fn apply(client: &Client, path: &str, object: &Value) -> Result<Value, WriteError> {
+    let path = format!("{path}?fieldManager=vestibule&force=true");
+    send(client, Method::PATCH, &path, "application/apply-patch+yaml", object).await
+}
+
+pub(super) async fn delete(client: &Client, path: &str) -> Result<Value, WriteError> {
+    exchange(client, Request::delete(path).body(Body::empty())).await
+}
+
 /// The path of one object, or of a part of it such as `status`.
 pub(super) fn path(api_version: &str, plural: &str, namespace: &str, name: &str, part: &str) -> String {
     let root = if api_version.contains('/') { "apis" } else { "api" };

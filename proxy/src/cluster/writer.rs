@@ -1,4 +1,4 @@
-//! Writes statuses, on the replica that leads.
+//! Writes statuses, Services and Events, on the replica that leads.
 //!
 //! An object is read before it is written, and written on the condition that nobody has changed it since; then it is left
 //! alone until its wanted status or its version changes. What fails is tried again.
@@ -16,18 +16,21 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
 
 use super::api::plural;
+use super::events::{self, EventWriter, Told};
 use super::leader::{Candidate, Seat};
-use super::status::{self, Wanted};
+use super::services;
+use super::status::{self, Status, Wanted};
 use super::write::{self, WriteError};
 use crate::config::objects::Objects;
-use crate::config::problem::ObjectRef;
-use crate::config::status::{GatewayStatus, RouteStatus};
+use crate::config::problem::{ObjectRef, Problem};
+use crate::config::status::{RouteStatus, Statuses};
 use crate::settings::Settings;
 
 /// The way to the writer. Dropping it ends the writing; [`StatusWriter::stop`] also gives the Lease back.
 #[derive(Debug)]
 pub(crate) struct StatusWriter {
     wanted: watch::Sender<Arc<[Wanted]>>,
+    told: watch::Sender<Arc<[Told]>>,
     leads: watch::Receiver<bool>,
     stop: oneshot::Sender<()>,
     candidate: JoinHandle<()>,
@@ -41,7 +44,9 @@ impl StatusWriter {
         let candidate = tokio::spawn(candidate.run(stopped));
         let pass = Writer { client: client.clone(), leads: leads.clone(), written: HashMap::default() };
         tokio::spawn(pass.run(wishes));
-        StatusWriter { wanted, leads, stop, candidate }
+        let (told, problems) = watch::channel(Arc::from([]));
+        tokio::spawn(EventWriter::new(client.clone(), leads.clone()).run(problems));
+        StatusWriter { wanted, told, leads, stop, candidate }
     }
 
     /// Waits until this replica begins or ceases to lead. Safe to drop before it is ready.
@@ -56,11 +61,15 @@ impl StatusWriter {
         &self,
         objects: &Objects,
         settings: &Settings,
-        gateways: &[GatewayStatus],
+        statuses: &Statuses,
+        problems: &[Problem],
         routes: impl Iterator<Item = &'a Arc<RouteStatus>>,
     ) {
         if *self.leads.borrow() {
-            self.wanted.send_replace(status::wanted(objects, settings, gateways, routes).into());
+            let mut wanted = status::wanted(objects, settings, statuses, routes);
+            wanted.extend(services::wanted(objects, settings, statuses));
+            self.wanted.send_replace(wanted.into());
+            self.told.send_replace(events::wanted(objects, problems).into());
         }
     }
 
@@ -149,16 +158,55 @@ type Outcome = (Wanted, Result<Box<str>, WriteError>);
 /// Gives one object its status; returns the version that it has then.
 async fn write_one(client: &Client, wanted: &Wanted) -> Result<Box<str>, WriteError> {
     let object = &wanted.object;
-    let api_version = object.kind.api_versions()[0];
+    let mut missing = Err(WriteError::Missing);
+    // An older server may have the kind in an older version only.
+    for api_version in object.kind.api_versions() {
+        missing = write_as(client, wanted, api_version).await;
+        if missing != Err(WriteError::Missing) {
+            break;
+        }
+    }
+    missing
+}
+
+async fn write_as(client: &Client, wanted: &Wanted, api_version: &str) -> Result<Box<str>, WriteError> {
+    let object = &wanted.object;
     let path = |part| write::path(api_version, plural(object.kind), &object.namespace, &object.name, part);
+    match &wanted.status {
+        Status::Applied(body) => return write::apply(client, &path(""), body).await.map(version),
+        Status::Gone => return write::delete(client, &path("")).await.map(|_| Box::default()),
+        Status::Ingress(_)
+        | Status::GatewayClass { .. }
+        | Status::Gateway(..)
+        | Status::ListenerSet(_)
+        | Status::Policy(_)
+        | Status::Route(_) => {}
+    }
     let mut current = write::read(client, &path("")).await?;
     let status = current.get("status").cloned().unwrap_or(Value::Null);
-    if let Some(status) = status::merged(&wanted.status, &status, now()) {
+    let mut wish = wanted.status.clone();
+    if let Status::GatewayClass { supported, .. } = &mut wish {
+        *supported = bundle_version(client).await.map(|version| status::supported_version(&version));
+    }
+    if let Some(status) = status::merged(&wish, &status, now()) {
         let version = &current["metadata"]["resourceVersion"];
         let patch = json!({"metadata": {"resourceVersion": version}, "status": status});
         current = write::patch(client, &path("status"), &patch).await?;
     }
-    Ok(current["metadata"]["resourceVersion"].as_str().unwrap_or_default().into())
+    Ok(version(current))
+}
+
+fn version(object: Value) -> Box<str> {
+    object["metadata"]["resourceVersion"].as_str().unwrap_or_default().into()
+}
+
+/// The version of Gateway API whose definitions the server has. `None`: it does not say, or not to us.
+async fn bundle_version(client: &Client) -> Option<String> {
+    let definition = "gatewayclasses.gateway.networking.k8s.io";
+    let path = write::path("apiextensions.k8s.io/v1", "customresourcedefinitions", "", definition, "");
+    let definition = write::read(client, &path).await.ok()?;
+    let annotations = &definition["metadata"]["annotations"];
+    annotations["gateway.networking.k8s.io/bundle-version"].as_str().map(str::to_owned)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place where transition times come from")]

@@ -26,7 +26,8 @@ pub(super) fn annotations() -> Value {
         for name in key.names() {
             let on = match key.takes {
                 Takes::Ingress => "Ingress",
-                Takes::Routes => "Ingress and HTTPRoute",
+                Takes::Routes => "Ingress, HTTPRoute and GRPCRoute",
+                Takes::Relays => "TLSRoute and TCPRoute",
             };
             let same = if name == key.name { String::new() } else { format!(" The same as `{}`.", key.name) };
             let guards =

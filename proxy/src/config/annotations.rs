@@ -45,6 +45,7 @@ pub struct Annotations {
     pub next_upstream_tries: Option<u32>,
     pub backend_protocol: Option<WrittenProtocol>,
     pub backend_verify: Option<bool>,
+    pub send_proxy_protocol: Option<bool>,
     pub backend_server_name: Option<Arc<str>>,
     /// `name` or `namespace/name` of a Secret with `ca.crt`.
     pub backend_tls_secret: Option<Arc<str>>,

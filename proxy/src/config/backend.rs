@@ -31,6 +31,8 @@ pub(crate) enum Through {
     Endpoints,
     /// The Service's own address, so that the cluster balances (`service-upstream`).
     ClusterIp,
+    /// The Service's ready endpoints for UDP.
+    Datagrams,
 }
 
 /// The backends in use, by Service.
@@ -116,7 +118,24 @@ pub(crate) fn numbered_port(service: &Service, number: u16) -> Option<PortChoice
     let listed = tcp.find(|port| port.port == number).map(PortChoice::of);
     // An ExternalName need not list its ports.
     listed.or_else(|| {
-        (is_external_name(service) && number != 0).then_some(PortChoice { number, app_protocol: None })
+        (is_external_name(service) && number != 0).then_some(PortChoice {
+            number,
+            name: "",
+            app_protocol: None,
+        })
+    })
+}
+
+/// The UDP port of a Service with this number.
+pub(crate) fn numbered_udp_port(service: &Service, number: u16) -> Option<PortChoice<'_>> {
+    let mut udp = service.spec.ports.iter().filter(|port| is_udp(port.protocol.as_ref()));
+    let listed = udp.find(|port| port.port == number).map(PortChoice::of);
+    listed.or_else(|| {
+        (is_external_name(service) && number != 0).then_some(PortChoice {
+            number,
+            name: "",
+            app_protocol: None,
+        })
     })
 }
 
@@ -124,12 +143,14 @@ pub(crate) fn numbered_port(service: &Service, number: u16) -> Option<PortChoice
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PortChoice<'a> {
     pub(crate) number: u16,
+    /// Empty where it has none.
+    pub(crate) name: &'a str,
     app_protocol: Option<&'a str>,
 }
 
 impl<'a> PortChoice<'a> {
     fn of(port: &'a ServicePort) -> Self {
-        PortChoice { number: port.port, app_protocol: port.app_protocol.as_deref() }
+        PortChoice { number: port.port, name: &port.name, app_protocol: port.app_protocol.as_deref() }
     }
 
     /// What the Service says is spoken on this port (`appProtocol`). Words that are not known count as HTTP/1.1.
@@ -168,7 +189,7 @@ pub(crate) struct Speech {
 /// TLS towards a backend that asked for nothing in particular: encrypted, and not authenticated, because certificates inside
 /// a cluster are rarely signed by an authority that the system knows.
 pub(crate) fn unverified_tls() -> Arc<BackendTls> {
-    Arc::new(BackendTls { server_name: None, verify: Verify::Nothing })
+    Arc::new(BackendTls::new(None, Verify::Nothing))
 }
 
 /// The endpoints of one backend, in a stable order.
@@ -195,8 +216,12 @@ pub(crate) fn endpoints_for(
         let address = cluster_ip(service).map(|ip| EndpointAddress::Socket(SocketAddr::new(ip, key.port)));
         return address.into_iter().map(|address| EndpointSpec { address, local: true }).collect();
     }
+    let is_meant = match through {
+        Through::Endpoints | Through::ClusterIp => is_tcp,
+        Through::Datagrams => is_udp,
+    };
     let Some(port) =
-        service.spec.ports.iter().find(|port| port.port == key.port && is_tcp(port.protocol.as_ref()))
+        service.spec.ports.iter().find(|port| port.port == key.port && is_meant(port.protocol.as_ref()))
     else {
         return Vec::new();
     };
@@ -204,7 +229,7 @@ pub(crate) fn endpoints_for(
     let slices =
         slices.iter().filter(|slice| slice.address_type.as_ref().and_then(Known::value) == Some(family));
     let mut found: Vec<(EndpointAddress, &SliceEndpoint)> =
-        slices.flat_map(|slice| ready_addresses(slice, port)).collect();
+        slices.flat_map(|slice| ready_addresses(slice, port, is_meant)).collect();
     found.sort_by(|(a, _), (b, _)| order(a).cmp(&order(b)));
     found.dedup_by(|(a, _), (b, _)| a == b);
     let nearness = Nearness::of(service, found.iter().map(|(_, endpoint)| *endpoint), locality);
@@ -217,9 +242,10 @@ pub(crate) fn endpoints_for(
 fn ready_addresses<'a>(
     slice: &'a EndpointSlice,
     port: &'a ServicePort,
+    is_meant: fn(Option<&Known<TransportProtocol>>) -> bool,
 ) -> impl Iterator<Item = (EndpointAddress, &'a SliceEndpoint)> {
     let listed =
-        slice.ports.iter().find(|listed| listed.name == port.name && is_tcp(listed.protocol.as_ref()));
+        slice.ports.iter().find(|listed| listed.name == port.name && is_meant(listed.protocol.as_ref()));
     // A slice port without a number stands for every port.
     let number = listed.map(|listed| listed.port.unwrap_or(port.port));
     let ready = slice.endpoints.iter().filter(|endpoint| {
@@ -296,6 +322,10 @@ fn is_external_name(service: &Service) -> bool {
 
 fn is_tcp(protocol: Option<&Known<TransportProtocol>>) -> bool {
     protocol.is_none_or(|protocol| *protocol == Known::Value(TransportProtocol::Tcp))
+}
+
+fn is_udp(protocol: Option<&Known<TransportProtocol>>) -> bool {
+    protocol == Some(&Known::Value(TransportProtocol::Udp))
 }
 
 /// The Service's own address; `None` for headless Services, whose text is `None` and no address.

@@ -8,6 +8,7 @@ mod dependents;
 mod describe;
 mod listeners;
 mod places;
+mod plan;
 mod secured;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -18,16 +19,19 @@ use foldhash::fast::RandomState;
 use self::dependents::Dependents;
 use self::listeners::Listeners;
 use self::places::Places;
+use self::plan::Work;
 use self::secured::{Claims, Secured};
+use super::attach::Parents;
 use super::backend::{Backends, Locality};
+use super::backend_tls::Policies;
 use super::certs::Certificates;
-use super::gateway::{self, LoweredGateway};
+use super::gateway::{self, LoweredGateway, Outcome};
 use super::ingress::{self, Owner};
 use super::lower::{ANY_NAME, Lowered, Place, Scope};
 use super::objects::metadata::Seniority;
 use super::objects::{Cursor, Objects};
 use super::problem::{Kind, ObjectRef, Problem, Severity};
-use super::status::{GatewayStatus, RouteStatus};
+use super::status::{RouteStatus, Statuses};
 use crate::route::host::HostPattern;
 use crate::route::table::Table;
 use crate::settings::Settings;
@@ -44,7 +48,7 @@ pub struct Compiled {
     pub changed: bool,
     /// Sorted, each once.
     pub problems: Vec<Problem>,
-    pub gateways: Vec<GatewayStatus>,
+    pub statuses: Statuses,
     /// How many routes the objects came to, each counted once however many hosts it has.
     pub routes: usize,
 }
@@ -58,10 +62,15 @@ pub struct Compiler {
     seen: Option<(Cursor, Settings)>,
     backends: Backends,
     certificates: Certificates,
+    policies: Policies,
     gateways: BTreeMap<ObjectRef, LoweredGateway>,
     sources: Sources,
     /// Sources with problems.
     troubled: BTreeSet<ObjectRef>,
+    /// Sources with backends that a policy is for.
+    policed: BTreeSet<ObjectRef>,
+    /// Sources that pass bytes on unread.
+    relaying: BTreeSet<ObjectRef>,
     routes: usize,
     /// By class.
     class_places: BTreeMap<Arc<str>, Arc<Place>>,
@@ -112,9 +121,12 @@ impl Compiler {
             seen: None,
             backends: Backends::new(locality),
             certificates: Certificates::default(),
+            policies: Policies::default(),
             gateways: BTreeMap::new(),
             sources: BTreeMap::new(),
             troubled: BTreeSet::new(),
+            policed: BTreeSet::new(),
+            relaying: BTreeSet::new(),
             routes: 0,
             class_places: BTreeMap::new(),
             dependents: Dependents::default(),
@@ -135,6 +147,7 @@ impl Compiler {
     /// enforced becomes a route that refuses.
     pub fn compile(&mut self, objects: &Objects, settings: &Settings) -> Compiled {
         let mut work = self.plan(objects, settings);
+        self.lower_policies(objects, &mut work);
         self.lower_gateways(objects, settings, &mut work);
         self.claim_tls(objects, settings, &mut work);
         for reference in work.sources {
@@ -177,74 +190,16 @@ impl Compiler {
         self.sources.values().filter_map(|source| source.lowered.status.as_ref())
     }
 
-    /// What has to be lowered again.
-    fn plan(&mut self, objects: &Objects, settings: &Settings) -> Work {
-        let changes = match &self.seen {
-            Some((cursor, seen)) if seen == settings => objects.changes_since(*cursor),
-            _ => None,
-        };
-        let changes: Option<BTreeSet<ObjectRef>> = changes.map(|changes| changes.cloned().collect());
-        self.seen = Some((objects.cursor(), settings.clone()));
-        match changes {
-            Some(changes) if changes.iter().all(|changed| changed.kind != Kind::IngressClass) => {
-                self.plan_changes(objects, changes)
-            }
-            // A class decides whose every Ingress is.
-            _ => self.plan_all(objects),
+    fn lower_policies(&mut self, objects: &Objects, work: &mut Work) {
+        for reference in std::mem::take(&mut work.policies) {
+            let nothing = Policies::default();
+            let scope = Scope::new(objects, &mut self.backends, &nothing, reference.clone());
+            let Some(looked_at) = self.policies.update(&reference, objects, scope) else { continue };
+            self.dependents.remove(&reference, &looked_at.before);
+            self.dependents.add(&reference, &looked_at.now);
+            let any = ObjectRef { name: ANY_NAME.into(), ..reference };
+            work.add_dependents(&self.dependents, &any);
         }
-    }
-
-    fn plan_all(&mut self, objects: &Objects) -> Work {
-        self.certificates.forget_all();
-        self.backends.refresh_all(objects);
-        let mut work = Work::default();
-        work.gateways.extend(self.gateways.keys().cloned());
-        work.gateways
-            .extend(objects.gateways.iter().map(|gateway| gateway.metadata.reference(Kind::Gateway)));
-        work.sources.extend(self.sources.keys().cloned());
-        work.sources.extend(objects.ingresses.iter().map(|object| object.metadata.reference(Kind::Ingress)));
-        work.sources
-            .extend(objects.http_routes.iter().map(|object| object.metadata.reference(Kind::HTTPRoute)));
-        work.sources
-            .extend(objects.grpc_routes.iter().map(|object| object.metadata.reference(Kind::GRPCRoute)));
-        work
-    }
-
-    fn plan_changes(&mut self, objects: &Objects, changes: BTreeSet<ObjectRef>) -> Work {
-        let mut work = Work::default();
-        for changed in changes {
-            match changed.kind {
-                Kind::Ingress | Kind::HTTPRoute | Kind::GRPCRoute => {
-                    work.sources.insert(changed);
-                }
-                // The routes follow, if what they see of it changed.
-                Kind::Gateway => {
-                    work.gateways.insert(changed);
-                }
-                Kind::GatewayClass => {
-                    let all =
-                        objects.gateways.iter().map(|gateway| gateway.metadata.reference(Kind::Gateway));
-                    work.gateways.extend(all);
-                }
-                Kind::EndpointSlice => {
-                    self.backends.refresh(objects, &changed.namespace, &changed.name);
-                }
-                Kind::Service => {
-                    self.backends.refresh(objects, &changed.namespace, &changed.name);
-                    work.add_dependents(&self.dependents, &changed);
-                }
-                Kind::ReferenceGrant => {
-                    let any = ObjectRef { name: ANY_NAME.into(), ..changed };
-                    work.add_dependents(&self.dependents, &any);
-                }
-                Kind::Secret | Kind::ConfigMap | Kind::Namespace => {
-                    self.certificates.forget(&changed);
-                    work.add_dependents(&self.dependents, &changed);
-                }
-                Kind::IngressClass => {}
-            }
-        }
-        work
     }
 
     fn lower_gateways(&mut self, objects: &Objects, settings: &Settings, work: &mut Work) {
@@ -255,14 +210,16 @@ impl Compiler {
             }
             let object = objects.gateways.find(&reference.namespace, &reference.name);
             let new = object.filter(|gateway| gateway::is_ours(gateway, objects, settings)).map(|gateway| {
-                let scope = Scope::new(objects, &mut self.backends, reference.clone());
+                let scope = Scope::new(objects, &mut self.backends, &self.policies, reference.clone());
                 gateway::lower(gateway, &mut self.certificates, scope)
             });
-            let seen = |gateway: &LoweredGateway| (gateway.doors.clone(), gateway.refusal.clone());
-            if old.as_ref().map(seen) != new.as_ref().map(seen) {
-                work.add_dependents(&self.dependents, &reference);
-            } else if old.is_none() && new.is_none() {
+            let same = match (&old, &new) {
+                (Some(old), Some(new)) => old.looks_like(new),
+                (Some(_), None) | (None, Some(_)) => false,
                 // Whether it exists at all is told apart from its being another controller's.
+                (None, None) => false,
+            };
+            if !same {
                 work.add_dependents(&self.dependents, &reference);
             }
             if let Some(new) = new {
@@ -300,6 +257,8 @@ impl Compiler {
     fn lower_source(&mut self, objects: &Objects, settings: &Settings, reference: &ObjectRef) {
         let old = self.sources.remove(reference);
         self.troubled.remove(reference);
+        self.policed.remove(reference);
+        self.relaying.remove(reference);
         if let Some(old) = &old {
             self.routes -= old.routes as usize;
             self.dependents.remove(reference, &old.lowered.depends);
@@ -330,6 +289,12 @@ impl Compiler {
         if !lowered.problems.is_empty() {
             self.troubled.insert(reference.clone());
         }
+        if !lowered.policies.is_empty() {
+            self.policed.insert(reference.clone());
+        }
+        if !lowered.relays.is_empty() {
+            self.relaying.insert(reference.clone());
+        }
         let routes = lowered.routes_len();
         self.routes += routes as usize;
         let source = Source { seniority, lowered, claims, routes };
@@ -343,18 +308,36 @@ impl Compiler {
         settings: &Settings,
         reference: &ObjectRef,
     ) -> Option<(Seniority, Lowered)> {
-        let scope = Scope::new(objects, &mut self.backends, reference.clone());
-        let gateways = &self.gateways;
-        let find = |namespace: &str, name: &str| {
-            gateways.get(&ObjectRef { kind: Kind::Gateway, namespace: namespace.into(), name: name.into() })
-        };
+        let scope = Scope::new(objects, &mut self.backends, &self.policies, reference.clone());
+        let parents = Parents { gateways: &self.gateways, objects };
         if reference.kind == Kind::HTTPRoute {
             let route = objects.http_routes.find(&reference.namespace, &reference.name)?;
-            return Some((route.metadata.seniority(), super::httproute::lower(route, &find, scope)));
+            return Some((route.metadata.seniority(), super::httproute::lower(route, parents, scope)));
         }
         if reference.kind == Kind::GRPCRoute {
             let route = objects.grpc_routes.find(&reference.namespace, &reference.name)?;
-            return Some((route.metadata.seniority(), super::grpcroute::lower(route, &find, scope)));
+            return Some((route.metadata.seniority(), super::grpcroute::lower(route, parents, scope)));
+        }
+        let relay = match reference.kind {
+            Kind::TLSRoute => objects
+                .tls_routes
+                .find(&reference.namespace, &reference.name)
+                .map(|route| (&route.metadata, &route.spec)),
+            Kind::TCPRoute => objects
+                .tcp_routes
+                .find(&reference.namespace, &reference.name)
+                .map(|route| (&route.metadata, &route.spec)),
+            Kind::UDPRoute => objects
+                .udp_routes
+                .find(&reference.namespace, &reference.name)
+                .map(|route| (&route.metadata, &route.spec)),
+            _ => None,
+        };
+        if let Some((metadata, spec)) = relay {
+            return Some((metadata.seniority(), super::relay::lower(metadata, spec, parents, scope)));
+        }
+        if reference.kind != Kind::Ingress {
+            return None;
         }
         let ingress = objects.ingresses.find(&reference.namespace, &reference.name)?;
         let lowered = match ingress::owner(ingress, objects, settings) {
@@ -368,6 +351,20 @@ impl Compiler {
             Owner::Other => return None,
         };
         Some((ingress.metadata.seniority(), lowered))
+    }
+
+    /// By policy, the Gateways of the routes whose backends it is for.
+    fn ancestors(&self) -> BTreeMap<ObjectRef, BTreeSet<ObjectRef>> {
+        let mut ancestors: BTreeMap<ObjectRef, BTreeSet<ObjectRef>> = BTreeMap::new();
+        for source in self.policed.iter().filter_map(|reference| self.sources.get(reference)) {
+            let parents = source.lowered.status.iter().flat_map(|status| &status.parents);
+            let gateways: BTreeSet<&ObjectRef> =
+                parents.filter(|parent| parent.accepted.holds).map(|parent| &parent.gateway).collect();
+            for policy in &source.lowered.policies {
+                ancestors.entry(policy.clone()).or_default().extend(gateways.iter().copied().cloned());
+            }
+        }
+        ancestors
     }
 
     /// Without any GatewayClass nobody else can be meant.
@@ -394,6 +391,7 @@ impl Compiler {
         let troubled = self.troubled.iter().filter_map(|reference| self.sources.get(reference));
         problems.extend(troubled.flat_map(|source| source.lowered.problems.iter().cloned()));
         problems.extend(self.gateways.values().flat_map(|gateway| gateway.problems.iter().cloned()));
+        problems.extend(self.policies.problems());
         problems.extend(self.places.problems());
         if objects.gateway_classes.is_empty() {
             problems.extend(self.unclaimed_gateways(objects));
@@ -405,24 +403,31 @@ impl Compiler {
             fallback: self.fallback_certificate.as_ref(),
             certificates: &mut self.certificates,
             sources: &self.sources,
+            relaying: &self.relaying,
             places: &self.places,
             problems: &mut problems,
         };
         let assembled = self.listeners.assemble(&mut assembly, &self.gateways);
         let count = |place: &Place| self.attached.get(place).copied().unwrap_or(0);
-        let gateways = self.gateways.values();
-        let gateways = gateways.map(|gateway| {
-            let unbound = assembled.unbound.get(&gateway.reference).map_or(&[][..], Vec::as_slice);
-            gateway.status(unbound, count)
-        });
-        let gateways = gateways.collect();
+        let mut statuses =
+            Statuses { policies: self.policies.statuses(&self.ancestors()), ..Statuses::default() };
+        for gateway in self.gateways.values() {
+            let bound = gateway::bound(&gateway.reference, settings, objects);
+            let outcome = Outcome {
+                unbound: assembled.unbound.get(&gateway.reference).map_or(&[][..], Vec::as_slice),
+                claim: gateway::claim(&gateway.addresses, bound.as_ref().map(|bound| &*bound.binding)),
+            };
+            let (status, sets) = gateway.status(&outcome, count);
+            statuses.gateways.push(status);
+            statuses.sets.extend(sets);
+        }
         problems.sort();
         problems.dedup();
         Compiled {
             table: assembled.table,
             changed: assembled.changed,
             problems,
-            gateways,
+            statuses,
             routes: self.routes,
         }
     }
@@ -446,24 +451,6 @@ fn of_nobody(class: Option<&str>, settings: &Settings, mut scope: Scope<'_>) -> 
     };
     scope.problem(Severity::Warning, "spec.ingressClassName", "UnknownClass", message);
     scope.finish(Vec::new())
-}
-
-/// What has to be lowered again.
-#[derive(Debug, Default)]
-struct Work {
-    gateways: BTreeSet<ObjectRef>,
-    sources: BTreeSet<ObjectRef>,
-}
-
-impl Work {
-    fn add_dependents(&mut self, dependents: &Dependents, changed: &ObjectRef) {
-        for dependent in dependents.of(changed) {
-            match dependent.kind {
-                Kind::Gateway => self.gateways.insert(dependent.clone()),
-                _ => self.sources.insert(dependent.clone()),
-            };
-        }
-    }
 }
 
 /// How often backends that nobody uses are let go.

@@ -1,24 +1,36 @@
-//! Lowering a Gateway: which of its listeners can be served, and which routes each of them lets in.
+//! Lowering a Gateway with its ListenerSets: which listeners can be served, and which routes each of them lets in.
 
+mod addresses;
+mod backend;
+mod binding;
+mod conflicts;
 mod frontend;
+mod judge;
+mod report;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::certs::{Certificates, target};
+use self::conflicts::Conflict;
+use self::judge::Judge;
+use super::certs::Certificates;
 use super::lower::{Place, Scope, bystander, nowhere};
-use super::objects::gateway::{
-    AllowedRoutes, Gateway, LabelSelector, Listener, ListenerProtocol, NamespacesFrom, TlsMode,
-};
+use super::objects::gateway::{Gateway, LabelSelector, Listener, NamespacesFrom, RouteNamespaces};
 use super::objects::metadata::Known;
-use super::objects::{Namespace, Objects};
+use super::objects::{ListenerSet, Namespace, Objects};
 use super::problem::{Kind, ObjectRef, Problem, Severity};
-use super::status::{Condition, GatewayStatus, ListenerStatus};
+use super::status::Condition;
 use crate::route::Refusal;
-use crate::route::host::{HostPattern, WildcardLabels};
-use crate::route::table::ListenerKey;
+use crate::route::host::HostPattern;
 use crate::settings::Settings;
 use crate::tls::certificates::Certificate;
-use crate::tls::client_auth::ClientAuth;
+use crate::tls::client_auth::{ClientAuth, ClientAuthMode};
+
+pub(crate) use self::addresses::{Claim, claim};
+pub(crate) use self::binding::{
+    GATEWAY_LABEL, GATEWAY_NAMESPACE_LABEL, MANAGED_BY, MANAGED_BY_LABEL, bound, service_name,
+};
+pub(crate) use self::report::Outcome;
 
 /// `spec.controllerName` of the GatewayClasses that are ours.
 pub const GATEWAY_CONTROLLER: &str = "vestibule.dev/gateway-controller";
@@ -31,26 +43,98 @@ pub(crate) const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";
 pub(crate) struct LoweredGateway {
     pub(crate) reference: ObjectRef,
     pub(crate) generation: i64,
-    /// What routes see of it; as long as this stays the same, they need not be looked at again.
+    /// What routes see of it; as long as this and the sets stay the same, they need not be looked at again.
     pub(crate) doors: Vec<Door>,
     /// Own keys on the Gateway that guard access: nothing behind it is served.
     pub(crate) refusal: Option<Refusal>,
     pub(crate) sides: Vec<Side>,
+    /// The ListenerSets that name it, in the order in which they come.
+    pub(crate) sets: Vec<LoweredSet>,
+    /// Shown to backends that ask for one.
+    pub(crate) client_certificate: Option<Arc<Certificate>>,
+    /// The addresses that it asks for; empty: any.
+    pub(crate) addresses: Vec<IpAddr>,
     pub(crate) problems: Vec<Problem>,
     pub(crate) depends: Vec<ObjectRef>,
     accepted: Condition,
+    /// Present where the Gateway refers to something itself.
+    resolved_refs: Option<Condition>,
     insecure_frontend: bool,
+}
+
+/// A ListenerSet of such a Gateway, judged.
+#[derive(Debug)]
+pub(crate) struct LoweredSet {
+    pub(crate) reference: ObjectRef,
+    pub(crate) generation: i64,
+    /// Empty when the Gateway does not let the set in.
+    pub(crate) doors: Vec<Door>,
+    pub(crate) sides: Vec<Side>,
+    /// Own keys that guard access, on the set or on its Gateway.
+    pub(crate) refusal: Option<Refusal>,
+    accepted: Condition,
+}
+
+impl LoweredGateway {
+    /// All listeners with the object that each stands in: its own, then those of the sets.
+    pub(crate) fn listeners(&self) -> impl Iterator<Item = (&ObjectRef, usize, &Door, &Side)> {
+        let sets = self.sets.iter().map(|set| (&set.reference, &set.doors, &set.sides));
+        let all = std::iter::once((&self.reference, &self.doors, &self.sides)).chain(sets);
+        all.flat_map(|(object, doors, sides)| {
+            doors.iter().zip(sides).enumerate().map(move |(index, (door, side))| (object, index, door, side))
+        })
+    }
+
+    /// Whether routes see the same of both.
+    pub(crate) fn looks_like(&self, other: &LoweredGateway) -> bool {
+        let sets = |gateway: &LoweredGateway| gateway.sets.len();
+        self.doors == other.doors
+            && self.refusal == other.refusal
+            && self.client_certificate == other.client_certificate
+            && sets(self) == sets(other)
+            && self.sets.iter().zip(&other.sets).all(|(set, other)| {
+                set.reference == other.reference && set.doors == other.doors && set.refusal == other.refusal
+            })
+    }
 }
 
 /// One listener as routes see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Door {
+    /// As it is written; two sets may have listeners of one name.
+    pub(crate) name: Arc<str>,
     pub(crate) place: Arc<Place>,
     pub(crate) port: u16,
     pub(crate) host: HostPattern,
+    pub(crate) carries: Carries,
     /// The kinds of routes that may attach.
     pub(crate) kinds: Vec<Kind>,
     namespaces: Admission,
+}
+
+/// What goes over a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Carries {
+    Http,
+    Https,
+    /// TLS that ends at the backend.
+    Passthrough,
+    /// TLS that ends here, and bytes inside it.
+    Terminate,
+    Tcp,
+    Udp,
+}
+
+impl Carries {
+    /// The kinds of routes that have something to say about it.
+    fn kinds(self) -> &'static [Kind] {
+        match self {
+            Carries::Http | Carries::Https => &[Kind::HTTPRoute, Kind::GRPCRoute],
+            Carries::Passthrough | Carries::Terminate => &[Kind::TLSRoute],
+            Carries::Tcp => &[Kind::TCPRoute],
+            Carries::Udp => &[Kind::UDPRoute],
+        }
+    }
 }
 
 /// The namespaces whose routes may attach.
@@ -67,7 +151,7 @@ enum Admission {
 pub(crate) struct Side {
     pub(crate) name: Arc<str>,
     pub(crate) port: u16,
-    pub(crate) tls: bool,
+    pub(crate) carries: Carries,
     pub(crate) host: HostPattern,
     pub(crate) certificates: Vec<Arc<Certificate>>,
     pub(crate) client_auth: Option<Arc<ClientAuth>>,
@@ -87,15 +171,44 @@ impl Side {
 impl Door {
     /// Whether routes of this namespace may attach to a listener of a Gateway in that one.
     pub(crate) fn admits(&self, route: &str, gateway: &str, namespace: Option<&Arc<Namespace>>) -> bool {
-        match &self.namespaces {
+        self.namespaces.admits(route, gateway, namespace)
+    }
+}
+
+impl Admission {
+    fn admits(&self, guest: &str, own: &str, namespace: Option<&Arc<Namespace>>) -> bool {
+        match self {
             Admission::All => true,
-            Admission::Same => route == gateway,
+            Admission::Same => guest == own,
             // The name of every namespace is a label of it, also of one that was not read.
             Admission::Selected(selector) => match namespace {
-                Some(namespace) => selector.matches(&with_name(&namespace.metadata.labels, route)),
-                None => selector.matches(&with_name(&Default::default(), route)),
+                Some(namespace) => selector.matches(&with_name(&namespace.metadata.labels, guest)),
+                None => selector.matches(&with_name(&Default::default(), guest)),
             },
             Admission::None => false,
+        }
+    }
+
+    /// What is written, where an absent `from` means `otherwise`; or the field and the words for what is wrong.
+    fn read(
+        written: &RouteNamespaces,
+        otherwise: NamespacesFrom,
+    ) -> Result<Admission, (&'static str, String)> {
+        let from = match &written.from {
+            None => otherwise,
+            Some(Known::Value(from)) => *from,
+            Some(Known::Unknown(word)) => {
+                return Err((".from", format!("`{word}` is not known: write All, Same, Selector or None")));
+            }
+        };
+        match from {
+            NamespacesFrom::Same => Ok(Admission::Same),
+            NamespacesFrom::All => Ok(Admission::All),
+            NamespacesFrom::None => Ok(Admission::None),
+            NamespacesFrom::Selector => match &written.selector {
+                Some(selector) => Ok(Admission::Selected(selector.clone())),
+                None => Err((".selector", "`from: Selector` needs a selector".to_owned())),
+            },
         }
     }
 }
@@ -116,7 +229,7 @@ pub(crate) fn is_ours(gateway: &Gateway, objects: &Objects, settings: &Settings)
     }
 }
 
-/// Judges a Gateway of ours.
+/// Judges a Gateway of ours, with the ListenerSets that name it.
 pub(crate) fn lower(
     gateway: &Gateway,
     certificates: &mut Certificates,
@@ -127,89 +240,150 @@ pub(crate) fn lower(
     let mut refusal = None;
     let misplaced = bystander(&gateway.metadata.annotations, Kind::Gateway);
     scope.inherit(&mut refusal, misplaced, &reference);
-    let conflicts = conflicts(&gateway.spec.listeners);
-    let mut doors = Vec::new();
-    let mut sides = Vec::new();
-    for (index, listener) in gateway.spec.listeners.iter().enumerate() {
-        let mut judge = Judge { gateway, index, listener, certificates, scope: &mut scope };
-        let (door, side) = judge.listener(conflicts[index].clone());
+    let conflicts = conflicts::within(&gateway.spec.listeners);
+    let (mut doors, mut sides) = (Vec::new(), Vec::new());
+    for ((index, listener), conflict) in gateway.spec.listeners.iter().enumerate().zip(conflicts) {
+        let section = listener.name.clone();
+        let mut judge = Judge { gateway, section, index, listener, certificates, scope: &mut scope };
+        let (door, side) = judge.listener(conflict);
         doors.push(door);
         sides.push(side);
     }
-    let insecure_frontend = sides.iter().any(|side| {
-        side.client_auth
-            .as_ref()
-            .is_some_and(|auth| auth.mode() == crate::tls::client_auth::ClientAuthMode::InsecureFallback)
-    });
-    let accepted = accepted(gateway, &sides, &mut scope);
-    LoweredGateway {
+    let (client_certificate, resolved_refs) = backend::client_certificate(gateway, certificates, &mut scope);
+    let mut accepted = accepted(gateway, &sides, &mut scope);
+    let addresses = addresses::requested(gateway, &mut accepted, &mut scope);
+    let mut lowered = LoweredGateway {
         generation: gateway.metadata.generation,
         reference,
         doors,
         refusal,
         sides,
-        problems: scope.problems,
-        depends: scope.depends,
+        sets: Vec::new(),
+        client_certificate,
+        addresses,
+        problems: Vec::new(),
+        depends: Vec::new(),
         accepted,
-        insecure_frontend,
+        resolved_refs,
+        insecure_frontend: false,
+    };
+    add_sets(gateway, &mut lowered, certificates, &mut scope);
+    let insecure = Some(ClientAuthMode::InsecureFallback);
+    let insecure_frontend =
+        lowered.listeners().any(|(.., side)| side.client_auth.as_ref().map(|auth| auth.mode()) == insecure);
+    lowered.insecure_frontend = insecure_frontend;
+    lowered.problems = scope.problems;
+    lowered.depends = scope.depends;
+    lowered
+}
+
+/// Judges the ListenerSets of a Gateway, oldest first. A listener that meets an earlier one loses, and it alone
+/// (Gateway API v1, `ListenerSet`).
+fn add_sets(
+    gateway: &Gateway,
+    lowered: &mut LoweredGateway,
+    certificates: &mut Certificates,
+    scope: &mut Scope<'_>,
+) {
+    let objects = scope.objects;
+    let mut sets: Vec<_> = objects
+        .listener_sets
+        .iter()
+        .filter(|set| parent_of(set).as_ref() == Some(&lowered.reference))
+        .collect();
+    sets.sort_by_cached_key(|set| set.metadata.seniority());
+    let admission = Admission::read(&gateway.spec.allowed_listeners.namespaces, NamespacesFrom::None);
+    let admission = admission.unwrap_or_else(|(field, message)| {
+        let field = format!("spec.allowedListeners.namespaces{field}");
+        scope.problem(Severity::Degraded, field, "UnsupportedValue", message);
+        Admission::None
+    });
+    // Those of the Gateway that conflict among themselves have the port as little as anybody, and still come first.
+    let mut earlier: Vec<&Listener> = gateway.spec.listeners.iter().collect();
+    for set in sets {
+        let reference = set.metadata.reference(Kind::ListenerSet);
+        let namespace = scope.namespace(&reference.namespace);
+        scope.depend(Kind::ListenerSet, &reference.namespace, &reference.name);
+        let own = &gateway.metadata.namespace;
+        if !admission.admits(&reference.namespace, own, namespace) {
+            let message =
+                format!("{} lets in no ListenerSets of namespace {}", lowered.reference, reference.namespace);
+            lowered.sets.push(LoweredSet::refused(set, Condition::no("NotAllowed", message)));
+            continue;
+        }
+        if !lowered.accepted.holds {
+            let message = format!("{} is not accepted", lowered.reference);
+            lowered.sets.push(LoweredSet::refused(set, Condition::no("ParentNotAccepted", message)));
+            continue;
+        }
+        let mut own_scope = Scope::new(scope.objects, scope.backends, scope.policies, reference);
+        let judged =
+            lower_set(gateway, set, &mut earlier, lowered.refusal.clone(), certificates, &mut own_scope);
+        scope.problems.append(&mut own_scope.problems);
+        for target in own_scope.depends {
+            scope.depend(target.kind, &target.namespace, &target.name);
+        }
+        lowered.sets.push(judged);
     }
 }
 
-impl LoweredGateway {
-    /// Index of a listener in the Gateway's list.
-    pub(crate) fn index_of(&self, side: &Side) -> usize {
-        self.sides.iter().position(|other| other.name == side.name).unwrap_or(0)
+fn lower_set<'o>(
+    gateway: &Gateway,
+    set: &'o ListenerSet,
+    earlier: &mut Vec<&'o Listener>,
+    mut refusal: Option<Refusal>,
+    certificates: &mut Certificates,
+    scope: &mut Scope<'_>,
+) -> LoweredSet {
+    let misplaced = bystander(&set.metadata.annotations, Kind::ListenerSet);
+    let reference = scope.source.clone();
+    scope.inherit(&mut refusal, misplaced, &reference);
+    let (mut doors, mut sides) = (Vec::new(), Vec::new());
+    for (index, listener) in set.spec.listeners.iter().enumerate() {
+        let conflict = conflicts::with_earlier(listener, earlier);
+        if conflict.is_none() {
+            earlier.push(listener);
+        }
+        let section = format!("{}/{}/{}", reference.namespace, reference.name, listener.name).into();
+        let mut judge = Judge { gateway, section, index, listener, certificates, scope };
+        let (door, side) = judge.listener(conflict);
+        doors.push(door);
+        sides.push(side);
     }
+    LoweredSet {
+        generation: set.metadata.generation,
+        // Stricter than with a Gateway: one without anything that can be served is none of its Gateway's.
+        accepted: listeners_accepted(sides.iter().map(Side::is_usable), "ListenerSet"),
+        reference,
+        doors,
+        sides,
+        refusal,
+    }
+}
 
-    /// The status, once it is known which ports could be had (`unbound` holds the others) and how many routes attached.
-    pub(crate) fn status(
-        &self,
-        unbound: &[(u16, Arc<str>)],
-        attached: impl Fn(&Place) -> u32,
-    ) -> GatewayStatus {
-        let listeners: Vec<_> = self
-            .sides
-            .iter()
-            .zip(&self.doors)
-            .map(|(side, door)| {
-                let lost =
-                    unbound.iter().find(|(port, _)| *port == side.port).filter(|_| side.accepted.holds);
-                let (accepted, programmed) = match lost {
-                    Some((_, message)) => (
-                        Condition::no("PortUnavailable", message.clone()),
-                        Condition::no("Invalid", message.clone()),
-                    ),
-                    None => (side.accepted.clone(), side.programmed.clone()),
-                };
-                ListenerStatus {
-                    name: side.name.clone(),
-                    supported_kinds: door.kinds.iter().map(|kind| kind.as_str()).collect(),
-                    attached_routes: attached(&door.place),
-                    accepted,
-                    programmed,
-                    resolved_refs: side.resolved_refs.clone(),
-                    conflicted: side.conflicted.clone(),
-                }
-            })
-            .collect();
-        let programmed = if !self.accepted.holds {
-            Condition::no("Invalid", self.accepted.message.clone())
-        } else if listeners.iter().any(|listener| listener.programmed.holds) {
-            Condition::yes("Programmed")
-        } else {
-            Condition::no("Invalid", "no listener can be served")
-        };
-        GatewayStatus {
-            gateway: self.reference.clone(),
-            generation: self.generation,
-            accepted: self.accepted.clone(),
-            programmed,
-            insecure_frontend_validation: self
-                .insecure_frontend
-                .then(|| Condition::yes("ConfigurationChanged")),
-            listeners,
+impl LoweredSet {
+    fn refused(set: &ListenerSet, accepted: Condition) -> Self {
+        LoweredSet {
+            reference: set.metadata.reference(Kind::ListenerSet),
+            generation: set.metadata.generation,
+            doors: Vec::new(),
+            sides: Vec::new(),
+            refusal: None,
+            accepted,
         }
     }
+}
+
+/// The Gateway that a ListenerSet names; `None` when it names something else.
+pub(crate) fn parent_of(set: &ListenerSet) -> Option<ObjectRef> {
+    let parent = &set.spec.parent_ref;
+    let group = parent.group.as_deref().unwrap_or(GATEWAY_GROUP);
+    let kind = parent.kind.as_deref().unwrap_or("Gateway");
+    ((group, kind) == (GATEWAY_GROUP, "Gateway")).then(|| ObjectRef {
+        kind: Kind::Gateway,
+        namespace: parent.namespace.as_ref().unwrap_or(&set.metadata.namespace).clone(),
+        name: parent.name.clone(),
+    })
 }
 
 fn accepted(gateway: &Gateway, sides: &[Side], scope: &mut Scope<'_>) -> Condition {
@@ -219,263 +393,19 @@ fn accepted(gateway: &Gateway, sides: &[Side], scope: &mut Scope<'_>) -> Conditi
         scope.problem(Severity::Degraded, "spec.infrastructure.parametersRef", "InvalidParameters", message);
         return Condition::no("InvalidParameters", message);
     }
-    let good = sides.iter().filter(|side| side.accepted.holds).count();
-    match (good, sides.len()) {
-        (_, 0) => Condition::no("ListenersNotValid", "the Gateway has no listeners"),
+    listeners_accepted(sides.iter().map(|side| side.accepted.holds), "Gateway")
+}
+
+fn listeners_accepted(valid: impl ExactSizeIterator<Item = bool>, of: &str) -> Condition {
+    let all = valid.len();
+    let good = valid.filter(|valid| *valid).count();
+    match (good, all) {
+        (_, 0) => Condition::no("ListenersNotValid", format!("the {of} has no listeners")),
         (0, _) => Condition::no("ListenersNotValid", "no listener is valid"),
         (good, all) if good < all => Condition {
             message: "some listeners are not valid".into(),
             ..Condition::yes("ListenersNotValid")
         },
         _ => Condition::yes("Accepted"),
-    }
-}
-
-/// Per listener, what it conflicts over. Inside one Gateway nobody wins: all that conflict are refused.
-fn conflicts(listeners: &[Listener]) -> Vec<Option<(&'static str, String)>> {
-    let rank = |listener: &Listener| match listener.protocol.value() {
-        Some(ListenerProtocol::Http) => 0,
-        Some(ListenerProtocol::Https | ListenerProtocol::Tls) => 1,
-        Some(ListenerProtocol::Tcp) => 2,
-        Some(ListenerProtocol::Udp) => 3,
-        None => 4,
-    };
-    let host = |listener: &Listener| listener.hostname.as_deref().unwrap_or("").to_ascii_lowercase();
-    let conflict = |own: usize| {
-        let mut found = None;
-        for (index, other) in listeners.iter().enumerate() {
-            let listener = &listeners[own];
-            // UDP has ports of its own.
-            let udp = |listener: &Listener| rank(listener) == 3;
-            if index == own || other.port != listener.port || udp(other) != udp(listener) {
-                continue;
-            }
-            if rank(other) != rank(listener) {
-                let message = format!(
-                    "another protocol is spoken on port {} by listener {}",
-                    listener.port, other.name
-                );
-                return Some(("ProtocolConflict", message));
-            }
-            if host(other) == host(listener) {
-                let message = format!("listener {} has the same port and host name", other.name);
-                found = Some(("HostnameConflict", message));
-            }
-        }
-        found
-    };
-    (0..listeners.len()).map(conflict).collect()
-}
-
-struct Judge<'a, 'b, 's> {
-    gateway: &'a Gateway,
-    index: usize,
-    listener: &'a Listener,
-    certificates: &'b mut Certificates,
-    scope: &'b mut Scope<'s>,
-}
-
-impl Judge<'_, '_, '_> {
-    fn listener(&mut self, conflict: Option<(&'static str, String)>) -> (Door, Side) {
-        let mut accepted = Condition::yes("Accepted");
-        let mut resolved_refs = Condition::yes("ResolvedRefs");
-        let host = self.host(&mut accepted);
-        let protocol = self.protocol(&mut accepted);
-        let kinds = self.kinds(protocol, &mut resolved_refs);
-        let namespaces = self.admission(&mut accepted);
-        let tls = protocol == Some(ListenerProtocol::Https);
-        let certificates =
-            if tls { self.certificates(&mut accepted, &mut resolved_refs) } else { Vec::new() };
-        let client_auth = if tls { self.client_auth(&mut accepted, &mut resolved_refs) } else { None };
-        let conflicted = match conflict {
-            Some((reason, message)) => {
-                self.problem(Severity::Refused, "", reason, message.clone());
-                accepted = Condition::no(reason, message.clone());
-                Condition { message: message.into(), ..Condition::yes(reason) }
-            }
-            None => Condition::no("NoConflicts", ""),
-        };
-        // Bad kinds leave the rest of the listener in use; a bad certificate does not.
-        let served = accepted.holds && (resolved_refs.holds || resolved_refs.reason == "InvalidRouteKinds");
-        let programmed = if conflicted.holds {
-            Condition::no(conflicted.reason, conflicted.message.clone())
-        } else if served {
-            Condition::yes("Programmed")
-        } else {
-            let cause = if accepted.holds { &resolved_refs } else { &accepted };
-            Condition::no("Invalid", cause.message.clone())
-        };
-        let metadata = &self.gateway.metadata;
-        let listener = ListenerKey::Gateway {
-            namespace: metadata.namespace.clone(),
-            name: metadata.name.clone(),
-            port: self.listener.port,
-        };
-        let place = Arc::new(Place { listener, section: self.listener.name.clone() });
-        let door = Door { place, port: self.listener.port, host: host.clone(), kinds, namespaces };
-        let side = Side {
-            name: self.listener.name.clone(),
-            port: self.listener.port,
-            tls,
-            host,
-            certificates,
-            client_auth,
-            accepted,
-            resolved_refs,
-            conflicted,
-            programmed,
-        };
-        (door, side)
-    }
-
-    fn host(&mut self, accepted: &mut Condition) -> HostPattern {
-        match self.listener.hostname.as_deref().filter(|host| !host.is_empty()) {
-            None => HostPattern::Any,
-            Some(host) => HostPattern::parse(host, WildcardLabels::OneOrMore).unwrap_or_else(|error| {
-                self.refuse(accepted, ".hostname", "UnsupportedValue", error.to_string());
-                // Nothing is served here; the most narrow stand-in keeps routes from meaning more than was written.
-                HostPattern::Exact(host.into())
-            }),
-        }
-    }
-
-    fn protocol(&mut self, accepted: &mut Condition) -> Option<ListenerProtocol> {
-        let tls_mode = self.listener.tls.as_ref().and_then(|tls| tls.mode.as_ref());
-        match &self.listener.protocol {
-            Known::Value(protocol @ (ListenerProtocol::Http | ListenerProtocol::Https)) => {
-                match (protocol, tls_mode) {
-                    (ListenerProtocol::Https, Some(Known::Value(TlsMode::Passthrough))) => {
-                        let message = "HTTPS listeners end TLS: write mode Terminate".to_owned();
-                        self.refuse(accepted, ".tls.mode", "UnsupportedValue", message);
-                    }
-                    (_, Some(Known::Unknown(mode))) => {
-                        let message = format!("`{mode}` is no TLS mode: write Terminate");
-                        self.refuse(accepted, ".tls.mode", "UnsupportedValue", message);
-                    }
-                    _ => {}
-                }
-                Some(*protocol)
-            }
-            Known::Value(ListenerProtocol::Tls | ListenerProtocol::Tcp | ListenerProtocol::Udp) => {
-                let message = "only HTTP and HTTPS listeners are served".to_owned();
-                self.refuse(accepted, ".protocol", "UnsupportedProtocol", message);
-                None
-            }
-            Known::Unknown(word) => {
-                let message = format!("`{word}` is no protocol that is known: write HTTP or HTTPS");
-                self.refuse(accepted, ".protocol", "UnsupportedProtocol", message);
-                None
-            }
-        }
-    }
-
-    /// The kinds of routes that may attach: those that the protocol carries, or the written ones of them.
-    fn kinds(&mut self, protocol: Option<ListenerProtocol>, resolved: &mut Condition) -> Vec<Kind> {
-        let carried: &[Kind] = match protocol {
-            Some(ListenerProtocol::Http | ListenerProtocol::Https) => &[Kind::HTTPRoute, Kind::GRPCRoute],
-            Some(ListenerProtocol::Tls | ListenerProtocol::Tcp | ListenerProtocol::Udp) | None => {
-                return Vec::new();
-            }
-        };
-        let AllowedRoutes { kinds, .. } = &self.listener.allowed_routes;
-        if kinds.is_empty() {
-            return carried.to_vec();
-        }
-        let mut taken = Vec::new();
-        for (position, written) in kinds.iter().enumerate() {
-            let ours = written.group.as_deref().unwrap_or(GATEWAY_GROUP) == GATEWAY_GROUP;
-            match carried.iter().find(|kind| ours && *written.kind == *kind.as_str()) {
-                Some(kind) if taken.contains(kind) => {}
-                Some(kind) => taken.push(*kind),
-                None => {
-                    let message = format!("routes of kind {} are not supported here", written.kind);
-                    let field = format!(".allowedRoutes.kinds[{position}]");
-                    self.problem(Severity::Degraded, &field, "InvalidRouteKinds", message.clone());
-                    *resolved = Condition::no("InvalidRouteKinds", message);
-                }
-            }
-        }
-        taken
-    }
-
-    fn admission(&mut self, accepted: &mut Condition) -> Admission {
-        let namespaces = &self.listener.allowed_routes.namespaces;
-        match &namespaces.from {
-            None | Some(Known::Value(NamespacesFrom::Same)) => Admission::Same,
-            Some(Known::Value(NamespacesFrom::All)) => Admission::All,
-            Some(Known::Value(NamespacesFrom::None)) => Admission::None,
-            Some(Known::Value(NamespacesFrom::Selector)) => match &namespaces.selector {
-                Some(selector) => Admission::Selected(selector.clone()),
-                None => {
-                    let message = "`from: Selector` needs a selector".to_owned();
-                    let field = ".allowedRoutes.namespaces.selector";
-                    self.refuse(accepted, field, "UnsupportedValue", message);
-                    Admission::None
-                }
-            },
-            Some(Known::Unknown(word)) => {
-                let message = format!("`{word}` is not known: write All, Same, Selector or None");
-                self.refuse(accepted, ".allowedRoutes.namespaces.from", "UnsupportedValue", message);
-                Admission::None
-            }
-        }
-    }
-
-    fn certificates(&mut self, accepted: &mut Condition, resolved: &mut Condition) -> Vec<Arc<Certificate>> {
-        let references = self.listener.tls.as_ref().map_or(&[][..], |tls| &tls.certificate_refs);
-        let mut found = Vec::new();
-        if references.is_empty() {
-            let message = "an HTTPS listener needs a certificate: name a Secret in tls.certificateRefs";
-            self.problem(Severity::Refused, ".tls.certificateRefs", "InvalidCertificateRef", message.into());
-            *resolved = Condition::no("InvalidCertificateRef", message);
-            return found;
-        }
-        for (position, reference) in references.iter().enumerate() {
-            match self.certificate(reference) {
-                Ok(certificate) => found.push(certificate),
-                Err((reason, message)) => {
-                    let field = format!(".tls.certificateRefs[{position}]");
-                    self.problem(Severity::Refused, &field, reason, message.clone());
-                    *resolved = Condition::no(reason, message);
-                }
-            }
-        }
-        // One good certificate keeps the listener up, with the others told of.
-        if !found.is_empty() && !resolved.holds && accepted.holds {
-            self.problem(
-                Severity::Warning,
-                ".tls.certificateRefs",
-                "InvalidCertificateRef",
-                "the listener is not served until all of its certificates can be used".into(),
-            );
-        }
-        found
-    }
-
-    fn certificate(
-        &mut self,
-        reference: &super::objects::gateway::ObjectReference,
-    ) -> Result<Arc<Certificate>, (&'static str, String)> {
-        let invalid = "InvalidCertificateRef";
-        let target = target(reference, Kind::Secret, &[Kind::Secret], &self.gateway.metadata.namespace)
-            .map_err(|kind| (invalid, format!("a certificate stands in a Secret, not in a {kind}")))?;
-        if !self.scope.is_granted(&target) {
-            let message = format!("no ReferenceGrant in {} allows the {target}", target.namespace);
-            return Err(("RefNotPermitted", message));
-        }
-        let Some(secret) = self.scope.secret(&target.namespace, &target.name) else {
-            return Err((invalid, format!("there is no {target}")));
-        };
-        self.certificates.of(secret).map_err(|error| (invalid, format!("{target} cannot be used: {error}")))
-    }
-
-    fn refuse(&mut self, accepted: &mut Condition, field: &str, reason: &'static str, message: String) {
-        self.problem(Severity::Refused, field, reason, message.clone());
-        *accepted = Condition::no(reason, message);
-    }
-
-    fn problem(&mut self, severity: Severity, field: &str, reason: &'static str, message: String) {
-        let field = format!("spec.listeners[{}]{field}", self.index);
-        self.scope.problem(severity, field, reason, message);
     }
 }

@@ -15,7 +15,7 @@ use super::backend::Locality;
 use super::compile::{Compiled, Compiler, describe};
 use super::objects::{Object, Objects};
 use super::problem::Kind;
-use super::status::Condition;
+use super::status::{Condition, ListenerStatus};
 use crate::route::host::Host;
 use crate::route::{Action, Route};
 use crate::settings::Settings;
@@ -154,29 +154,35 @@ fn certificates(compiled: &Compiled) -> Vec<String> {
 
 fn status(compiled: &Compiled, compiler: &Compiler) -> Vec<String> {
     let mut lines = Vec::new();
-    let condition = |name: &str, condition: &Condition| {
-        let holds = if condition.holds { "" } else { "not " };
-        format!("{holds}{name} ({})", condition.reason)
-    };
-    for gateway in &compiled.gateways {
+    for gateway in &compiled.statuses.gateways {
         let accepted = condition("accepted", &gateway.accepted);
         let programmed = condition("programmed", &gateway.programmed);
         lines.push(format!("{}: {accepted}, {programmed}", gateway.gateway));
+        if let Some(resolved) = &gateway.resolved_refs {
+            lines.push(format!("  {}", condition("resolved", resolved)));
+        }
+        if !gateway.addresses.is_empty() && gateway.addresses[..] != ["127.0.0.1".into()] {
+            lines.push(format!("  at {}", gateway.addresses.join(" ")));
+        }
+        if gateway.attached_listener_sets > 0 {
+            lines.push(format!("  {} ListenerSets", gateway.attached_listener_sets));
+        }
         if gateway.insecure_frontend_validation.is_some() {
             lines.push("  lets in clients without a valid certificate".into());
         }
-        for listener in &gateway.listeners {
-            lines.push(format!(
-                "  {}: {} routes of {:?}; {}, {}, {}, {}",
-                listener.name,
-                listener.attached_routes,
-                listener.supported_kinds,
-                condition("accepted", &listener.accepted),
-                condition("programmed", &listener.programmed),
-                condition("resolved", &listener.resolved_refs),
-                condition("conflicted", &listener.conflicted),
-            ));
-        }
+        lines.extend(gateway.listeners.iter().map(describe_listener));
+    }
+    for set in &compiled.statuses.sets {
+        let accepted = condition("accepted", &set.accepted);
+        let programmed = condition("programmed", &set.programmed);
+        lines.push(format!("{}: {accepted}, {programmed}", set.set));
+        lines.extend(set.listeners.iter().map(describe_listener));
+    }
+    for policy in &compiled.statuses.policies {
+        let accepted = condition("accepted", &policy.accepted);
+        let resolved = condition("resolved", &policy.resolved_refs);
+        let ancestors: Vec<String> = policy.ancestors.iter().map(ToString::to_string).collect();
+        lines.push(format!("{}: {accepted}, {resolved} [{}]", policy.policy, ancestors.join(", ")));
     }
     for route in compiler.route_statuses() {
         lines.push(route.route.to_string());
@@ -193,6 +199,24 @@ fn status(compiled: &Compiled, compiler: &Compiler) -> Vec<String> {
         }
     }
     lines
+}
+
+fn condition(name: &str, condition: &Condition) -> String {
+    let holds = if condition.holds { "" } else { "not " };
+    format!("{holds}{name} ({})", condition.reason)
+}
+
+fn describe_listener(listener: &ListenerStatus) -> String {
+    format!(
+        "  {}: {} routes of {:?}; {}, {}, {}, {}",
+        listener.name,
+        listener.attached_routes,
+        listener.supported_kinds,
+        condition("accepted", &listener.accepted),
+        condition("programmed", &listener.programmed),
+        condition("resolved", &listener.resolved_refs),
+        condition("conflicted", &listener.conflicted),
+    )
 }
 
 fn fill_certificates(value: &mut Value) {

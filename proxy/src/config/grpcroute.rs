@@ -3,8 +3,7 @@
 //! The path of a call is `/SERVICE/METHOD` (gRPC over HTTP/2, "Requests"), so a service is a prefix and a method of it a
 //! whole path. Backends are spoken to in HTTP/2 unless their Service says what cannot carry it.
 
-use super::attach::Belonging;
-use super::gateway::LoweredGateway;
+use super::attach::{Belonging, Parents};
 use super::httproute::matches::{Match, headers};
 use super::httproute::{Written, WrittenRule, lower_written};
 use super::lower::{Lowered, Scope};
@@ -15,19 +14,15 @@ use crate::route::PathPattern;
 use crate::route::expression::LetterCase;
 use crate::route::matches::Conditions;
 
-/// Lowers a GRPCRoute. `gateways` finds the Gateways that are ours.
-pub(crate) fn lower<'g>(
-    object: &GrpcRoute,
-    gateways: &dyn Fn(&str, &str) -> Option<&'g LoweredGateway>,
-    scope: Scope<'_>,
-) -> Lowered {
+/// Lowers a GRPCRoute.
+pub(crate) fn lower(object: &GrpcRoute, parents: Parents<'_>, scope: Scope<'_>) -> Lowered {
     let belonging = Belonging {
         namespace: &object.metadata.namespace,
         parent_refs: &object.spec.parent_refs,
         hostnames: &object.spec.hostnames,
     };
     let rules = object.spec.rules.iter().map(rule).collect();
-    lower_written(Written { metadata: &object.metadata, belonging, rules }, gateways, scope)
+    lower_written(Written { metadata: &object.metadata, belonging, rules }, parents, scope)
 }
 
 fn rule(rule: &GrpcRouteRule) -> WrittenRule<'_> {

@@ -3,6 +3,7 @@
 //! A rule of which a part cannot be used keeps its paths and answers 500: a request never falls through to another rule
 //! because its own is broken.
 
+mod backends;
 mod filters;
 pub(crate) mod matches;
 
@@ -11,24 +12,21 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use super::annotations::Reading;
-use super::attach::{Attachment, Belonging, attach};
-use super::backend::numbered_port;
-use super::gateway::LoweredGateway;
-use super::lower::{
-    BackendWishes, Content, Lowered, Scope, Share, bystander, handling, https_redirect, route,
-};
+use super::attach::{Attachment, Belonging, Parents, attach};
+use super::lower::{BackendWishes, Content, Lowered, Scope, Share, handling, https_redirect, route};
 use super::objects::httproute::{
-    BackendReference, HttpBackendReference, HttpRoute, HttpRouteFilter, HttpRouteRetry, HttpRouteRule,
-    HttpRouteTimeouts, SessionPersistence,
+    HttpBackendReference, HttpRoute, HttpRouteFilter, HttpRouteRetry, HttpRouteRule, HttpRouteTimeouts,
+    SessionPersistence,
 };
 use super::objects::metadata::Metadata;
-use super::problem::{Kind, ObjectRef, Severity};
+use super::problem::{ObjectRef, Severity};
 use super::status::{Condition, ParentStatus, RouteStatus};
 use super::values::parse_duration;
 use crate::route::matches::{Precedence, Rule};
 use crate::route::{
-    Action, Handling, HeaderEdits, Mirror, Origin, PathPattern, Refusal, Route, Timeouts, WeightedBackend,
+    Action, Handling, HeaderEdits, Origin, PathPattern, Refusal, Route, Timeouts, WeightedBackend,
 };
+use crate::tls::certificates::Certificate;
 use crate::upstream::Backend;
 use filters::Filters;
 use matches::Match;
@@ -65,12 +63,8 @@ impl<'a> WrittenRule<'a> {
     }
 }
 
-/// Lowers an HTTPRoute. `gateways` finds the Gateways that are ours.
-pub(crate) fn lower<'g>(
-    object: &HttpRoute,
-    gateways: &dyn Fn(&str, &str) -> Option<&'g LoweredGateway>,
-    scope: Scope<'_>,
-) -> Lowered {
+/// Lowers an HTTPRoute.
+pub(crate) fn lower(object: &HttpRoute, parents: Parents<'_>, scope: Scope<'_>) -> Lowered {
     let everything = [HttpRouteRule::default()];
     let rules = object.spec.rules.as_deref().unwrap_or(&everything);
     let belonging = Belonging {
@@ -79,17 +73,13 @@ pub(crate) fn lower<'g>(
         hostnames: &object.spec.hostnames,
     };
     let rules = rules.iter().map(WrittenRule::of).collect();
-    lower_written(Written { metadata: &object.metadata, belonging, rules }, gateways, scope)
+    lower_written(Written { metadata: &object.metadata, belonging, rules }, parents, scope)
 }
 
 /// Lowers a route of the kind that the scope says.
-pub(crate) fn lower_written<'g>(
-    written: Written<'_>,
-    gateways: &dyn Fn(&str, &str) -> Option<&'g LoweredGateway>,
-    mut scope: Scope<'_>,
-) -> Lowered {
+pub(crate) fn lower_written(written: Written<'_>, parents: Parents<'_>, mut scope: Scope<'_>) -> Lowered {
     let Written { metadata, belonging, rules } = written;
-    let attachments = attach(belonging, gateways, &mut scope);
+    let attachments = attach(belonging, parents, &mut scope);
     if attachments.is_empty() {
         // Another controller's, as far as can be seen: nothing to say about its rules.
         return scope.finish(Vec::new());
@@ -98,19 +88,37 @@ pub(crate) fn lower_written<'g>(
     let wishes = scope.backend_wishes(&reading.annotations).map_err(|refusal| {
         reading.refusal.get_or_insert(refusal);
     });
-    let mut lowering =
-        Lowering { metadata, reading, wishes: wishes.ok(), scope, verdict: Verdict::default() };
-    let rules = lowering.rules(rules);
-    let Lowering { scope, verdict, .. } = lowering;
+    let mut lowering = Lowering {
+        metadata,
+        reading,
+        wishes: wishes.ok(),
+        certificate: None,
+        scope,
+        policies: Vec::new(),
+        verdict: Verdict::default(),
+    };
+    // Gateways may show different certificates to the same backends, which are different backends then.
+    let mut by_certificate: Vec<(Option<Arc<Certificate>>, Vec<(Rule, Arc<Parts>)>)> = Vec::new();
+    for attachment in &attachments {
+        if !by_certificate.iter().any(|(certificate, _)| *certificate == attachment.client_certificate) {
+            lowering.verdict = Verdict::default();
+            lowering.certificate.clone_from(&attachment.client_certificate);
+            by_certificate.push((attachment.client_certificate.clone(), lowering.rules(&rules)));
+        }
+    }
+    let Lowering { scope, verdict, policies, .. } = lowering;
     let mut shares = Vec::new();
     let mut parents = Vec::new();
     let mut attached = Vec::new();
     for attachment in attachments {
         let (accepted, partially_invalid) = verdict.accepted(&attachment, &metadata.name);
         let listeners = if accepted.holds { attachment.names() } else { Vec::new() };
+        let of_it =
+            by_certificate.iter().find(|(certificate, _)| *certificate == attachment.client_certificate);
+        let rules = of_it.map_or(&[][..], |(_, rules)| rules);
         for (door, hosts, refusal) in attachment.doors {
             attached.push(door.place.clone());
-            let rules = refused(&rules, refusal.as_ref());
+            let rules = refused(rules, refusal.as_ref());
             for host in hosts {
                 let content = Content::Rules(rules.clone());
                 shares.push(Share { place: door.place.clone(), host, content });
@@ -119,6 +127,7 @@ pub(crate) fn lower_written<'g>(
         let resolved_refs = verdict.resolved.clone().unwrap_or_else(|| Condition::yes("ResolvedRefs"));
         parents.push(ParentStatus {
             parent: attachment.parent,
+            gateway: attachment.gateway,
             accepted,
             resolved_refs,
             partially_invalid,
@@ -127,7 +136,12 @@ pub(crate) fn lower_written<'g>(
     }
     let status = RouteStatus { route: scope.source.clone(), generation: metadata.generation, parents };
     let attached = if verdict.is_accepted() { attached } else { Vec::new() };
-    Lowered { status: Some(Arc::new(status)), attached: attached.into(), ..scope.finish(shares) }
+    Lowered {
+        status: Some(Arc::new(status)),
+        attached: attached.into(),
+        policies: policies.into(),
+        ..scope.finish(shares)
+    }
 }
 
 /// The same rules, with a refusal that the Gateway brings along.
@@ -180,7 +194,11 @@ struct Lowering<'a, 's> {
     metadata: &'a Metadata,
     reading: Reading,
     wishes: Option<BackendWishes>,
+    /// Shown to backends.
+    certificate: Option<Arc<Certificate>>,
     scope: Scope<'s>,
+    /// Of the backends so far, each once.
+    policies: Vec<ObjectRef>,
     verdict: Verdict,
 }
 
@@ -188,16 +206,16 @@ struct Lowering<'a, 's> {
 type Broken = (&'static str, String);
 
 impl Lowering<'_, '_> {
-    fn rules(&mut self, written: Vec<WrittenRule<'_>>) -> Vec<(Rule, Arc<Parts>)> {
+    fn rules(&mut self, written: &[WrittenRule<'_>]) -> Vec<(Rule, Arc<Parts>)> {
         let mut lowered = Vec::new();
         self.verdict.rules = written.len();
-        for (index, mut rule) in written.into_iter().enumerate() {
+        for (index, rule) in written.iter().enumerate() {
             let mut broken = None;
             let mut dropped: Option<Broken> = None;
             let mut matches = Vec::with_capacity(rule.matches.len());
             // What cannot be understood is left out as a whole match: to guess at a part of it could take requests that
             // were never meant.
-            for (position, written) in std::mem::take(&mut rule.matches).into_iter().enumerate() {
+            for (position, written) in rule.matches.iter().cloned().enumerate() {
                 match written {
                     Ok(matched) => matches.push(matched),
                     Err((part, message)) => {
@@ -215,7 +233,7 @@ impl Lowering<'_, '_> {
                 }
                 None => {}
             }
-            let parts = Arc::new(self.parts(index, &rule, &matches, &mut broken));
+            let parts = Arc::new(self.parts(index, rule, &matches, &mut broken));
             if let Some((reason, message)) = broken {
                 self.verdict.broken += 1;
                 self.verdict.cause.get_or_insert((reason, message.into()));
@@ -353,107 +371,6 @@ impl Lowering<'_, '_> {
     fn broken(&mut self, field: &str, message: String, broken: &mut Option<Broken>) {
         self.scope.problem(Severity::Refused, field, "UnsupportedValue", message.clone());
         broken.get_or_insert(("UnsupportedValue", message));
-    }
-
-    fn mirrors(&mut self, field: &str, wanted: Vec<filters::WantedMirror>) -> Vec<Mirror> {
-        let mut mirrors = Vec::new();
-        for mirror in wanted {
-            let field = format!("{field}.filters[{}].requestMirror.backendRef", mirror.position);
-            match self.backend(&mirror.target) {
-                Ok((backend, _)) => {
-                    mirrors.push(Mirror {
-                        backend,
-                        numerator: mirror.numerator,
-                        denominator: mirror.denominator,
-                    });
-                }
-                Err((reason, message)) => {
-                    // The answer does not hang on a copy: the requests go on.
-                    self.scope.problem(Severity::Degraded, field, reason, message.clone());
-                    self.unresolved(reason, message);
-                }
-            }
-        }
-        mirrors
-    }
-
-    fn backends(
-        &mut self,
-        field: &str,
-        references: &[HttpBackendReference],
-        refusal: &mut Option<Refusal>,
-    ) -> Vec<Portion> {
-        let mut portions = Vec::new();
-        for (position, reference) in references.iter().enumerate() {
-            let field = format!("{field}.backendRefs[{position}]");
-            let weight = reference.weight.unwrap_or(1);
-            let mut backend = match self.backend(&reference.reference()) {
-                Ok((backend, misplaced)) => {
-                    let service = ObjectRef {
-                        kind: Kind::Service,
-                        namespace: backend.key.namespace.clone(),
-                        name: backend.key.service.clone(),
-                    };
-                    self.scope.inherit(refusal, misplaced, &service);
-                    Ok(backend)
-                }
-                Err((reason, message)) => {
-                    self.scope.problem(Severity::Refused, &*field, reason, message.clone());
-                    self.unresolved(reason, message);
-                    Err(StatusCode::INTERNAL_SERVER_ERROR)
-                }
-            };
-            let edits = filters::for_backend(&reference.filters).unwrap_or_else(|(at, reason, message)| {
-                self.scope.problem(Severity::Refused, format!("{field}.filters[{at}]"), reason, message);
-                backend = Err(StatusCode::INTERNAL_SERVER_ERROR);
-                Default::default()
-            });
-            portions.push(Portion { weight, backend, request_headers: edits.0, response_headers: edits.1 });
-        }
-        portions
-    }
-
-    /// The backend that a reference means, with the refusal that its Service brings along.
-    fn backend(&mut self, reference: &BackendReference) -> Result<(Arc<Backend>, Option<Refusal>), Broken> {
-        let group = reference.group.as_deref().unwrap_or("");
-        let kind = reference.kind.as_deref().unwrap_or("Service");
-        if (group, kind) != ("", "Service") {
-            let written = format!("{group}/{kind}");
-            let written = written.trim_start_matches('/');
-            return Err(("InvalidKind", format!("only Services can be backends, not {written}")));
-        }
-        let namespace = reference.namespace.as_ref().unwrap_or(&self.metadata.namespace);
-        let target =
-            ObjectRef { kind: Kind::Service, namespace: namespace.clone(), name: reference.name.clone() };
-        if !self.scope.is_granted(&target) {
-            let message = format!("no ReferenceGrant in {namespace} allows the {target}");
-            return Err(("RefNotPermitted", message));
-        }
-        let Some(service) = self.scope.service(namespace, &reference.name) else {
-            return Err(("BackendNotFound", format!("there is no {target}")));
-        };
-        let Some(number) = reference.port else {
-            return Err(("BackendNotFound", format!("write the port of the {target}")));
-        };
-        let Some(port) = numbered_port(service, number) else {
-            return Err(("BackendNotFound", format!("the {target} has no TCP port {number}")));
-        };
-        let misplaced = bystander(&service.metadata.annotations, Kind::Service);
-        let Some(wishes) = &self.wishes else {
-            return Err(("UnsupportedValue", "how to speak to backends is not known".into()));
-        };
-        if self.scope.source.kind == Kind::GRPCRoute {
-            let Some(speech) = port.grpc_speech() else {
-                let message = format!("the appProtocol of port {number} of the {target} cannot carry gRPC");
-                return Err(("UnsupportedProtocol", message));
-            };
-            return Ok((self.scope.backend(service, port, &wishes.or_speech(speech)), misplaced));
-        }
-        Ok((self.scope.backend(service, port, wishes), misplaced))
-    }
-
-    fn unresolved(&mut self, reason: &'static str, message: String) {
-        self.verdict.resolved.get_or_insert_with(|| Condition::no(reason, message));
     }
 }
 

@@ -8,6 +8,7 @@ use http::StatusCode;
 
 use super::annotations::{self, Annotations, NextUpstream, Reading, WrittenProtocol};
 use super::backend::{Backends, PortChoice, Speech, Through, unverified_tls};
+use super::backend_tls::Policies;
 use super::certs::{SEALED, is_sealed};
 use super::objects::{Namespace, Objects, Secret, Service};
 use super::problem::{Kind, ObjectRef, Problem, Severity};
@@ -16,12 +17,14 @@ use crate::limit::Limiting;
 use crate::request::target::Scheme;
 use crate::route::host::HostPattern;
 use crate::route::matches::Rule;
+use crate::route::relay::Relay;
 use crate::route::table::ListenerKey;
 use crate::route::{
     AddressRules, Canary, Handling, HeaderEdits, HttpsRedirect, Limits, Origin, Refusal, Retry, Rewrite,
     Route, Timeouts,
 };
 use crate::tls::CertificateUse;
+use crate::tls::certificates::Certificate;
 use crate::upstream::{Backend, BackendKey, BackendProtocol, BackendTls, Verify};
 
 /// A section of a listener. A class has one, which its plain and its TLS listener share.
@@ -41,6 +44,10 @@ pub(crate) struct Lowered {
     /// What was looked up, found or not.
     pub(crate) depends: Box<[ObjectRef]>,
     pub(crate) status: Option<Arc<RouteStatus>>,
+    /// What a TLSRoute, TCPRoute or UDPRoute became.
+    pub(crate) relays: Box<[RelayPlace]>,
+    /// BackendTLSPolicies of its backends, each once.
+    pub(crate) policies: Box<[ObjectRef]>,
     /// Sections that carry the route, each once.
     pub(crate) attached: Box<[Arc<Place>]>,
     /// The section of an Ingress's class.
@@ -62,6 +69,14 @@ impl Lowered {
         seen.dedup();
         seen.len() as u32
     }
+}
+
+/// Where the connections for one host of one section go.
+#[derive(Debug)]
+pub(crate) struct RelayPlace {
+    pub(crate) place: Arc<Place>,
+    pub(crate) host: HostPattern,
+    pub(crate) relay: Arc<Relay>,
 }
 
 /// What one object adds to one host of one section.
@@ -105,6 +120,7 @@ pub(crate) struct CanaryRule {
 pub(crate) struct Scope<'a> {
     pub(crate) objects: &'a Objects,
     pub(crate) backends: &'a mut Backends,
+    pub(crate) policies: &'a Policies,
     /// The object that is being lowered.
     pub(crate) source: ObjectRef,
     pub(crate) problems: Vec<Problem>,
@@ -112,8 +128,13 @@ pub(crate) struct Scope<'a> {
 }
 
 impl<'a> Scope<'a> {
-    pub(crate) fn new(objects: &'a Objects, backends: &'a mut Backends, source: ObjectRef) -> Self {
-        Scope { objects, backends, source, problems: Vec::new(), depends: Vec::new() }
+    pub(crate) fn new(
+        objects: &'a Objects,
+        backends: &'a mut Backends,
+        policies: &'a Policies,
+        source: ObjectRef,
+    ) -> Self {
+        Scope { objects, backends, policies, source, problems: Vec::new(), depends: Vec::new() }
     }
 
     pub(crate) fn problem(
@@ -252,7 +273,7 @@ impl<'a> Scope<'a> {
         };
         let tls = match (&words.backend_server_name, verify) {
             (None, Verify::Nothing) => unverified_tls(),
-            (server_name, verify) => Arc::new(BackendTls { server_name: server_name.clone(), verify }),
+            (server_name, verify) => Arc::new(BackendTls::new(server_name.clone(), verify)),
         };
         let through =
             if words.service_upstream == Some(true) { Through::ClusterIp } else { Through::Endpoints };
@@ -314,6 +335,33 @@ impl BackendWishes {
     /// The same, where nothing else is asked for speaking as this.
     pub(crate) fn or_speech(&self, speech: Speech) -> BackendWishes {
         BackendWishes { speech: self.speech.or(Some(speech)), ..self.clone() }
+    }
+
+    /// The same, but in this TLS, whatever the protocol inside it.
+    pub(crate) fn with_policy(&self, speech: Speech, tls: &Arc<BackendTls>) -> BackendWishes {
+        let speech = Speech { tls: true, ..self.speech.unwrap_or(speech) };
+        BackendWishes { speech: Some(speech), tls: tls.clone(), ..self.clone() }
+    }
+
+    /// The same, spoken to as this whatever the annotations say: they speak of HTTP.
+    pub(crate) fn only_speech(&self, speech: Speech) -> BackendWishes {
+        BackendWishes { speech: Some(speech), ..self.clone() }
+    }
+
+    pub(crate) fn through(&self, through: Through) -> BackendWishes {
+        BackendWishes { through, ..self.clone() }
+    }
+
+    /// The same, for what no name of ALPN is known for.
+    pub(crate) fn without_alpn(&self) -> BackendWishes {
+        let tls = BackendTls { offers_alpn: false, ..(*self.tls).clone() };
+        BackendWishes { tls: Arc::new(tls), ..self.clone() }
+    }
+
+    /// The same, with this certificate for backends that ask for one.
+    pub(crate) fn with_certificate(&self, certificate: &Arc<Certificate>) -> BackendWishes {
+        let tls = BackendTls { client_certificate: Some(certificate.clone()), ..(*self.tls).clone() };
+        BackendWishes { tls: Arc::new(tls), ..self.clone() }
     }
 }
 

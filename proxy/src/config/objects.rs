@@ -3,12 +3,15 @@
 //! Objects come from files or from an API server by the same road: [`Object::deserialize`] takes any serde deserializer.
 //! Only what Vestibule uses is kept. Nothing here judges; `compile` does.
 
+pub mod backend_tls_policy;
 pub mod core;
 pub mod gateway;
 pub mod grpcroute;
 pub mod httproute;
 pub mod ingress;
+pub mod listener_set;
 pub mod metadata;
+pub mod relay_routes;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -17,12 +20,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::{Deserialize, Deserializer};
 use smallvec::SmallVec;
 
+pub use self::backend_tls_policy::BackendTlsPolicy;
 pub use self::core::{ConfigMap, EndpointSlice, Namespace, Secret, Service};
 pub use self::gateway::{Gateway, GatewayClass, ReferenceGrant};
 pub use self::grpcroute::GrpcRoute;
 pub use self::httproute::HttpRoute;
 pub use self::ingress::{Ingress, IngressClass};
+pub use self::listener_set::ListenerSet;
 pub use self::metadata::Metadata;
+pub use self::relay_routes::{TcpRoute, TlsRoute, UdpRoute};
 use super::problem::{Kind, ObjectRef};
 
 /// Makes what has one part for each kind: the kind, its type, which also names it in [`Object`], and its store.
@@ -119,6 +125,11 @@ kinds! {
     Gateway Gateway gateways,
     HTTPRoute HttpRoute http_routes,
     GRPCRoute GrpcRoute grpc_routes,
+    TLSRoute TlsRoute tls_routes,
+    TCPRoute TcpRoute tcp_routes,
+    UDPRoute UdpRoute udp_routes,
+    ListenerSet ListenerSet listener_sets,
+    BackendTLSPolicy BackendTlsPolicy backend_tls_policies,
     ReferenceGrant ReferenceGrant reference_grants,
     Service Service services,
     EndpointSlice EndpointSlice endpoint_slices,

@@ -34,6 +34,11 @@ pub enum Kind {
     Gateway,
     HTTPRoute,
     GRPCRoute,
+    TLSRoute,
+    TCPRoute,
+    UDPRoute,
+    ListenerSet,
+    BackendTLSPolicy,
     ReferenceGrant,
     Service,
     EndpointSlice,
@@ -44,13 +49,18 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 12] = [
+    pub const ALL: [Kind; 17] = [
         Kind::Ingress,
         Kind::IngressClass,
         Kind::GatewayClass,
         Kind::Gateway,
         Kind::HTTPRoute,
         Kind::GRPCRoute,
+        Kind::TLSRoute,
+        Kind::TCPRoute,
+        Kind::UDPRoute,
+        Kind::ListenerSet,
+        Kind::BackendTLSPolicy,
         Kind::ReferenceGrant,
         Kind::Service,
         Kind::EndpointSlice,
@@ -72,7 +82,16 @@ impl Kind {
             Kind::GatewayClass | Kind::Gateway | Kind::HTTPRoute | Kind::ReferenceGrant => {
                 &["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"]
             }
-            Kind::GRPCRoute => &["gateway.networking.k8s.io/v1"],
+            Kind::GRPCRoute | Kind::ListenerSet => &["gateway.networking.k8s.io/v1"],
+            Kind::TLSRoute => &[
+                "gateway.networking.k8s.io/v1",
+                "gateway.networking.k8s.io/v1alpha3",
+                "gateway.networking.k8s.io/v1alpha2",
+            ],
+            Kind::TCPRoute | Kind::UDPRoute => {
+                &["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1alpha2"]
+            }
+            Kind::BackendTLSPolicy => &["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1alpha3"],
             Kind::EndpointSlice => &["discovery.k8s.io/v1"],
             Kind::Service | Kind::Secret | Kind::ConfigMap | Kind::Namespace => &["v1"],
         }
@@ -91,6 +110,11 @@ impl Kind {
             Kind::Gateway => "Gateway",
             Kind::HTTPRoute => "HTTPRoute",
             Kind::GRPCRoute => "GRPCRoute",
+            Kind::TLSRoute => "TLSRoute",
+            Kind::TCPRoute => "TCPRoute",
+            Kind::UDPRoute => "UDPRoute",
+            Kind::ListenerSet => "ListenerSet",
+            Kind::BackendTLSPolicy => "BackendTLSPolicy",
             Kind::ReferenceGrant => "ReferenceGrant",
             Kind::Service => "Service",
             Kind::EndpointSlice => "EndpointSlice",

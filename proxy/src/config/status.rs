@@ -25,6 +25,14 @@ impl Condition {
     }
 }
 
+/// What the compiled configuration means for everything but routes and Ingresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Statuses {
+    pub gateways: Vec<GatewayStatus>,
+    pub sets: Vec<ListenerSetStatus>,
+    pub policies: Vec<PolicyStatus>,
+}
+
 /// A Gateway that is ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GatewayStatus {
@@ -33,12 +41,39 @@ pub struct GatewayStatus {
     pub generation: i64,
     pub accepted: Condition,
     pub programmed: Condition,
+    /// Present where the Gateway itself refers to something.
+    pub resolved_refs: Option<Condition>,
     /// Present while some listener lets in clients without a valid certificate.
     pub insecure_frontend_validation: Option<Condition>,
+    /// ListenerSets that are accepted here.
+    pub attached_listener_sets: u32,
+    /// Where clients come in, as the settings have it.
+    pub addresses: Vec<Arc<str>>,
     pub listeners: Vec<ListenerStatus>,
 }
 
-/// One listener of a Gateway.
+/// A ListenerSet of a Gateway that is ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerSetStatus {
+    pub set: ObjectRef,
+    pub generation: i64,
+    pub accepted: Condition,
+    pub programmed: Condition,
+    pub listeners: Vec<ListenerStatus>,
+}
+
+/// A BackendTLSPolicy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyStatus {
+    pub policy: ObjectRef,
+    pub generation: i64,
+    /// The Gateways of ours with routes that use it; sorted.
+    pub ancestors: Vec<ObjectRef>,
+    pub accepted: Condition,
+    pub resolved_refs: Condition,
+}
+
+/// One listener of a Gateway or ListenerSet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerStatus {
     pub name: Arc<str>,
@@ -52,7 +87,7 @@ pub struct ListenerStatus {
     pub conflicted: Condition,
 }
 
-/// An HTTPRoute with at least one parent that is ours.
+/// A route with at least one parent that is ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteStatus {
     pub route: ObjectRef,
@@ -65,6 +100,8 @@ pub struct RouteStatus {
 pub struct ParentStatus {
     /// As the route wrote it.
     pub parent: ParentReference,
+    /// The Gateway that it is, or is a ListenerSet of.
+    pub gateway: ObjectRef,
     pub accepted: Condition,
     pub resolved_refs: Condition,
     /// Present when some rules are not in use and others are.

@@ -8,6 +8,7 @@ use super::Route;
 use super::host::{Host, HostHit, HostMap, HostPattern};
 use super::matches::{Lookup, Mismatch};
 use super::path::{Candidate, HostRoutes};
+use super::relay::Relays;
 use crate::tls::ListenerTls;
 
 /// All listeners with all their routes.
@@ -23,6 +24,8 @@ pub enum ListenerKey {
     Class { class: Arc<str>, tls: bool },
     /// One port of one Gateway.
     Gateway { namespace: Arc<str>, name: Arc<str>, port: u16 },
+    /// One port of UDP, which may have the number of one of TCP.
+    Datagrams { namespace: Arc<str>, name: Arc<str>, port: u16 },
 }
 
 impl fmt::Display for ListenerKey {
@@ -32,6 +35,9 @@ impl fmt::Display for ListenerKey {
             ListenerKey::Class { class, tls: false } => write!(f, "class {class} (http)"),
             ListenerKey::Class { class, tls: true } => write!(f, "class {class} (https)"),
             ListenerKey::Gateway { namespace, name, port } => write!(f, "Gateway {namespace}/{name}:{port}"),
+            ListenerKey::Datagrams { namespace, name, port } => {
+                write!(f, "Gateway {namespace}/{name}:{port} (udp)")
+            }
         }
     }
 }
@@ -43,6 +49,8 @@ pub struct Listener {
     pub addresses: Vec<SocketAddr>,
     /// `None`: plain HTTP.
     pub tls: Option<Arc<ListenerTls>>,
+    /// What is passed on unread; `None`: nothing, all is HTTP.
+    pub relays: Option<Relays>,
     /// Parts told apart by host name (the listeners of a Gateway that share a port). A request uses the routes of exactly
     /// one of them. An Ingress class has one section, for any host.
     sections: Vec<Section>,
@@ -109,7 +117,12 @@ impl Listener {
         sections: Vec<Section>,
     ) -> Self {
         let by_host = sections.iter().enumerate().map(|(at, section)| (section.host.clone(), at)).collect();
-        Listener { key, addresses, tls, sections, by_host }
+        Listener { key, addresses, tls, relays: None, sections, by_host }
+    }
+
+    /// The same, with what is passed on unread.
+    pub fn with_relays(self, relays: Option<Relays>) -> Self {
+        Listener { relays, ..self }
     }
 
     /// In the order in which they were given.

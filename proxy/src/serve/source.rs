@@ -8,7 +8,7 @@ use crate::cluster::writer::StatusWriter;
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::config::objects::Objects;
 use crate::config::problem::Problem;
-use crate::config::status::{GatewayStatus, RouteStatus};
+use crate::config::status::{RouteStatus, Statuses};
 use crate::directory::Directory;
 use crate::directory::watch::Watch;
 use crate::settings::{Settings, WriteStatus};
@@ -132,15 +132,16 @@ impl Source {
         }
     }
 
-    /// Has the statuses of what was compiled written, where there is someone to write them.
+    /// Has the statuses of what was compiled written, and its problems told, where there is someone to write them.
     pub(super) fn write_statuses<'a>(
         &self,
         settings: &Settings,
-        gateways: &[GatewayStatus],
+        statuses: &Statuses,
+        problems: &[Problem],
         routes: impl Iterator<Item = &'a Arc<RouteStatus>>,
     ) {
         if let Source::Cluster { cluster, writer: Some(writer), .. } = self {
-            writer.want(cluster.objects(), settings, gateways, routes);
+            writer.want(cluster.objects(), settings, statuses, problems, routes);
         }
     }
 

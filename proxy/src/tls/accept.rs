@@ -116,27 +116,64 @@ pub(crate) async fn accept_in_turn<IO, T>(
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    let accepted =
-        timeout_at(deadline, read_client_hello(&mut io)).await.map_err(|_| HandshakeError::Timeout)??;
-    let hello = accepted.client_hello();
-    let server_name = hello.server_name().and_then(super::parse_server_name);
-    if tls.certificate(server_name.as_ref()).is_none() {
-        let server_name = hello.server_name().map(Arc::from);
-        // RFC 6066 §3: a fatal alert, so that clients do not go on with a certificate that is not meant for them.
-        let _ = timeout_at(deadline, close_with(&mut io, &UNRECOGNIZED_NAME_ALERT)).await;
-        return Err(HandshakeError::UnknownName { server_name });
+    let hello = Hello::read(&mut io, deadline, None).await?;
+    hello.finish(io, tls, deadline, turn).await
+}
+
+/// The first message of a client, read whole, before anything was answered.
+pub(crate) struct Hello(Accepted);
+
+impl Hello {
+    /// Reads until the ClientHello is whole; `raw` gets every byte that was taken from `io`, which may be more than that.
+    pub(crate) async fn read<IO>(
+        io: &mut IO,
+        deadline: Instant,
+        raw: Option<&mut Vec<u8>>,
+    ) -> Result<Hello, HandshakeError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let reading = timeout_at(deadline, read_client_hello(io, raw)).await;
+        reading.map_err(|_| HandshakeError::Timeout)?.map(Hello)
     }
-    let _turn = timeout_at(deadline, turn).await.map_err(|_| HandshakeError::Timeout)?;
-    let policy = tls.policy(server_name.as_ref());
-    let handshake = StartHandshake::from_parts(accepted, io).into_stream(policy.config.clone());
-    let stream =
-        timeout_at(deadline, handshake).await.map_err(|_| HandshakeError::Timeout)?.map_err(classify_io)?;
-    let info = describe(&stream, server_name, &policy.client_auth);
-    Ok((stream, info))
+
+    /// The host that the client asks for (SNI).
+    pub(crate) fn server_name(&self) -> Option<Host> {
+        self.0.client_hello().server_name().and_then(super::parse_server_name)
+    }
+
+    /// Does the rest of the handshake over the same `io`.
+    pub(crate) async fn finish<IO, T>(
+        self,
+        mut io: IO,
+        tls: &ListenerTls,
+        deadline: Instant,
+        turn: impl Future<Output = T>,
+    ) -> Result<(TlsStream<IO>, TlsInfo), HandshakeError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let server_name = self.server_name();
+        if tls.certificate(server_name.as_ref()).is_none() {
+            let server_name = self.0.client_hello().server_name().map(Arc::from);
+            // RFC 6066 §3: a fatal alert, so that clients do not go on with a certificate that is not meant for them.
+            let _ = timeout_at(deadline, close_with(&mut io, &UNRECOGNIZED_NAME_ALERT)).await;
+            return Err(HandshakeError::UnknownName { server_name });
+        }
+        let _turn = timeout_at(deadline, turn).await.map_err(|_| HandshakeError::Timeout)?;
+        let policy = tls.policy(server_name.as_ref());
+        let handshake = StartHandshake::from_parts(self.0, io).into_stream(policy.config.clone());
+        let stream = timeout_at(deadline, handshake)
+            .await
+            .map_err(|_| HandshakeError::Timeout)?
+            .map_err(classify_io)?;
+        let info = describe(&stream, server_name, &policy.client_auth);
+        Ok((stream, info))
+    }
 }
 
 /// Reads until the ClientHello is whole. rustls bounds its size (64 kB).
-async fn read_client_hello<IO>(io: &mut IO) -> Result<Accepted, HandshakeError>
+async fn read_client_hello<IO>(io: &mut IO, mut raw: Option<&mut Vec<u8>>) -> Result<Accepted, HandshakeError>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
@@ -152,6 +189,9 @@ where
         if std::mem::take(&mut first) && buffer[0] != HANDSHAKE_RECORD {
             answer_plain_http(io).await;
             return Err(HandshakeError::NotTls);
+        }
+        if let Some(raw) = &mut raw {
+            raw.extend_from_slice(&buffer);
         }
         let mut unread = &buffer[..];
         while !unread.is_empty() {

@@ -73,7 +73,8 @@ impl TicketKeys {
                 add(class.as_bytes());
                 add(&[u8::from(*tls)]);
             }
-            ListenerKey::Gateway { namespace, name, port } => {
+            ListenerKey::Gateway { namespace, name, port }
+            | ListenerKey::Datagrams { namespace, name, port } => {
                 add(b"gateway");
                 add(namespace.as_bytes());
                 add(name.as_bytes());

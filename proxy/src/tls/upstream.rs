@@ -1,5 +1,7 @@
 //! TLS towards backends.
 
+mod alternative_names;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
@@ -15,8 +17,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 pub use tokio_rustls::client::TlsStream;
 
-use crate::upstream::{BackendKey, BackendProtocol, BackendTls, Verify};
+use crate::upstream::{AlternativeName, BackendKey, BackendProtocol, BackendTls, Verify};
 
+use self::alternative_names::ByAlternativeNames;
 use super::authorities::{Authorities, AuthorityError};
 use super::certificates::Certificate;
 
@@ -94,6 +97,9 @@ impl UpstreamTls {
             BackendProtocol::Http1 => b"http/1.1".to_vec(),
             BackendProtocol::Http2 => b"h2".to_vec(),
         }];
+        if !wanted.offers_alpn {
+            config.alpn_protocols.clear();
+        }
         config.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
         let connector = TlsConnector::from(Arc::new(config));
         Ok(UpstreamTls { connector, server_name, protocol: wanted.protocol })
@@ -118,6 +124,8 @@ pub struct UpstreamTlsCache {
 struct Wanted {
     server_name: Arc<str>,
     verify: Verify,
+    alternative_names: Arc<[AlternativeName]>,
+    offers_alpn: bool,
     protocol: BackendProtocol,
     client_certificate: Option<[u8; 32]>,
 }
@@ -131,12 +139,17 @@ impl UpstreamTlsCache {
         key: &BackendKey,
         client_certificate: Option<&Arc<Certificate>>,
     ) -> Result<Option<Arc<UpstreamTls>>, UpstreamTlsError> {
-        let Some(BackendTls { server_name, verify }) = key.tls.as_deref() else { return Ok(None) };
+        let Some(BackendTls { server_name, verify, alternative_names, offers_alpn, .. }) = key.tls.as_deref()
+        else {
+            return Ok(None);
+        };
         let server_name =
             server_name.clone().unwrap_or_else(|| format!("{}.{}.svc", key.service, key.namespace).into());
         let wanted = Wanted {
             server_name,
             verify: verify.clone(),
+            alternative_names: alternative_names.clone(),
+            offers_alpn: *offers_alpn,
             protocol: key.protocol,
             client_certificate: client_certificate.map(|certificate| *certificate.digest()),
         };
@@ -144,16 +157,28 @@ impl UpstreamTlsCache {
         if let Some(upstream) = entries.get(&wanted).and_then(Weak::upgrade) {
             return Ok(Some(upstream));
         }
-        let upstream = Arc::new(UpstreamTls::new(&wanted, verifier(verify)?, client_certificate)?);
+        let upstream =
+            Arc::new(UpstreamTls::new(&wanted, verifier(verify, alternative_names)?, client_certificate)?);
         entries.retain(|_, entry| entry.strong_count() > 0);
         entries.insert(wanted, Arc::downgrade(&upstream));
         Ok(Some(upstream))
     }
 }
 
-fn verifier(verify: &Verify) -> Result<Arc<dyn ServerCertVerifier>, UpstreamTlsError> {
+fn verifier(
+    verify: &Verify,
+    names: &Arc<[AlternativeName]>,
+) -> Result<Arc<dyn ServerCertVerifier>, UpstreamTlsError> {
+    let named = !names.is_empty();
     match verify {
+        Verify::System if named => {
+            Ok(Arc::new(ByAlternativeNames::system(system_verifier()?, names.clone())))
+        }
         Verify::System => system_verifier(),
+        Verify::Authority(bundle) if named => Ok(Arc::new(ByAlternativeNames::authority(
+            Arc::new(Authorities::from_pem(bundle)?.roots),
+            names.clone(),
+        ))),
         Verify::Authority(bundle) => authority_verifier(bundle),
         Verify::Nothing => Ok(Arc::new(AcceptsAny)),
     }

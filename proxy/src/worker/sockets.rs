@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dashmap::DashMap;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinHandle;
 
 use super::Worker;
 use crate::connection;
 use crate::limit::network_of;
 use crate::listen::{AcceptBackoff, accept};
+use crate::relay::udp;
 use crate::snapshot::Slot;
 
 /// One bound address of one listener.
@@ -49,6 +50,19 @@ impl Sockets {
                 let accepting =
                     accept_all(Rc::clone(&self.worker), socket.address, Rc::clone(&slot), listener);
                 let task = tokio::task::spawn_local(accepting);
+                self.accepting.insert(socket, Accepting { task, slot });
+            }
+            Err(error) => tracing::error!(address = %socket.address, %error, "a socket cannot be watched"),
+        }
+    }
+
+    /// Takes the datagrams of `listener`, which is bound already and does not block.
+    pub(super) fn open_udp(&mut self, socket: Socket, listener: std::net::UdpSocket) {
+        match UdpSocket::from_std(listener) {
+            Ok(listener) => {
+                let slot = Rc::new(Cell::new(socket.slot));
+                let serving = udp::serve(Rc::clone(&self.worker), Rc::clone(&slot), listener);
+                let task = tokio::task::spawn_local(serving);
                 self.accepting.insert(socket, Accepting { task, slot });
             }
             Err(error) => tracing::error!(address = %socket.address, %error, "a socket cannot be watched"),

@@ -233,7 +233,7 @@ const THROWN_OUT: (&str, &str) = (
 );
 const HANDSHAKES_FAILED: (&str, &str) = ("tls_handshakes_failed", "TLS handshakes that failed, by reason");
 
-const COUNTERS: [(&str, &str, Field); 11] = [
+const COUNTERS: [(&str, &str, Field); 15] = [
     ("connections", "Connections that were taken", |worker| &worker.connections_opened),
     ("connections_refused", "Connections closed at once because of a bound", |worker| {
         &worker.connections_refused
@@ -251,6 +251,14 @@ const COUNTERS: [(&str, &str, Field); 11] = [
     ("limited_dry_run", "Requests that a limit on trial would have refused", |worker| {
         &worker.limited_dry_run
     }),
+    ("relay_sessions", "Connections and clients of UDP that were passed on unread", |worker| {
+        &worker.relay_sessions
+    }),
+    ("relay_faults", "Those of them that ended otherwise than both sides meant", |worker| {
+        &worker.relay_faults
+    }),
+    ("relay_received_bytes", "Bytes of clients that were passed on unread", |worker| &worker.relay_bytes_in),
+    ("relay_sent_bytes", "Bytes for clients that were passed on unread", |worker| &worker.relay_bytes_out),
 ];
 
 const TEXT_BYTES: usize = 16 << 10;

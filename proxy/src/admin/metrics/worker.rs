@@ -34,6 +34,10 @@ pub struct WorkerMetrics {
     pub(super) ejections: Counter,
     pub(super) retries: Counter,
     pub(super) limited_dry_run: Counter,
+    pub(super) relay_sessions: Counter,
+    pub(super) relay_faults: Counter,
+    pub(super) relay_bytes_in: Counter,
+    pub(super) relay_bytes_out: Counter,
     /// Requests that ended otherwise than the upstream meant.
     pub(super) reasons: PerReason,
 }
@@ -68,6 +72,10 @@ impl WorkerMetrics {
             ejections: Counter::default(),
             retries: Counter::default(),
             limited_dry_run: Counter::default(),
+            relay_sessions: Counter::default(),
+            relay_faults: Counter::default(),
+            relay_bytes_in: Counter::default(),
+            relay_bytes_out: Counter::default(),
             reasons: PerReason::default(),
         }
     }
@@ -157,6 +165,16 @@ impl WorkerMetrics {
     /// An endpoint is left alone for a while, after failures.
     pub(crate) fn ejected(&self) {
         self.ejections.increment();
+    }
+
+    /// A connection, or a client of UDP, that was passed on unread is done with; `faulty` when not as both sides meant.
+    pub(crate) fn relayed(&self, faulty: bool, bytes_in: u64, bytes_out: u64) {
+        self.relay_sessions.increment();
+        if faulty {
+            self.relay_faults.increment();
+        }
+        self.relay_bytes_in.add(bytes_in);
+        self.relay_bytes_out.add(bytes_out);
     }
 
     /// A connection to an endpoint is begun.

@@ -15,6 +15,7 @@ fn parent(name: &str, accepted: Condition) -> ParentStatus {
             section_name: None,
             port: Some(80),
         },
+        gateway: ObjectRef { kind: Kind::Gateway, namespace: "n".into(), name: name.into() },
         accepted,
         resolved_refs: Condition::yes("ResolvedRefs"),
         partially_invalid: None,
@@ -81,6 +82,9 @@ fn a_gateway_keeps_foreign_conditions_and_loses_listeners_that_are_gone() {
         generation: 3,
         accepted: Condition::yes("Accepted"),
         programmed: Condition::yes("Programmed"),
+        resolved_refs: None,
+        attached_listener_sets: 0,
+        addresses: Vec::new(),
         insecure_frontend_validation: Some(Condition::yes("ConfigurationChanged")),
         listeners: vec![listener("a"), listener("b")],
     };
@@ -116,6 +120,47 @@ fn an_ingress_with_the_same_addresses_is_left_alone() {
     assert_eq!(written, json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.7"}]}}));
     let with_ports = json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.7", "ports": [{"port": 80}]}]}});
     assert_eq!(merged(&wanted, &with_ports, now), None);
+}
+
+#[test]
+fn a_policy_keeps_the_ancestors_of_others_and_names_ours() {
+    let now = at("2026-11-21T10:00:00Z");
+    let gateway = |name: &str| ObjectRef { kind: Kind::Gateway, namespace: "n".into(), name: name.into() };
+    let mut status = PolicyStatus {
+        policy: ObjectRef { kind: Kind::BackendTLSPolicy, namespace: "n".into(), name: "p".into() },
+        generation: 2,
+        ancestors: vec![gateway("a"), gateway("b")],
+        accepted: Condition::yes("Accepted"),
+        resolved_refs: Condition::yes("ResolvedRefs"),
+    };
+    let foreign =
+        json!({"ancestorRef": {"name": "x"}, "controllerName": "example.com/other", "conditions": []});
+    let old = json!({"ancestors": [foreign]});
+    let written = merged(&Status::Policy(Box::new(status.clone())), &old, now).unwrap();
+    assert_eq!(written["ancestors"][0], foreign);
+    assert_eq!(written["ancestors"][2]["ancestorRef"]["name"], "b");
+    assert_eq!(written["ancestors"][2]["conditions"][0]["observedGeneration"], 2);
+    assert_eq!(merged(&Status::Policy(Box::new(status.clone())), &written, now), None);
+
+    status.ancestors.clear();
+    let written = merged(&Status::Policy(Box::new(status.clone())), &written, now).unwrap();
+    assert_eq!(written["ancestors"], json!([foreign]));
+    assert_eq!(merged(&Status::Policy(Box::new(status.clone())), &Value::Null, now), None);
+    // No more than the API takes, whoever wrote the others.
+    status.ancestors = (0..20).map(|number| gateway(&number.to_string())).collect();
+    let written = merged(&Status::Policy(Box::new(status)), &written, now).unwrap();
+    assert_eq!(written["ancestors"].as_array().unwrap().len(), ANCESTORS_MAX);
+}
+
+#[test]
+fn versions_of_the_definitions_are_judged() {
+    for bundle in ["v1.2.0", "v1.6.3", "v1.5.0-rc.1"] {
+        assert_eq!(supported_version(bundle).reason, "SupportedVersion", "{bundle}");
+    }
+    for bundle in ["v1.1.0", "v1.7.0", "v2.0.0", "latest"] {
+        let condition = supported_version(bundle);
+        assert_eq!((condition.holds, condition.reason), (false, "UnsupportedVersion"), "{bundle}");
+    }
 }
 
 #[test]

@@ -43,6 +43,8 @@ pub enum Takes {
     Ingress,
     /// Ingress, HTTPRoute and GRPCRoute.
     Routes,
+    /// TLSRoute and TCPRoute.
+    Relays,
 }
 
 impl Takes {
@@ -50,6 +52,7 @@ impl Takes {
         match self {
             Takes::Ingress => kind == Kind::Ingress,
             Takes::Routes => matches!(kind, Kind::Ingress | Kind::HTTPRoute | Kind::GRPCRoute),
+            Takes::Relays => matches!(kind, Kind::TLSRoute | Kind::TCPRoute),
         }
     }
 
@@ -57,6 +60,7 @@ impl Takes {
         match self {
             Takes::Ingress => "an Ingress",
             Takes::Routes => "an Ingress, HTTPRoute or GRPCRoute",
+            Takes::Relays => "a TLSRoute or TCPRoute",
         }
     }
 }
@@ -460,6 +464,12 @@ pub static KEYS: &[Key] = &[
         },
         "A Secret whose ca.crt holds the authorities for proxy-ssl-verify.",
     )),
+    key(
+        "send-proxy-protocol",
+        Takes::Relays,
+        Setter::Flag(|a| &mut a.send_proxy_protocol),
+        "Whether backends are told the client's address by a PROXY header of version 2, which they must expect.",
+    ),
     text(
         "load-balance",
         Takes::Routes,

@@ -6,12 +6,13 @@ use super::super::problem::Problem;
 use crate::limit::Limiting;
 use crate::route::host::HostPattern;
 use crate::route::path::Candidate;
+use crate::route::relay::Relays;
 use crate::route::table::{HostFallback, Listener, ListenerKey, Table};
 use crate::route::{
     Action, Cors, HeaderEdits, OriginPattern, PathPattern, PathRewrite, Redirect, Retry, Rewrite, Route,
     Timeouts, WeightedBackend,
 };
-use crate::upstream::{Backend, BackendProtocol, Balance, Verify};
+use crate::upstream::{AlternativeName, Backend, BackendProtocol, Balance, Verify};
 
 /// Listeners with their sections, hosts and routes, each route in the order in which it is tried.
 pub fn describe(table: &Table) -> String {
@@ -30,13 +31,24 @@ fn describe_listener(f: &mut String, listener: &Listener, table: &Table) -> fmt:
         }
         ListenerKey::Gateway { namespace, name, port } => {
             let scheme = if listener.tls.is_some() { "https" } else { "http" };
+            let scheme = match &listener.relays {
+                None => scheme,
+                Some(Relays::Tcp(_)) => "tcp",
+                Some(Relays::Udp(_) | Relays::Tls(_)) => "tls",
+            };
             write!(f, "Gateway {namespace}/{name} port {port} {scheme}")?;
+        }
+        ListenerKey::Datagrams { namespace, name, port } => {
+            write!(f, "Gateway {namespace}/{name} port {port} udp")?;
         }
     }
     for address in &listener.addresses {
         write!(f, " {address}")?;
     }
     writeln!(f)?;
+    for line in listener.relays.iter().flat_map(Relays::describe) {
+        writeln!(f, "  {line}")?;
+    }
     // The two sides of a class have the same routes.
     if let ListenerKey::Class { class, tls: true } = &listener.key
         && table.listener(&ListenerKey::Class { class: class.clone(), tls: false }).is_some()
@@ -220,6 +232,15 @@ impl fmt::Display for Named<'_> {
             })?;
             if let Some(name) = &tls.server_name {
                 write!(f, "({name})")?;
+            }
+            for name in tls.alternative_names.iter() {
+                match name {
+                    AlternativeName::Host(host) => write!(f, "(or {host})")?,
+                    AlternativeName::Uri(uri) => write!(f, "(or {uri})")?,
+                }
+            }
+            if tls.client_certificate.is_some() {
+                f.write_str("+client certificate")?;
             }
         }
         match key.balance {

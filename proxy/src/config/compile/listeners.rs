@@ -1,13 +1,16 @@
 //! Listeners: the sections of classes and Gateways, with their addresses and certificates.
 
-use std::collections::{BTreeMap, HashMap};
+mod relays;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use self::relays::{Built, RelaysByPlace};
 use super::places::Places;
 use super::{Source, Sources};
 use crate::config::certs::Certificates;
-use crate::config::gateway::{LoweredGateway, Side};
+use crate::config::gateway::{self, Carries, LoweredGateway, Side};
 use crate::config::lower::Place;
 use crate::config::objects::Objects;
 use crate::config::problem::{ObjectRef, Problem, Severity};
@@ -40,6 +43,7 @@ struct Stamp {
     addresses: Vec<SocketAddr>,
     sections: Vec<(Arc<str>, HostPattern, u64)>,
     tls: Option<usize>,
+    relays: Option<relays::Stamp>,
 }
 
 /// What the TLS of a class was made of.
@@ -47,6 +51,14 @@ struct Stamp {
 struct TlsStamp {
     certificates: u64,
     default: Option<[u8; 32]>,
+}
+
+/// One listener that can be served, with the object that it stands in and where.
+struct Usable<'a> {
+    object: &'a ObjectRef,
+    index: usize,
+    side: &'a Side,
+    place: &'a Place,
 }
 
 /// All that assembling looks at.
@@ -57,6 +69,8 @@ pub(super) struct Assembly<'a> {
     pub(super) fallback: Option<&'a Arc<Certificate>>,
     pub(super) certificates: &'a mut Certificates,
     pub(super) sources: &'a Sources,
+    /// Sources whose routes pass bytes on unread.
+    pub(super) relaying: &'a BTreeSet<ObjectRef>,
     pub(super) places: &'a Places,
     pub(super) problems: &'a mut Vec<Problem>,
 }
@@ -86,7 +100,7 @@ impl Listeners {
         for class in &assembly.settings.classes {
             for (tls, addresses) in [(false, &class.http), (true, &class.https)] {
                 let key = ListenerKey::Class { class: class.name.clone(), tls };
-                if let Some((_, other)) = taken.clash(addresses) {
+                if let Some((_, other)) = taken.clash(addresses, false) {
                     let message = format!("class {}: {other}", class.name);
                     assembly.problem(None, "classes", "PortUnavailable", message);
                 } else if !addresses.is_empty() {
@@ -96,6 +110,7 @@ impl Listeners {
             }
         }
         let mut unbound = BTreeMap::new();
+        let relays = relays::by_place(assembly);
         let mut oldest: Vec<&LoweredGateway> = gateways.values().collect();
         oldest.sort_by_cached_key(|gateway| {
             let object =
@@ -103,7 +118,7 @@ impl Listeners {
             object.map(|object| object.metadata.seniority())
         });
         for gateway in oldest {
-            let lost = self.gateway(assembly, gateway, &mut taken, default.as_ref(), &mut listeners);
+            let lost = self.gateway(assembly, gateway, &relays, &mut taken, default.as_ref(), &mut listeners);
             if !lost.is_empty() {
                 unbound.insert(gateway.reference.clone(), lost);
             }
@@ -123,7 +138,7 @@ impl Listeners {
         default: Option<&Arc<Certificate>>,
     ) -> Arc<Listener> {
         let ListenerKey::Class { class, tls } = &key else {
-            return self.listener(assembly, key, Vec::new(), None, &[]);
+            return self.listener(assembly, key, Vec::new(), None, None, &[]);
         };
         let place =
             Place { listener: ListenerKey::Class { class: class.clone(), tls: false }, section: "".into() };
@@ -148,7 +163,7 @@ impl Listeners {
             self.tls(&key, &spec, assembly.ticket_secret)
         });
         let sections = [(place, HostPattern::Any)];
-        let listener = self.listener(assembly, key.clone(), addresses.to_vec(), tls, &sections);
+        let listener = self.listener(assembly, key.clone(), addresses.to_vec(), tls, None, &sections);
         if let Some(kept) = self.kept.get_mut(&key) {
             kept.tls_stamp = Some(tls_stamp);
         }
@@ -160,43 +175,73 @@ impl Listeners {
         &mut self,
         assembly: &mut Assembly<'_>,
         gateway: &LoweredGateway,
+        relays: &RelaysByPlace<'_>,
         taken: &mut Taken,
         default: Option<&Arc<Certificate>>,
         listeners: &mut Vec<Arc<Listener>>,
     ) -> Vec<(u16, Arc<str>)> {
-        let mut ports: BTreeMap<u16, Vec<(&Side, &Place)>> = BTreeMap::new();
-        for (side, door) in gateway.sides.iter().zip(&gateway.doors).filter(|(side, _)| side.is_usable()) {
-            ports.entry(side.port).or_default().push((side, &door.place));
+        // UDP has ports of its own.
+        let mut ports: BTreeMap<(u16, bool), Vec<Usable<'_>>> = BTreeMap::new();
+        for (object, index, door, side) in gateway.listeners().filter(|(.., side)| side.is_usable()) {
+            let port = (side.port, side.carries == Carries::Udp);
+            ports.entry(port).or_default().push(Usable { object, index, side, place: &door.place });
         }
         let (namespace, name) = (&gateway.reference.namespace, &gateway.reference.name);
-        let binding = assembly.settings.gateway_binding(namespace, name);
+        let bound = gateway::bound(&gateway.reference, assembly.settings, assembly.objects);
+        let binding = bound.as_ref().map(|bound| &*bound.binding);
+        let only_named = bound.as_ref().is_some_and(|bound| bound.only_named_ports);
         let mut lost = Vec::new();
-        for (port, sides) in ports {
-            let bound = binding.and_then(|binding| binding.ports.get(&port).copied()).unwrap_or(port);
-            let ips = binding.map_or(&[][..], |binding| &binding.addresses);
-            let addresses: Vec<SocketAddr> = ips.iter().map(|ip| SocketAddr::new(*ip, bound)).collect();
-            let key = ListenerKey::Gateway { namespace: namespace.clone(), name: name.clone(), port };
-            let fault = match taken.clash(&addresses) {
+        for ((port, udp), sides) in ports {
+            let named = binding.and_then(|binding| binding.ports.get(&port).copied());
+            let has_number = named.is_some() || !only_named;
+            let bound = named.unwrap_or(port);
+            let claim = gateway::claim(&gateway.addresses, binding);
+            let addresses: Vec<SocketAddr> =
+                claim.addresses.iter().map(|ip| SocketAddr::new(*ip, bound)).collect();
+            let (namespace, name) = (namespace.clone(), name.clone());
+            let key = if udp {
+                ListenerKey::Datagrams { namespace, name, port }
+            } else {
+                ListenerKey::Gateway { namespace, name, port }
+            };
+            let fault = match taken.clash(&addresses, udp) {
+                _ if !has_number => Some("its Service does not have the port yet".to_owned()),
                 Some((_, other)) => Some(other),
+                None if addresses.is_empty() && !claim.unusable.is_empty() => {
+                    Some("none of the addresses that it asks for is one that it can have".to_owned())
+                }
                 None if addresses.is_empty() => {
-                    Some("the settings bind it to no address: add it to `gateways`".to_owned())
+                    let services = assembly.settings.gateway_services.is_some();
+                    Some(if services {
+                        "its Service is not there yet".to_owned()
+                    } else {
+                        "the settings bind it to no address: add it to `gateways`".to_owned()
+                    })
                 }
                 None => None,
             };
             if let Some(message) = fault {
-                let field = format!("spec.listeners[{}].port", gateway.index_of(sides[0].0));
-                assembly.problem(Some(&gateway.reference), field, "PortUnavailable", message.clone());
+                let Some(Usable { object, index, .. }) = sides.first() else { continue };
+                let field = format!("spec.listeners[{index}].port");
+                assembly.problem(Some(object), field, "PortUnavailable", message.clone());
                 lost.push((port, message.into()));
                 continue;
             }
             taken.take(&addresses, &key);
-            let tls = sides.iter().any(|(side, _)| side.tls).then(|| {
-                let spec = gateway_tls(&key, &sides, default, assembly.settings.tls.min_version);
+            let min_version = assembly.settings.tls.min_version;
+            let https = of_kind(&sides, Carries::Https);
+            let tls = (!https.is_empty()).then(|| {
+                let spec = gateway_tls(&key, &https, default, min_version);
                 self.tls(&key, &spec, assembly.ticket_secret)
             });
+            let relays = relays::build(assembly, relays, &key, &sides, min_version);
+            let https_or_http: Vec<_> = sides
+                .iter()
+                .filter(|usable| matches!(usable.side.carries, Carries::Http | Carries::Https))
+                .collect();
             let sections: Vec<_> =
-                sides.iter().map(|(side, place)| ((*place).clone(), side.host.clone())).collect();
-            listeners.push(self.listener(assembly, key, addresses, tls, &sections));
+                https_or_http.iter().map(|usable| (usable.place.clone(), usable.side.host.clone())).collect();
+            listeners.push(self.listener(assembly, key, addresses, tls, relays, &sections));
         }
         lost
     }
@@ -217,6 +262,7 @@ impl Listeners {
         key: ListenerKey,
         addresses: Vec<SocketAddr>,
         tls: Option<Arc<ListenerTls>>,
+        relays: Option<Built>,
         sections: &[(Place, HostPattern)],
     ) -> Arc<Listener> {
         let stamps = sections
@@ -227,6 +273,7 @@ impl Listeners {
             sections: stamps.collect(),
             // The kept listener keeps its TLS alive, so an address means one value only.
             tls: tls.as_ref().map(|tls| Arc::as_ptr(tls) as usize),
+            relays: relays.as_ref().map(|relays| relays.stamp.clone()),
         };
         if let Some(kept) = self.kept.get(&key).filter(|kept| kept.stamp == stamp) {
             return kept.listener.clone();
@@ -236,7 +283,8 @@ impl Listeners {
             host: host.clone(),
             hosts: assembly.places.table(place),
         });
-        let listener = Arc::new(Listener::new(key.clone(), addresses, tls, sections.collect()));
+        let listener = Listener::new(key.clone(), addresses, tls, sections.collect());
+        let listener = Arc::new(listener.with_relays(relays.map(|relays| relays.relays)));
         self.kept.insert(key, Kept { stamp, listener: listener.clone(), tls_stamp: None });
         listener
     }
@@ -291,13 +339,13 @@ impl Assembly<'_> {
 
 fn gateway_tls(
     key: &ListenerKey,
-    sides: &[(&Side, &Place)],
+    sides: &[&Usable<'_>],
     default: Option<&Arc<Certificate>>,
     min_version: TlsVersion,
 ) -> ListenerTlsSpec {
     let mut certificates = Vec::new();
     let mut client_auth = Vec::new();
-    for (side, _) in sides {
+    for side in sides.iter().map(|usable| usable.side) {
         for certificate in &side.certificates {
             let hosts = Hosts::Only(vec![side.host.clone()]);
             certificates.push(CertificateUse { certificate: certificate.clone(), hosts });
@@ -307,8 +355,8 @@ fn gateway_tls(
         }
     }
     // A listener for every host answers clients that name none, too.
-    let any = sides.iter().find(|(side, _)| side.host == HostPattern::Any);
-    let own = any.and_then(|(side, _)| side.certificates.first());
+    let any = sides.iter().find(|usable| usable.side.host == HostPattern::Any);
+    let own = any.and_then(|usable| usable.side.certificates.first());
     ListenerTlsSpec {
         key: key.clone(),
         certificates,
@@ -317,6 +365,10 @@ fn gateway_tls(
         alpn: ALPN.to_vec(),
         min_version,
     }
+}
+
+fn of_kind<'s, 'a>(sides: &'s [Usable<'a>], carries: Carries) -> Vec<&'s Usable<'a>> {
+    sides.iter().filter(|usable| usable.side.carries == carries).collect()
 }
 
 /// The addresses that listeners have so far.
@@ -329,12 +381,16 @@ impl Taken {
     }
 
     /// The first of these that is taken, and by whom, in words.
-    fn clash(&self, addresses: &[SocketAddr]) -> Option<(SocketAddr, String)> {
+    fn clash(&self, addresses: &[SocketAddr], udp: bool) -> Option<(SocketAddr, String)> {
+        let same_protocol = |key: &ListenerKey| matches!(key, ListenerKey::Datagrams { .. }) == udp;
         addresses.iter().find_map(|wanted| {
-            let (held, by) = self.0.iter().find(|(held, _)| collide(*held, *wanted))?;
+            let (held, by) = self.0.iter().find(|(held, by)| same_protocol(by) && collide(*held, *wanted))?;
             let holder = match by {
                 ListenerKey::Class { class, .. } => format!("class {class}"),
-                ListenerKey::Gateway { namespace, name, .. } => format!("Gateway {namespace}/{name}"),
+                ListenerKey::Gateway { namespace, name, .. }
+                | ListenerKey::Datagrams { namespace, name, .. } => {
+                    format!("Gateway {namespace}/{name}")
+                }
             };
             let message = if held == wanted {
                 format!("the address {wanted} is taken by {holder}")

@@ -322,7 +322,7 @@ fn drop_duplicates(host: &HostPattern, rules: &mut Vec<Rule>) -> Vec<Problem> {
 fn fallback(place: &Place) -> HostFallback {
     match place.listener {
         ListenerKey::Class { .. } => HostFallback::Never,
-        ListenerKey::Gateway { .. } => HostFallback::LessSpecific,
+        ListenerKey::Gateway { .. } | ListenerKey::Datagrams { .. } => HostFallback::LessSpecific,
     }
 }
 

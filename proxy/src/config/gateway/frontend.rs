@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Judge;
+use super::judge::Judge;
 use crate::config::certs::target;
 use crate::config::objects::gateway::{FrontendValidation, FrontendValidationMode, ObjectReference};
 use crate::config::objects::metadata::Known;

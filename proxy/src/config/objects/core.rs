@@ -88,6 +88,30 @@ pub struct ServicePort {
     /// Absent: TCP.
     pub protocol: Option<Known<TransportProtocol>>,
     pub app_protocol: Option<Box<str>>,
+    /// A number or a name; absent: the same as `port`.
+    pub target_port: Option<TargetPort>,
+}
+
+/// `targetPort`: a number, or the name of a port of the Pods.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum TargetPort {
+    Number(u16),
+    Name(Box<str>),
+}
+
+impl ServicePort {
+    /// The number that Pods listen on, where it is one.
+    pub fn target_number(&self) -> Option<u16> {
+        match self.target_port {
+            Some(TargetPort::Number(number)) => Some(number),
+            Some(TargetPort::Name(_)) | None => None,
+        }
+    }
+
+    pub fn is_udp(&self) -> bool {
+        self.protocol == Some(Known::Value(TransportProtocol::Udp))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

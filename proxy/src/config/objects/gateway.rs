@@ -45,6 +45,17 @@ pub struct GatewaySpec {
     pub infrastructure: Option<Infrastructure>,
     #[serde(default, deserialize_with = "or_default")]
     pub tls: GatewayTls,
+    #[serde(default, deserialize_with = "or_default")]
+    pub allowed_listeners: AllowedListeners,
+}
+
+/// Which ListenerSets may add to a Gateway.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct AllowedListeners {
+    /// Absent `from`: `None`, unlike with routes.
+    #[serde(deserialize_with = "or_default")]
+    pub namespaces: RouteNamespaces,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

@@ -163,7 +163,7 @@ fn key(server_name: Option<&str>, verify: Verify) -> BackendKey {
         service: "web".into(),
         port: 443,
         protocol: BackendProtocol::Http1,
-        tls: Some(Arc::new(BackendTls { server_name: server_name.map(Arc::from), verify })),
+        tls: Some(Arc::new(BackendTls::new(server_name.map(Arc::from), verify))),
         balance: Balance::PowerOfTwo,
     }
 }

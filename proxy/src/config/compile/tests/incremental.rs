@@ -26,6 +26,8 @@ fn edit() -> impl Strategy<Value = Edit> {
         2 => grant_value().prop_map(|value| (Kind::ReferenceGrant, value)),
         1 => namespace_value().prop_map(|value| (Kind::Namespace, value)),
         1 => class_value(),
+        1 => set_value().prop_map(|value| (Kind::ListenerSet, value)),
+        1 => policy_value().prop_map(|value| (Kind::BackendTLSPolicy, value)),
     ];
     let names = (prop_oneof![Just("one"), Just("two")], 0..3_u8);
     (object, names, 0..5_u8).prop_map(|((kind, value), (namespace, number), fate)| {
@@ -90,15 +92,17 @@ fn ingress_value() -> impl Strategy<Value = Value> {
 }
 
 fn route_value() -> impl Strategy<Value = Value> {
-    let parent = (pick(&["one", "two"]), pick(&["n0", "n1"]), prop::option::of(pick(&["http", "other"])));
+    let kind = pick(&["Gateway", "Gateway", "ListenerSet"]);
+    let parent =
+        (kind, pick(&["one", "two"]), pick(&["n0", "n1"]), prop::option::of(pick(&["http", "other"])));
     let backend = (pick(&["n0", "n1"]), pick(&["one", "two"]));
     let path = pick(&["/", "/x", "relative"]);
     (parent, prop::option::of(hosts()), path, backend, created()).prop_map(
-        |((namespace, name, section), host, path, (service, of), created)| {
+        |((kind, namespace, name, section), host, path, (service, of), created)| {
             json!({
                 "metadata": {"creationTimestamp": created},
                 "spec": {
-                    "parentRefs": [{"namespace": namespace, "name": name, "sectionName": section}],
+                    "parentRefs": [{"kind": kind, "namespace": namespace, "name": name, "sectionName": section}],
                     "hostnames": host.into_iter().collect::<Vec<_>>(),
                     "rules": [{
                         "matches": [{"path": {"value": path}}],
@@ -116,10 +120,32 @@ fn gateway_value() -> impl Strategy<Value = Value> {
         |(class, port, from, host)| {
             let selector = json!({"matchLabels": {"team": "x"}});
             let allowed = json!({"namespaces": {"from": from, "selector": selector}});
-            json!({"metadata": {}, "spec": {"gatewayClassName": class, "listeners": [
+            let sets = json!({"namespaces": {"from": from, "selector": selector}});
+            json!({"metadata": {}, "spec": {"gatewayClassName": class, "allowedListeners": sets, "listeners": [
                 {"name": "http", "port": port, "protocol": "HTTP", "hostname": host, "allowedRoutes": allowed},
                 {"name": "other", "port": 8010, "protocol": "HTTP", "allowedRoutes": {"namespaces": {"from": "All"}}}
             ]}})
+        },
+    )
+}
+
+fn set_value() -> impl Strategy<Value = Value> {
+    let parent = (pick(&["one", "two"]), pick(&["n0", "n1"]));
+    (parent, 8000..8003_u16, prop::option::of(hosts())).prop_map(|((namespace, name), port, host)| {
+        json!({"metadata": {}, "spec": {
+            "parentRef": {"namespace": namespace, "name": name},
+            "listeners": [{"name": "http", "port": port, "protocol": "HTTP", "hostname": host}]
+        }})
+    })
+}
+
+fn policy_value() -> impl Strategy<Value = Value> {
+    (pick(&["n0", "n1"]), pick(&["a.example.com", "bad host"]), created()).prop_map(
+        |(service, host, created)| {
+            json!({"metadata": {"creationTimestamp": created}, "spec": {
+                "targetRefs": [{"kind": "Service", "name": service}],
+                "validation": {"hostname": host, "wellKnownCACertificates": "System"}
+            }})
         },
     )
 }
@@ -222,9 +248,9 @@ fn show(compiled: &Compiled, compiler: &Compiler) -> String {
         text.push_str(&line);
         text.push('\n');
     }
-    let statuses: Vec<_> = compiler.route_statuses().collect();
-    let Compiled { problems, gateways, routes, .. } = compiled;
-    format!("{text}{problems:#?}{gateways:#?}{routes}{statuses:#?}")
+    let of_routes: Vec<_> = compiler.route_statuses().collect();
+    let Compiled { problems, statuses, routes, .. } = compiled;
+    format!("{text}{problems:#?}{statuses:#?}{routes}{of_routes:#?}")
 }
 
 proptest! {

@@ -1,0 +1,3 @@
+module vestibule/tests/tools/names
+
+go 1.26

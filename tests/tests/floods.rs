@@ -13,9 +13,9 @@ use tests::wait::eventually;
 
 const HOST: &str = "shop.example";
 const CALM: u32 = 11;
-const GLITCHES: &str = "vestibule_http2_connections_thrown_out_total{reason=\"glitches\"}";
+const GLITCHES: &str = "vestibule_connections_thrown_out_total{reason=\"glitches\"}";
 /// Bounds of h2 itself.
-const FLOOD: &str = "vestibule_http2_connections_thrown_out_total{reason=\"flood\"}";
+const FLOOD: &str = "vestibule_connections_thrown_out_total{reason=\"flood\"}";
 
 fn head(method: &'static str) -> [(&'static str, &'static str); 4] {
     [(":method", method), (":scheme", "http"), (":path", "/"), (":authority", HOST)]

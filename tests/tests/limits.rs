@@ -261,7 +261,7 @@ fn an_endpoint_that_refuses_is_a_bad_gateway() {
 /// An upstream that answers `/hold` with a first byte and keeps the rest back until it is told.
 #[test]
 fn requests_at_once_are_bounded_until_their_last_byte() {
-    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let (go, wait) = std::sync::mpsc::sync_channel::<()>(1);
     let wait = std::sync::Mutex::new(wait);
     let upstream = Upstream::start(move |connection| {
         while let Some(request) = connection.request() {

@@ -227,10 +227,8 @@ type Field = fn(&WorkerMetrics) -> &Counter;
 
 const REJECTS: (&str, &str) = ("rejects", "Requests that the edge answered itself, by reason");
 const UNFINISHED: (&str, &str) = ("answers_unfinished", "Answers that did not reach their end, by reason");
-const THROWN_OUT: (&str, &str) = (
-    "http2_connections_thrown_out",
-    "HTTP/2 connections closed because of how their client behaved, by reason",
-);
+const THROWN_OUT: (&str, &str) =
+    ("connections_thrown_out", "HTTP/2 connections closed because of how their client behaved, by reason");
 const HANDSHAKES_FAILED: (&str, &str) = ("tls_handshakes_failed", "TLS handshakes that failed, by reason");
 
 const COUNTERS: [(&str, &str, Field); 15] = [

@@ -6,12 +6,12 @@
 mod entry;
 mod report;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
@@ -60,6 +60,7 @@ pub async fn run(
             entries: BTreeMap::new(),
             tasks: JoinSet::new(),
             counters,
+            accounts: Arc::default(),
         };
         let ended = session.run(&mut wishes, &report).await;
         counters = session.counters;
@@ -78,6 +79,7 @@ struct Session {
     /// Dropping it ends them.
     tasks: JoinSet<Done>,
     counters: Counters,
+    accounts: Arc<Mutex<()>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +113,8 @@ impl Session {
         loop {
             self.load_again().await;
             let wake = self.start_what_is_due();
-            report.send_replace(Some(Arc::new(report::of(&self.entries, &self.counters, (self.clock)()))));
+            let new = Some(Arc::new(report::of(&self.entries, &self.counters, (self.clock)())));
+            report.send_if_modified(|old| std::mem::replace(old, new.clone()) != new);
             tokio::select! {
                 changed = wishes.changed() => {
                     if changed.is_err() {
@@ -122,7 +125,14 @@ impl Session {
                 }
                 Some(done) = self.tasks.join_next() => match done {
                     Ok(done) => self.take_back(done).await,
-                    Err(error) => tracing::error!(%error, "a certificate's task ended badly"),
+                    // A fault of ours: the others go on, and this one begins again from the store.
+                    Err(error) => {
+                        tracing::error!(%error, "a certificate's task ended badly");
+                        let entry = self.entries.values_mut().find(|entry| entry.task == Some(error.id()));
+                        if let Some(entry) = entry {
+                            entry.ended_badly((self.clock)());
+                        }
+                    }
                 },
                 () = sleep_until(wake) => {}
             }
@@ -161,10 +171,9 @@ impl Session {
 
     async fn take_up(&mut self, wishes: Arc<Wishes>) {
         let before = std::mem::replace(&mut self.wishes, wishes.clone());
-        for entry in self.entries.values_mut() {
-            if !wishes.wanted.iter().any(|wanted| wanted.id == entry.id) {
-                entry.wanted = None;
-            }
+        let wanted: BTreeSet<&CertificateId> = wishes.wanted.iter().map(|wanted| &wanted.id).collect();
+        for entry in self.entries.values_mut().filter(|entry| !wanted.contains(&entry.id)) {
+            entry.wanted = None;
         }
         for wanted in &wishes.wanted {
             let mark = wishes.seen.get(&wanted.id).copied();
@@ -286,12 +295,14 @@ impl Session {
         let (store, clock, state, id) =
             (self.store.clone(), self.clock.clone(), entry.state.clone(), id.clone());
         tracing::info!(certificate = %id, issuer = issuer.name(), ?why, "a certificate is ordered");
-        self.tasks.spawn(async move {
+        let accounts = self.accounts.clone();
+        let task = self.tasks.spawn(async move {
             let mut state = state;
             let attempt = Attempt {
                 issuer: &issuer,
                 store: &*store,
                 clock: &clock,
+                accounts: &accounts,
                 id: &id,
                 names: &wanted.names,
                 replaces: replaces.as_deref(),
@@ -301,6 +312,7 @@ impl Session {
             let result = attempt.run().await.map(|chain| chain.map(|chain| chain.facts));
             Done { id, state, what: Outcome::Ordered { issuer: issuer.scope.issuer.clone(), result } }
         });
+        entry.task = Some(task.id());
         true
     }
 
@@ -309,19 +321,20 @@ impl Session {
         let Some(renewal_id) = facts.renewal_id.clone() else { return };
         entry.is_busy = true;
         let (mut state, id) = (entry.state.clone(), id.clone());
-        self.tasks.spawn(async move {
+        let task = self.tasks.spawn(async move {
             let renewal = crate::ask::ask(&issuer, &facts, &renewal_id, &state, now).await;
             let moved_earlier = crate::ask::moved_earlier(state.renewal.as_ref(), &renewal);
             state.renewal = Some(renewal);
             Done { id, state, what: Outcome::Asked { moved_earlier } }
         });
+        entry.task = Some(task.id());
     }
 
     fn clean_up(&mut self, id: &CertificateId, now: Timestamp) {
         let Some(entry) = self.entries.get_mut(id) else { return };
         entry.is_busy = true;
         let (mut state, id, issuers) = (entry.state.clone(), id.clone(), self.wishes.issuers.clone());
-        self.tasks.spawn(async move {
+        let task = self.tasks.spawn(async move {
             let records = std::mem::take(&mut state.records);
             let all = records.clone();
             let cleaning = clean_up(&issuers, records, now);
@@ -332,6 +345,7 @@ impl Session {
             state.records = left;
             Done { id, state, what: Outcome::CleanedUp { failed } }
         });
+        entry.task = Some(task.id());
     }
 
     async fn take_back(&mut self, done: Done) {
@@ -381,12 +395,13 @@ impl Session {
         let Some(entry) = self.entries.get_mut(id) else { return };
         entry.is_busy = true;
         let (store, state, id) = (self.store.clone(), entry.state.clone(), id.clone());
-        self.tasks.spawn(async move {
+        let task = self.tasks.spawn(async move {
             if let Err(error) = store.save_state(&id, &state).await {
                 tracing::warn!(certificate = %id, %error, "the state is not kept; a restart would begin anew");
             }
             Done { id, state, what: Outcome::Asked { moved_earlier: false } }
         });
+        entry.task = Some(task.id());
     }
 }
 

@@ -16,6 +16,7 @@ use instant_acme::{
 };
 use jiff::Timestamp;
 use rustls_pki_types::PrivateKeyDer;
+use tokio::sync::Mutex;
 
 use crate::Clock;
 use crate::chain::{Chain, issuer_names};
@@ -36,6 +37,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) issuer: &'a Issuer,
     pub(crate) store: &'a dyn Store,
     pub(crate) clock: &'a Clock,
+    /// Held while an account is looked for and made, so that two attempts do not make two.
+    pub(crate) accounts: &'a Mutex<()>,
     pub(crate) id: &'a CertificateId,
     pub(crate) names: &'a [Name],
     /// The certificate that this one takes the place of, as the CA calls it.
@@ -103,6 +106,7 @@ impl Attempt<'_> {
 
     /// The account that the store has, else a new one.
     async fn account(&self, recorder: &Recorder) -> Result<Account, Failure> {
+        let _turn = self.accounts.lock().await;
         let key = self.account_key();
         let failed = |error| self.ca_failure(error, recorder);
         let builder = Account::builder_with_http(Box::new(recorder.clone()));
@@ -171,7 +175,9 @@ impl Attempt<'_> {
                 }
                 Err(error) => {
                     let failure = self.ca_failure(error, recorder);
-                    if !is_the_end_of_an_order(&failure) {
+                    // One that belongs to another account is of no use to this one.
+                    let is_of_another = matches!(failure, Failure::AccountRefused { .. });
+                    if !is_of_another && !is_the_end_of_an_order(&failure) {
                         return Err(failure);
                     }
                 }

@@ -8,6 +8,7 @@ mod api;
 mod backoff;
 mod events;
 mod leader;
+pub(crate) mod secrets;
 mod services;
 mod status;
 mod watch;
@@ -27,6 +28,7 @@ use tokio::time::{Instant, timeout_at};
 
 use self::api::{Scope, chain};
 use self::leader::Seat;
+use self::secrets::SecretStore;
 use self::watch::{Delta, News, Report, State, Stream};
 use self::writer::StatusWriter;
 use crate::config::objects::{Change, Objects};
@@ -109,6 +111,11 @@ impl Cluster {
         let identity = format!("{host}_{:016x}", fastrand::u64(..));
         let namespace = self.client.default_namespace().to_owned();
         StatusWriter::start(&self.client, Seat { namespace, name: lease.to_owned(), identity })
+    }
+
+    /// The Secrets as a store, which is written while `writer` leads.
+    pub(crate) fn secret_store(&self, namespace: &str, writer: &StatusWriter) -> SecretStore {
+        SecretStore::new(&self.client, namespace, writer.leads())
     }
 
     /// The current objects: complete once [`Cluster::changed`] has returned.

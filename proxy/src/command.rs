@@ -1,5 +1,6 @@
 //! The commands: each reads its options, does its work and returns how it ended.
 
+mod certificates;
 mod check;
 mod explain;
 mod paint;
@@ -53,6 +54,8 @@ pub enum Failure {
     Question(#[from] crate::admin::explain::QuestionError),
     #[error("admin: {0}")]
     Ask(#[from] crate::admin::client::AskError),
+    #[error("certificates: {0}")]
+    Certificates(String),
     #[error("output: {0}")]
     Output(#[from] io::Error),
 }
@@ -63,6 +66,7 @@ pub fn run(options: &Options, out: &mut dyn Write) -> Result<Outcome, Failure> {
         Command::Serve(options) => serve::run(options),
         Command::Check(options) => check::run(options, &mut io::stdin().lock(), out),
         Command::Explain(options) => explain::run(options, out),
+        Command::Certificates(options) => certificates::run(options, out),
         Command::Status(options) => status::run(options, out),
         Command::Why(options) => why::run(options, out),
         Command::Schema(options) => schema::run(options, out),

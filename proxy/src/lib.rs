@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod admin;
+pub mod certificates;
 pub mod cluster;
 pub mod command;
 pub mod config;

@@ -83,6 +83,10 @@ pub enum Command {
     Explain(Explain),
     /// Show an overview of a running process.
     Status(Status),
+    /// List the certificates that a running process orders, or carry them elsewhere.
+    ///
+    /// Exit code 1 when one is late or failed.
+    Certificates(Certificates),
     /// Say why a request was refused, by the request id on its error page.
     Why(Why),
     /// Print the JSON Schema of the settings file, or of the annotations.
@@ -196,6 +200,41 @@ pub struct Status {
     /// The admin address of the running process.
     #[arg(long, value_name = "ADDRESS", default_value = ADMIN_ADDRESS)]
     pub admin: SocketAddr,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Certificates {
+    #[command(subcommand)]
+    pub command: Option<CertificatesCommand>,
+    /// The admin address of the running process.
+    #[arg(long, value_name = "ADDRESS", default_value = ADMIN_ADDRESS)]
+    pub admin: SocketAddr,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum CertificatesCommand {
+    /// Name, issuer, expiry, renewal and last error of each.
+    #[command(hide = true)]
+    List,
+    /// Print accounts, certificates and keys as JSON. Keep it as you would keep a private key.
+    Export(StorePlace),
+    /// Put an export from standard input into the store; what lasts longer there stays.
+    Import(StorePlace),
+}
+
+/// Which store of certificates.
+#[derive(Debug, Args)]
+pub struct StorePlace {
+    /// That of this directory of manifests; without it that of the cluster.
+    #[arg(long, value_name = "DIR", env = "VESTIBULE_MANIFESTS")]
+    pub manifests: Option<PathBuf>,
+    /// The kubeconfig file for the API server.
+    #[arg(long, value_name = "FILE", conflicts_with = "manifests")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The settings file.
+    #[arg(long, value_name = "FILE", env = "VESTIBULE_SETTINGS")]
+    pub settings: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

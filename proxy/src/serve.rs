@@ -19,6 +19,7 @@ use self::source::{Changed, Source};
 use crate::access::Writer;
 use crate::admin::metrics::Metrics;
 use crate::admin::{self, Live, State};
+use crate::certificates::Certificates;
 use crate::cluster::ClusterError;
 use crate::config::compile::{Compiler, Refresh};
 use crate::config::problem::{Problem, Severity};
@@ -130,6 +131,9 @@ impl ServeOptions {
         };
         if matches!(self.source, SourceOptions::Cluster { .. }) {
             open_defaults(&mut settings);
+            if settings.certificates.namespace.is_none() {
+                settings.certificates.namespace = pod_namespace();
+            }
         }
         self.overrides.apply(&mut settings);
         settings.validate()?;
@@ -166,8 +170,12 @@ struct Control<'o> {
     addresses_missing: bool,
     /// Problems of the process rather than of the objects: addresses that cannot be bound, settings that do not parse.
     own_problems: Vec<Problem>,
+    /// Why nothing can be ordered.
+    certificate_problems: Vec<Problem>,
     /// Of the last compilation.
     statuses: Statuses,
+    /// Where certificates can be ordered.
+    certificates: Option<Certificates>,
 }
 
 impl<'o> Control<'o> {
@@ -229,7 +237,10 @@ impl<'o> Control<'o> {
             addresses_missing: false,
             own_problems: Vec::new(),
             statuses: Statuses::default(),
+            certificate_problems: Vec::new(),
+            certificates: None,
         };
+        control.start_certificates();
         if !control.source.is_complete() {
             tracing::info!("waiting for the API server's lists; nothing is served before they are complete");
             return Ok(control);
@@ -246,6 +257,7 @@ impl<'o> Control<'o> {
         loop {
             tokio::select! {
                 changed = self.source.changed() => self.take_up(changed).await,
+                () = reported(&mut self.certificates) => self.take_report().await,
                 () = tokio::time::sleep(BIND_AGAIN_AFTER), if self.addresses_missing => self.bind_again().await,
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
@@ -270,6 +282,37 @@ impl<'o> Control<'o> {
         let problems = live.as_ref().map_or(&[][..], |live| live.problems.as_slice());
         let routes = self.compiler.route_statuses();
         self.source.write_statuses(&self.settings, &self.statuses, problems, routes);
+    }
+
+    /// Where this process may order, and where what is ordered would be kept.
+    fn start_certificates(&mut self) {
+        self.certificate_problems.clear();
+        match self.source.certificate_store(&self.settings) {
+            Ok(store) => self.certificates = store.map(Certificates::start),
+            // Only who has issuers misses them.
+            Err(_) if self.settings.issuers.is_empty() => {}
+            Err(error) => {
+                tracing::error!("no certificates are ordered: {error}");
+                self.certificate_problems.push(Problem {
+                    severity: Severity::Degraded,
+                    object: None,
+                    field: "certificates".into(),
+                    reason: "NoCertificateStore",
+                    message: format!("no certificates are ordered: {error}").into(),
+                    place: None,
+                });
+            }
+        }
+    }
+
+    /// Shows what the manager of certificates says; its failures are problems.
+    async fn take_report(&mut self) {
+        let Some(certificates) = &mut self.certificates else { return };
+        let report = certificates.report();
+        self.state.metrics.certificates.store(report);
+        if certificates.problems_changed() && self.source.is_complete() {
+            self.compile().await;
+        }
     }
 
     /// Tries again what could not be bound; when that helps, the problem goes.
@@ -309,6 +352,9 @@ impl<'o> Control<'o> {
             tracing::warn!("the new value of {key} takes effect when the process is restarted");
         }
         self.settings = Arc::new(settings);
+        if self.certificates.is_none() {
+            self.start_certificates();
+        }
         Ok(())
     }
 
@@ -320,8 +366,11 @@ impl<'o> Control<'o> {
         self.addresses_missing = !failures.is_empty();
         let mut problems = self.source.problems();
         problems.extend(compiled.problems);
+        if let Some(certificates) = &mut self.certificates {
+            problems.extend(certificates.want(self.source.objects(), &self.settings));
+        }
         self.statuses = compiled.statuses;
-        problems.extend(self.own_problems.iter().cloned());
+        problems.extend(self.own_problems.iter().chain(&self.certificate_problems).cloned());
         problems.extend(failures.iter().map(port_unavailable));
         self.source.locate(&mut problems);
         problems.sort();
@@ -385,6 +434,14 @@ async fn watch_over(state: Arc<State>) {
     }
 }
 
+/// Waits for news of the manager of certificates, where there is one.
+async fn reported(certificates: &mut Option<Certificates>) {
+    match certificates {
+        Some(certificates) => certificates.reported().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// In a cluster clients come from elsewhere: what the settings leave at its default is bound on every address.
 fn open_defaults(settings: &mut Settings) {
     let defaults = Settings::default();
@@ -408,6 +465,12 @@ fn open_defaults(settings: &mut Settings) {
             binding.addresses.clone_from(&everywhere);
         }
     }
+}
+
+/// The namespace of the Pod, as its service account has it.
+fn pod_namespace() -> Option<Arc<str>> {
+    let text = std::fs::read_to_string("/var/run/secrets/kubernetes.io/serviceaccount/namespace").ok()?;
+    Some(text.trim()).filter(|name| !name.is_empty()).map(Into::into)
 }
 
 /// When an address that could not be bound is tried again.

@@ -7,6 +7,7 @@
 //! Secrets are never written here; they are named (`secretRef`, `file`, `env`).
 
 mod gateway_services;
+pub mod issuers;
 mod limits;
 mod load;
 pub mod presets;
@@ -66,6 +67,10 @@ pub struct Settings {
     pub upstream: Upstream,
     /// Certificates and protocol versions of listeners that speak TLS.
     pub tls: Tls,
+    /// Who issues certificates to objects that ask for them. Default: nobody. (live)
+    pub issuers: Vec<issuers::Issuer>,
+    /// Where certificates that are ordered are kept.
+    pub certificates: issuers::Certificates,
     /// Services of type ExternalName.
     pub external_name: ExternalName,
     /// What is read from the API server and written to it, where objects come from a cluster.
@@ -368,6 +373,11 @@ impl Settings {
         if self.cluster != running.cluster {
             keys.push("cluster");
         }
+        if self.certificates.namespace != running.certificates.namespace
+            || self.certificates.directory != running.certificates.directory
+        {
+            keys.push("certificates");
+        }
         if self.limits.handshakes_per_worker != running.limits.handshakes_per_worker {
             keys.push("limits.handshakesPerWorker");
         }
@@ -414,6 +424,8 @@ impl Default for Settings {
             requests: Requests::default(),
             upstream: Upstream::default(),
             tls: Tls::default(),
+            issuers: Vec::new(),
+            certificates: issuers::Certificates::default(),
             external_name: ExternalName::default(),
             locality: Locality::default(),
             cluster: Cluster::default(),

@@ -65,6 +65,11 @@ pub struct ClientOptions {
 }
 
 impl ClientOptions {
+    /// A client that trusts the first certificate of this PEM.
+    pub fn trusting(root: &str) -> Self {
+        ClientOptions { root: root.to_owned(), ..ClientOptions::default() }
+    }
+
     pub fn alpn(mut self, names: &[&'static str]) -> Self {
         self.alpn = names.to_vec();
         self

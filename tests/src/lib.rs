@@ -3,6 +3,7 @@
 //! Everything a test starts ends when its handle is dropped. Nothing waits for time to pass: [`wait::eventually`] polls a
 //! condition with a deadline, and reads have one of their own.
 
+pub mod acme;
 pub mod certificates;
 pub mod client;
 pub mod cluster;

@@ -134,7 +134,7 @@ pub struct Process {
 pub struct Lines(Arc<Mutex<Vec<String>>>);
 
 impl Lines {
-    fn of(pipe: impl Read + Send + 'static) -> Self {
+    pub(crate) fn of(pipe: impl Read + Send + 'static) -> Self {
         let lines = Lines::default();
         let ours = lines.clone();
         std::thread::spawn(move || {

@@ -24,6 +24,8 @@ pub(super) struct Entry {
     /// A task has its state.
     pub(super) is_busy: bool,
     pub(super) is_ordering: bool,
+    /// The last one.
+    pub(super) task: Option<tokio::task::Id>,
 }
 
 impl Entry {
@@ -40,7 +42,14 @@ impl Entry {
             clean_ups_failed: 0,
             is_busy: false,
             is_ordering: false,
+            task: None,
         }
+    }
+
+    /// Its task is gone with the state: it is read again after a pause.
+    pub(super) fn ended_badly(&mut self, now: Timestamp) {
+        (self.is_busy, self.is_ordering, self.must_load) = (false, false, true);
+        self.load_again = Some(now + LOAD_AGAIN_AFTER);
     }
 
     pub(super) fn loaded(

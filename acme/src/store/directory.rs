@@ -1,8 +1,8 @@
 //! A directory as a store, for an edge without a cluster.
 //!
 //! `certificates/NAMESPACE.NAME.json` holds a Secret of type `kubernetes.io/tls`, as the edge reads it among its manifests;
-//! `accounts/` and `orders/` are read by nobody else. Files are 0600 and directories 0700. A file is written beside its
-//! place and moved there, so that a reader sees the old one or the new one. The lock is one of the system on `lock`: it goes
+//! `.accounts/` and `.orders/` are hidden, and read by nobody else. Files are 0600 and directories 0700. A file is written beside its
+//! place and moved there, so that a reader sees the old one or the new one. The lock is one of the system on `.lock`: it goes
 //! with the process, however that ends.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -37,7 +37,7 @@ impl DirectoryStore {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(&directory);
             made.map_err(|error| unavailable(&directory, &error))?;
         }
-        let place = root.join("lock");
+        let place = root.join(".lock");
         let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&place);
         let lock = lock.map_err(|error| unavailable(&place, &error))?;
         Ok(DirectoryStore { root: root.to_owned(), lock, is_held: AtomicBool::new(false) })
@@ -299,8 +299,8 @@ pub const OWNER: &str = "managed";
 pub const ISSUER_ANNOTATION: &str = "vestibule.dev/issuer";
 
 const CERTIFICATES: &str = "certificates";
-const ACCOUNTS: &str = "accounts";
-const ORDERS: &str = "orders";
+const ACCOUNTS: &str = ".accounts";
+const ORDERS: &str = ".orders";
 const LOCK_INTERVAL: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The admin listener's HTTP: small, read-only, JSON except where others set the form.
 //!
-//! `/livez` `/readyz` for the kubelet, `/metrics` for Prometheus, `/status`, `/problems`, `/refusals`, `/why/ID` and
+//! `/livez` `/readyz` for the kubelet, `/metrics` for Prometheus, `/status`, `/problems`, `/certificates`, `/refusals`, `/why/ID` and
 //! `/explain?url=…&method=…&header=…&client=…` for `vestibule` itself and for people. It has no authentication and is bound
 //! to loopback unless the operator says otherwise; nothing it answers holds a secret.
 
@@ -84,6 +84,13 @@ pub(crate) fn answer(
             problems.sort();
             json(StatusCode::OK, &problems.iter().map(ProblemStatus::from).collect::<Vec<_>>())
         }
+        "/certificates" => match &*state.metrics.certificates.load() {
+            Some(report) => json(StatusCode::OK, &report.certificates),
+            None => text(
+                StatusCode::NOT_FOUND,
+                "this process orders no certificates: it has no issuers, or another replica holds the Lease\n".into(),
+            ),
+        },
         "/refusals" => json(StatusCode::OK, &state.latest_refusals(REFUSALS_SHOWN_MAX)),
         "/explain" => answer_explain(state, uri.query().unwrap_or_default()),
         _ => match path.strip_prefix("/why/") {
@@ -98,7 +105,7 @@ pub(crate) fn answer(
             },
             None => text(
                 StatusCode::NOT_FOUND,
-                "known: /livez /readyz /metrics /status /problems /refusals /why/ID /explain?url=\n".into(),
+                "known: /livez /readyz /metrics /status /problems /certificates /refusals /why/ID /explain?url=\n".into(),
             ),
         },
     }

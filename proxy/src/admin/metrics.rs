@@ -4,6 +4,7 @@
 //! made when somebody asks. The number of time series is bounded: per route object (at most [`ROUTES_LABELLED_MAX`], the
 //! rest and what matches no route share one label each) and by closed lists; nothing that a client chooses becomes a label.
 
+mod certificates;
 mod encode;
 mod worker;
 
@@ -14,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use ipnet::IpNet;
 use jiff::Timestamp;
 
@@ -32,6 +34,8 @@ pub struct Metrics {
     access_log_dropped: Arc<AtomicU64>,
     vitals: Vitals,
     started: Timestamp,
+    /// What the manager of certificates says, where this process orders them.
+    pub certificates: ArcSwapOption<acme::manager::Report>,
 }
 
 /// What workers and the control thread share. Nothing in it is written on the path of an ordinary request.
@@ -148,6 +152,7 @@ impl Metrics {
             access_log_dropped,
             vitals: Vitals::new(workers),
             started: now,
+            certificates: ArcSwapOption::empty(),
         }
     }
 

@@ -49,6 +49,11 @@ impl StatusWriter {
         StatusWriter { wanted, told, leads, stop, candidate }
     }
 
+    /// Whether this replica leads.
+    pub(super) fn leads(&self) -> watch::Receiver<bool> {
+        self.leads.clone()
+    }
+
     /// Waits until this replica begins or ceases to lead. Safe to drop before it is ready.
     pub(crate) async fn elected(&mut self) {
         if self.leads.changed().await.is_err() {

@@ -61,6 +61,8 @@ pub struct Annotations {
     pub request_headers: Vec<(HeaderName, HeaderValue)>,
     pub response_headers: Vec<(HeaderName, HeaderValue)>,
     pub service_upstream: Option<bool>,
+    /// `none`: nobody.
+    pub issuer: Option<Arc<str>>,
     pub limits: LimitWords,
     /// Keys of other controllers that the author declares to be without effect; `*` at the end takes the rest.
     pub ignore: Vec<Box<str>>,

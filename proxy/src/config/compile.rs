@@ -147,7 +147,7 @@ impl Compiler {
     /// enforced becomes a route that refuses.
     pub fn compile(&mut self, objects: &Objects, settings: &Settings) -> Compiled {
         let mut work = self.plan(objects, settings);
-        self.lower_policies(objects, &mut work);
+        self.lower_policies(objects, settings, &mut work);
         self.lower_gateways(objects, settings, &mut work);
         self.claim_tls(objects, settings, &mut work);
         for reference in work.sources {
@@ -190,10 +190,10 @@ impl Compiler {
         self.sources.values().filter_map(|source| source.lowered.status.as_ref())
     }
 
-    fn lower_policies(&mut self, objects: &Objects, work: &mut Work) {
+    fn lower_policies(&mut self, objects: &Objects, settings: &Settings, work: &mut Work) {
         for reference in std::mem::take(&mut work.policies) {
             let nothing = Policies::default();
-            let scope = Scope::new(objects, &mut self.backends, &nothing, reference.clone());
+            let scope = Scope::new(objects, settings, &mut self.backends, &nothing, reference.clone());
             let Some(looked_at) = self.policies.update(&reference, objects, scope) else { continue };
             self.dependents.remove(&reference, &looked_at.before);
             self.dependents.add(&reference, &looked_at.now);
@@ -210,7 +210,8 @@ impl Compiler {
             }
             let object = objects.gateways.find(&reference.namespace, &reference.name);
             let new = object.filter(|gateway| gateway::is_ours(gateway, objects, settings)).map(|gateway| {
-                let scope = Scope::new(objects, &mut self.backends, &self.policies, reference.clone());
+                let scope =
+                    Scope::new(objects, settings, &mut self.backends, &self.policies, reference.clone());
                 gateway::lower(gateway, &mut self.certificates, scope)
             });
             let same = match (&old, &new) {
@@ -308,7 +309,7 @@ impl Compiler {
         settings: &Settings,
         reference: &ObjectRef,
     ) -> Option<(Seniority, Lowered)> {
-        let scope = Scope::new(objects, &mut self.backends, &self.policies, reference.clone());
+        let scope = Scope::new(objects, settings, &mut self.backends, &self.policies, reference.clone());
         let parents = Parents { gateways: &self.gateways, objects };
         if reference.kind == Kind::HTTPRoute {
             let route = objects.http_routes.find(&reference.namespace, &reference.name)?;

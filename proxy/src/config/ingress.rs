@@ -9,6 +9,7 @@ pub(crate) use owner::{Owner, owner};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use acme::name::Name;
 use http::StatusCode;
 
 use super::annotations::{Annotations, Reading};
@@ -20,6 +21,7 @@ use super::lower::{
 use super::objects::ingress::{Ingress, IngressBackend, IngressPath, IngressRule, IngressTls, PathType};
 use super::objects::metadata::Known;
 use super::problem::{Kind, Severity};
+use crate::certificates::requests::{Wish, wish};
 use crate::route::expression::LetterCase;
 use crate::route::host::{HostPattern, WildcardLabels};
 use crate::route::matches::{Conditions, Precedence, Rule};
@@ -344,14 +346,26 @@ impl Lowering<'_, '_> {
     /// The certificates of `spec.tls`, for the hosts that each entry lists, and for those of the rules that it carries.
     fn certificates(&mut self, certificates: &mut Certificates) -> Vec<CertificateUse> {
         let ingress = self.ingress;
+        let settings = self.scope.settings;
+        let wish = wish(&ingress.metadata, settings);
         let mut uses = Vec::new();
         for (index, tls) in ingress.spec.tls.iter().enumerate() {
-            // Without a Secret the default certificate is shown, as by ingress-nginx.
-            let Some(name) = tls.secret_name.as_ref().filter(|name| !name.is_empty()) else { continue };
-            let secret = self.scope.secret(&ingress.metadata.namespace, name);
-            let certificate = match secret {
-                None => Err(format!("there is no Secret {}/{name}", ingress.metadata.namespace)),
-                Some(secret) => certificates.of(secret).map_err(|error| {
+            let named = tls.secret_name.as_ref().filter(|name| !name.is_empty());
+            let secret = named.and_then(|name| self.scope.secret(&ingress.metadata.namespace, name));
+            let certificate = match (named, secret, wish) {
+                // What an issuer orders is there soon, or there for all already.
+                (_, None, Wish::Issuer(issuer))
+                    if settings.issuers.iter().any(|known| *known.name == *issuer) =>
+                {
+                    self.shared(index, tls, issuer, certificates, &mut uses);
+                    continue;
+                }
+                // Without a Secret the default certificate is shown, as by ingress-nginx.
+                (None, _, _) => continue,
+                (Some(name), None, _) => {
+                    Err(format!("there is no Secret {}/{name}", ingress.metadata.namespace))
+                }
+                (Some(name), Some(secret), _) => certificates.of(secret).map_err(|error| {
                     format!("the Secret {}/{name} cannot be used: {error}", ingress.metadata.namespace)
                 }),
             };
@@ -379,6 +393,40 @@ impl Lowering<'_, '_> {
             }
         }
         uses
+    }
+
+    /// The certificates that an issuer keeps for everyone, for the hosts of one entry; and a word on those that have none yet.
+    fn shared(
+        &mut self,
+        index: usize,
+        tls: &IngressTls,
+        issuer: &str,
+        certificates: &mut Certificates,
+        uses: &mut Vec<CertificateUse>,
+    ) {
+        let mut pending = Vec::new();
+        for host in hosts_of(self.ingress, tls) {
+            let Ok(name) = Name::parse(&host.to_string()) else { continue };
+            match self.scope.shared_certificate(certificates, issuer, &name) {
+                Some(certificate) => {
+                    uses.push(CertificateUse { certificate, hosts: Hosts::Only([host].into()) });
+                }
+                None => pending.push(name.to_string()),
+            }
+        }
+        if !pending.is_empty() {
+            let message = format!(
+                "there is no certificate for {} yet: the issuer `{issuer}` orders it; `vestibule certificates` says how far \
+                 that is",
+                pending.join(", ")
+            );
+            self.scope.problem(
+                Severity::Warning,
+                format!("spec.tls[{index}]"),
+                "CertificatePending",
+                message,
+            );
+        }
     }
 
     fn share(&mut self, host: HostPattern, content: Content) {

@@ -9,10 +9,11 @@ use http::StatusCode;
 use super::annotations::{self, Annotations, NextUpstream, Reading, WrittenProtocol};
 use super::backend::{Backends, PortChoice, Speech, Through, unverified_tls};
 use super::backend_tls::Policies;
-use super::certs::{SEALED, is_sealed};
+use super::certs::{Certificates, SEALED, is_sealed};
 use super::objects::{Namespace, Objects, Secret, Service};
 use super::problem::{Kind, ObjectRef, Problem, Severity};
 use super::status::RouteStatus;
+use crate::certificates::requests::shared_places;
 use crate::limit::Limiting;
 use crate::request::target::Scheme;
 use crate::route::host::HostPattern;
@@ -23,6 +24,7 @@ use crate::route::{
     AddressRules, Canary, Handling, HeaderEdits, HttpsRedirect, Limits, Origin, Refusal, Retry, Rewrite,
     Route, Timeouts,
 };
+use crate::settings::Settings;
 use crate::tls::CertificateUse;
 use crate::tls::certificates::Certificate;
 use crate::upstream::{Backend, BackendKey, BackendProtocol, BackendTls, Verify};
@@ -119,6 +121,7 @@ pub(crate) struct CanaryRule {
 /// What lowering may use.
 pub(crate) struct Scope<'a> {
     pub(crate) objects: &'a Objects,
+    pub(crate) settings: &'a Settings,
     pub(crate) backends: &'a mut Backends,
     pub(crate) policies: &'a Policies,
     /// The object that is being lowered.
@@ -130,11 +133,12 @@ pub(crate) struct Scope<'a> {
 impl<'a> Scope<'a> {
     pub(crate) fn new(
         objects: &'a Objects,
+        settings: &'a Settings,
         backends: &'a mut Backends,
         policies: &'a Policies,
         source: ObjectRef,
     ) -> Self {
-        Scope { objects, backends, policies, source, problems: Vec::new(), depends: Vec::new() }
+        Scope { objects, settings, backends, policies, source, problems: Vec::new(), depends: Vec::new() }
     }
 
     pub(crate) fn problem(
@@ -169,6 +173,23 @@ impl<'a> Scope<'a> {
     pub(crate) fn secret(&mut self, namespace: &Arc<str>, name: &Arc<str>) -> Option<&'a Arc<Secret>> {
         self.depend(Kind::Secret, namespace, name);
         self.objects.secrets.find(namespace, name)
+    }
+
+    /// The certificate of a name that an issuer keeps in Vestibule's own namespace, such as a wildcard for all.
+    pub(crate) fn shared_certificate(
+        &mut self,
+        certificates: &mut Certificates,
+        issuer: &str,
+        name: &acme::name::Name,
+    ) -> Option<Arc<Certificate>> {
+        for place in shared_places(self.settings, issuer, name) {
+            if let Some(secret) = self.secret(&place.namespace, &place.name)
+                && let Ok(certificate) = certificates.of(secret)
+            {
+                return Some(certificate);
+            }
+        }
+        None
     }
 
     pub(crate) fn namespace(&mut self, name: &Arc<str>) -> Option<&'a Arc<Namespace>> {

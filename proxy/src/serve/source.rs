@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use acme::store::directory::DirectoryStore;
+use acme::store::{Store, StoreError};
+
 use super::{ServeError, ServeOptions};
 use crate::cluster::writer::StatusWriter;
 use crate::cluster::{Cluster, ClusterOptions};
@@ -142,6 +145,24 @@ impl Source {
     ) {
         if let Source::Cluster { cluster, writer: Some(writer), .. } = self {
             writer.want(cluster.objects(), settings, statuses, problems, routes);
+        }
+    }
+
+    /// Where certificates that are ordered are kept; `None` where this process orders none.
+    pub(super) fn certificate_store(
+        &self,
+        settings: &Settings,
+    ) -> Result<Option<Arc<dyn Store>>, StoreError> {
+        match self {
+            _ if settings.issuers.is_empty() => Ok(None),
+            Source::Directory { directory, .. } => {
+                let root = settings.certificates.directory(directory.root())?;
+                Ok(Some(Arc::new(DirectoryStore::open(&root)?)))
+            }
+            Source::Cluster { cluster, writer: Some(writer), .. } => {
+                Ok(Some(Arc::new(cluster.secret_store(settings.certificates.namespace(), writer))))
+            }
+            Source::Cluster { writer: None, .. } => Ok(None),
         }
     }
 

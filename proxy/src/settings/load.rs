@@ -42,6 +42,9 @@ impl Settings {
         }
         let text = std::fs::read_to_string(file).map_err(unreadable)?;
         let mut settings = Settings::parse(&text, file)?;
+        if let Some(directory) = file.parent() {
+            settings.issuers.iter_mut().for_each(|issuer| issuer.resolve_paths(directory));
+        }
         if let DefaultCertificate::Pem(pem) = &mut settings.tls.default_certificate
             && let Some(directory) = file.parent()
         {
@@ -87,6 +90,7 @@ impl Settings {
                 self.validate_trust(&format!("gateways[{index}].trust"), trust)?;
             }
         }
+        super::issuers::validate(&self.issuers)?;
         self.validate_numbers()
     }
 

@@ -37,11 +37,11 @@ async fn what_is_written_is_read_again_and_closed_to_others() {
     assert_eq!(store.load(&id("tls")).await, Ok(Stored { certificate: Some(certificate), state }));
     assert_eq!(store.load_account("0a").await, Ok(Some(Secret::new("{}"))));
     assert_eq!(store.states().await, Ok(vec![id("tls")]));
-    for file in ["certificates/shop.tls.json", "orders/shop.tls.json", "accounts/0a.json"] {
+    for file in ["certificates/shop.tls.json", ".orders/shop.tls.json", ".accounts/0a.json"] {
         let mode = fs::metadata(root.join(file)).expect(file).permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{file}");
     }
-    for directory in [".", "certificates", "orders", "accounts"] {
+    for directory in [".", "certificates", ".orders", ".accounts"] {
         let mode = fs::metadata(root.join(directory)).expect(directory).permissions().mode();
         assert_eq!(mode & 0o777, 0o700, "{directory}");
     }
@@ -71,9 +71,9 @@ async fn a_write_that_fails_leaves_what_was_there() {
     let store = open(root.path());
     store.save_state(&id("tls"), &State { failures: 1, ..State::default() }).await.expect("written");
     // Nobody can write into a directory; not even root.
-    fs::create_dir(root.path().join("orders/.shop.tls.new")).expect("in the way");
+    fs::create_dir(root.path().join(".orders/.shop.tls.new")).expect("in the way");
     let error = store.save_state(&id("tls"), &State::default()).await.expect_err("it is in the way");
-    assert!(error.to_string().contains("orders/shop.tls.json"), "{error}");
+    assert!(error.to_string().contains(".orders/shop.tls.json"), "{error}");
     assert_eq!(store.load(&id("tls")).await.expect("read").state.failures, 1);
 }
 
@@ -89,9 +89,9 @@ fn a_full_disk_is_told_as_one() {
 async fn a_torn_file_is_told_by_place_and_shows_nothing_of_itself() {
     let root = tempfile::tempdir().expect("a directory");
     let store = open(root.path());
-    fs::write(root.path().join("accounts/0a.json"), "\"-----BEGIN PRIVATE").expect("written");
+    fs::write(root.path().join(".accounts/0a.json"), "\"-----BEGIN PRIVATE").expect("written");
     let error = store.load_account("0a").await.expect_err("it is torn").to_string();
-    assert!(error.contains("accounts/0a.json") && !error.contains("BEGIN"), "{error}");
+    assert!(error.contains(".accounts/0a.json") && !error.contains("BEGIN"), "{error}");
 }
 
 #[tokio::test]

@@ -37,7 +37,11 @@ impl Collector for Collected {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         self.encode_routes(&mut encoder)?;
         self.encode_workers(&mut encoder)?;
-        self.encode_configuration(&mut encoder)
+        self.encode_configuration(&mut encoder)?;
+        match &*self.metrics.certificates.load() {
+            Some(report) => super::certificates::encode(report, &mut encoder),
+            None => Ok(()),
+        }
     }
 }
 

@@ -471,6 +471,21 @@ pub static KEYS: &[Key] = &[
         "Whether backends are told the client's address by a PROXY header of version 2, which they must expect.",
     ),
     text(
+        "issuer",
+        Takes::Ingress,
+        "the name of an issuer of the settings, or \"none\"",
+        |a, value| {
+            let is_word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+            if value.is_empty() || !value.bytes().all(is_word) {
+                return Err("it is no name of an issuer".into());
+            }
+            a.issuer = Some(value.into());
+            Ok(())
+        },
+        "Who issues the certificates of spec.tls (on a Gateway: of its listeners). Default: the default issuer, if there is \
+         one; none where an annotation names an issuer of cert-manager.",
+    ),
+    text(
         "load-balance",
         Takes::Routes,
         "\"ewma\" or \"round_robin\"",
@@ -664,7 +679,6 @@ pub static KEYS: &[Key] = &[
     later("wake", "Starts a workload on the first request."),
     later("wake-idle", "When it is put to sleep again."),
     later("wake-wait", "What the client sees meanwhile."),
-    later("issuer", "Who issues the certificate."),
 ];
 
 /// Tries of one request, as far as annotations can ask for them.

@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
+use acme::name::Name;
+
 use super::{Admission, Carries, Conflict, Door, GATEWAY_GROUP, Side};
+use crate::certificates::requests::{Wish, wish, wish_of_set};
 use crate::config::certs::{Certificates, target};
 use crate::config::lower::{Place, Scope};
 use crate::config::objects::gateway::{
     AllowedRoutes, Gateway, Listener, ListenerProtocol, NamespacesFrom, ObjectReference, TlsMode,
 };
 use crate::config::objects::metadata::Known;
-use crate::config::problem::{Kind, Severity};
+use crate::config::problem::{Kind, ObjectRef, Severity};
 use crate::config::status::Condition;
 use crate::route::host::{HostPattern, WildcardLabels};
 use crate::route::table::ListenerKey;
@@ -208,9 +211,29 @@ impl Judge<'_, '_, '_> {
             return Err(("RefNotPermitted", message));
         }
         let Some(secret) = self.scope.secret(&target.namespace, &target.name) else {
-            return Err((invalid, format!("there is no {target}")));
+            return self.pending(&target);
         };
         self.certificates.of(secret).map_err(|error| (invalid, format!("{target} cannot be used: {error}")))
+    }
+
+    /// For a Secret that is not there: what an issuer keeps for everyone, or a word on what is ordered.
+    fn pending(&mut self, target: &ObjectRef) -> Result<Arc<Certificate>, (&'static str, String)> {
+        let missing = ("InvalidCertificateRef", format!("there is no {target}"));
+        let settings = self.scope.settings;
+        let source = &self.scope.source;
+        let set = self.scope.objects.listener_sets.find(&source.namespace, &source.name);
+        let wish = match set.filter(|_| source.kind == Kind::ListenerSet) {
+            Some(set) => wish_of_set(&set.metadata, &self.gateway.metadata, settings),
+            None => wish(&self.gateway.metadata, settings),
+        };
+        let Wish::Issuer(issuer) = wish else { return Err(missing) };
+        let name = self.listener.hostname.as_deref().and_then(|host| Name::parse(host).ok());
+        let (Some(name), true) = (name, settings.issuers.iter().any(|known| *known.name == *issuer)) else {
+            return Err(missing);
+        };
+        let shared = self.scope.shared_certificate(self.certificates, issuer, &name);
+        shared
+            .ok_or_else(|| (missing.0, format!("there is no {target} yet: the issuer `{issuer}` orders it")))
     }
 
     fn refuse(&mut self, accepted: &mut Condition, field: &str, reason: &'static str, message: String) {

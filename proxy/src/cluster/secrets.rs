@@ -1,0 +1,287 @@
+//! The Secrets of a cluster as the store of certificates, accounts and orders.
+//!
+//! Certificates are Secrets of type `kubernetes.io/tls` where their objects say; accounts and states are Secrets of
+//! Vestibule's own namespace. Each write names the version that it read, so that a write by anyone else is a conflict, and is
+//! done only while this replica holds the Lease. **A Secret without our label is never written**, save for one that
+//! cert-manager made and whose Certificate is gone.
+
+use std::sync::Arc;
+
+use acme::http::BoxFuture;
+use acme::plan::CertificateId;
+use acme::secret::Secret;
+use acme::state::State;
+use acme::store::directory::{ISSUER_ANNOTATION, OWNER, OWNER_LABEL};
+use acme::store::{Kept, Store, StoreError, Stored};
+use aws_lc_rs::digest;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use kube::Client;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::api::Failure;
+use super::write::{self, WriteError};
+use crate::certificates::requests::MADE_BY_CERT_MANAGER;
+
+/// The Secrets that this replica may write while it leads.
+pub(crate) struct SecretStore {
+    client: Client,
+    /// Vestibule's own.
+    namespace: Arc<str>,
+    leads: watch::Receiver<bool>,
+}
+
+impl SecretStore {
+    pub(super) fn new(client: &Client, namespace: &str, leads: watch::Receiver<bool>) -> SecretStore {
+        SecretStore { client: client.clone(), namespace: namespace.into(), leads }
+    }
+
+    /// One that is for a person at a terminal, who does not wait for a Lease.
+    pub(crate) fn for_a_person(client: &Client, namespace: &str) -> SecretStore {
+        SecretStore::new(client, namespace, watch::channel(true).1)
+    }
+
+    async fn read(&self, namespace: &str, name: &str) -> Result<Option<Value>, StoreError> {
+        match write::read(&self.client, &path(namespace, name)).await {
+            Ok(secret) => Ok(Some(secret)),
+            Err(WriteError::Missing) => Ok(None),
+            Err(error) => Err(failed(namespace, name, error)),
+        }
+    }
+
+    /// Creates a Secret, or replaces the one that was read.
+    async fn write(&self, old: Option<&Value>, secret: &Value) -> Result<(), StoreError> {
+        if !self.is_held() {
+            return Err(StoreError::Lost);
+        }
+        let text = |key: &str| secret["metadata"][key].as_str().unwrap_or_default();
+        let (namespace, name) = (text("namespace"), text("name"));
+        let written = match old {
+            None => write::create(&self.client, &path(namespace, ""), secret).await,
+            Some(_) => write::replace(&self.client, &path(namespace, name), secret).await,
+        };
+        written.map(drop).map_err(|error| failed(namespace, name, error))
+    }
+
+    /// Writes one of our own Secrets in our own namespace.
+    async fn write_own(
+        &self,
+        name: &str,
+        kind: &str,
+        note: Value,
+        key: &str,
+        value: &str,
+    ) -> Result<(), StoreError> {
+        let old = self.read(&self.namespace, name).await?;
+        let data = json!({key: BASE64_STANDARD.encode(value)});
+        let mut secret = json!({
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "type": "Opaque",
+            "metadata": {"namespace": &*self.namespace, "name": name, "labels": {KIND_LABEL: kind}, "annotations": note},
+            "data": data,
+        });
+        if let Some(old) = &old {
+            if old["metadata"]["labels"][KIND_LABEL].as_str() != Some(kind) {
+                return Err(StoreError::NotOurs { place: format!("the Secret {}/{name}", self.namespace) });
+            }
+            secret["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
+        }
+        self.write(old.as_ref(), &secret).await
+    }
+
+    async fn list_own(&self, kind: &str) -> Result<Vec<Value>, StoreError> {
+        let path = format!("{}?labelSelector={KIND_LABEL_ENCODED}%3D{kind}", path(&self.namespace, ""));
+        let list = write::read(&self.client, &path).await;
+        let list = list.map_err(|error| failed(&self.namespace, "", error))?;
+        Ok(list["items"].as_array().cloned().unwrap_or_default())
+    }
+
+    /// Whether cert-manager will write this Secret again: its Certificate is there, or we may not look.
+    async fn is_managed_elsewhere(&self, namespace: &str, certificate: &str) -> bool {
+        let path = write::path("cert-manager.io/v1", "certificates", namespace, certificate, "");
+        !matches!(write::read(&self.client, &path).await, Err(WriteError::Missing))
+    }
+}
+
+impl Store for SecretStore {
+    fn acquire(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            let mut leads = self.leads.clone();
+            // Nobody leads any more when the election has ended with the process.
+            if leads.wait_for(|leads| *leads).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        })
+    }
+
+    fn is_held(&self) -> bool {
+        *self.leads.borrow()
+    }
+
+    fn load_account<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Secret>, StoreError>> {
+        Box::pin(async move {
+            let secret = self.read(&self.namespace, &account_name(key)).await?;
+            Ok(secret.and_then(|secret| value(&secret, ACCOUNT)).map(Secret::new))
+        })
+    }
+
+    fn save_account<'a>(
+        &'a self,
+        key: &'a str,
+        account: &'a Secret,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.write_own(&account_name(key), ACCOUNT, json!({}), ACCOUNT, account.expose()).await
+        })
+    }
+
+    fn load<'a>(&'a self, id: &'a CertificateId) -> BoxFuture<'a, Result<Stored, StoreError>> {
+        Box::pin(async move {
+            let certificate = self.read(&id.namespace, &id.name).await?.and_then(|secret| {
+                let issuer = secret["metadata"]["annotations"][ISSUER_ANNOTATION].as_str().map(str::to_owned);
+                let (chain, key) = (value(&secret, "tls.crt")?, value(&secret, "tls.key")?);
+                Some(Kept { issuer, chain, key: Secret::new(key) })
+            });
+            let name = state_name(id);
+            let state =
+                match self.read(&self.namespace, &name).await?.and_then(|secret| value(&secret, STATE)) {
+                    None => State::default(),
+                    // serde's words may quote the text, which may hold a key.
+                    Some(text) => serde_json::from_str(&text).map_err(|_| StoreError::Corrupt {
+                        place: format!("the Secret {}/{name}", self.namespace),
+                        error: "it is no state of ours".to_owned(),
+                    })?,
+                };
+            Ok(Stored { certificate, state })
+        })
+    }
+
+    fn save_state<'a>(
+        &'a self,
+        id: &'a CertificateId,
+        state: &'a State,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            let name = state_name(id);
+            let text = serde_json::to_string(state).map_err(|error| StoreError::Corrupt {
+                place: format!("the Secret {}/{name}", self.namespace),
+                error: error.to_string(),
+            })?;
+            self.write_own(&name, STATE, json!({CERTIFICATE_ANNOTATION: id.to_string()}), STATE, &text).await
+        })
+    }
+
+    fn remove_state<'a>(&'a self, id: &'a CertificateId) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            if !self.is_held() {
+                return Err(StoreError::Lost);
+            }
+            let name = state_name(id);
+            match write::delete(&self.client, &path(&self.namespace, &name)).await {
+                Ok(_) | Err(WriteError::Missing) => Ok(()),
+                Err(error) => Err(failed(&self.namespace, &name, error)),
+            }
+        })
+    }
+
+    fn save_certificate<'a>(
+        &'a self,
+        id: &'a CertificateId,
+        certificate: &'a Kept,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            let old = self.read(&id.namespace, &id.name).await?;
+            let mut metadata = json!({"namespace": &*id.namespace, "name": &*id.name});
+            if let Some(old) = &old {
+                let not_ours = StoreError::NotOurs { place: format!("the Secret {id}") };
+                let is_ours = old["metadata"]["labels"][OWNER_LABEL].as_str() == Some(OWNER);
+                let maker = old["metadata"]["annotations"][MADE_BY_CERT_MANAGER].as_str();
+                match (is_ours, maker) {
+                    (true, _) => {}
+                    (false, Some(maker)) if !self.is_managed_elsewhere(&id.namespace, maker).await => {}
+                    (false, _) => return Err(not_ours),
+                }
+                metadata = old["metadata"].clone();
+            }
+            metadata["labels"][OWNER_LABEL] = json!(OWNER);
+            if let Some(issuer) = &certificate.issuer {
+                metadata["annotations"][ISSUER_ANNOTATION] = json!(issuer);
+            }
+            let secret = json!({
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "type": "kubernetes.io/tls",
+                "metadata": metadata,
+                "data": {
+                    "tls.crt": BASE64_STANDARD.encode(&certificate.chain),
+                    "tls.key": BASE64_STANDARD.encode(certificate.key.expose()),
+                },
+            });
+            self.write(old.as_ref(), &secret).await
+        })
+    }
+
+    fn states(&self) -> BoxFuture<'_, Result<Vec<CertificateId>, StoreError>> {
+        Box::pin(async move {
+            let states = self.list_own(STATE).await?;
+            let ids = states.iter().filter_map(|secret| {
+                let id = secret["metadata"]["annotations"][CERTIFICATE_ANNOTATION].as_str()?;
+                let (namespace, name) = id.split_once('/')?;
+                Some(CertificateId { namespace: namespace.into(), name: name.into() })
+            });
+            Ok(ids.collect())
+        })
+    }
+
+    fn accounts(&self) -> BoxFuture<'_, Result<Vec<String>, StoreError>> {
+        Box::pin(async move {
+            let accounts = self.list_own(ACCOUNT).await?;
+            let names = accounts.iter().filter_map(|secret| secret["metadata"]["name"].as_str());
+            Ok(names.filter_map(|name| name.strip_prefix(ACCOUNT_PREFIX)).map(str::to_owned).collect())
+        })
+    }
+}
+
+fn path(namespace: &str, name: &str) -> String {
+    write::path("v1", "secrets", namespace, name, "")
+}
+
+/// One key of a Secret, as text.
+fn value(secret: &Value, key: &str) -> Option<String> {
+    let bytes = BASE64_STANDARD.decode(secret["data"][key].as_str()?).ok()?;
+    String::from_utf8(bytes).ok()
+}
+
+fn failed(namespace: &str, name: &str, error: WriteError) -> StoreError {
+    let place = match name {
+        "" => format!("the Secrets of {namespace}"),
+        _ => format!("the Secret {namespace}/{name}"),
+    };
+    match error {
+        WriteError::Conflict => StoreError::Conflict { place },
+        WriteError::Failed(Failure::Forbidden(error)) => {
+            StoreError::Unavailable { place, error: format!("the API server forbids it: {error}") }
+        }
+        error => StoreError::Unavailable { place, error: error.to_string() },
+    }
+}
+
+fn account_name(key: &str) -> String {
+    format!("{ACCOUNT_PREFIX}{key}")
+}
+
+/// A certificate's namespace and name may be longer together than one name.
+fn state_name(id: &CertificateId) -> String {
+    let digest = digest::digest(&digest::SHA256, id.to_string().as_bytes());
+    let hex: String = digest.as_ref()[..12].iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("vestibule-acme-state-{hex}")
+}
+
+const ACCOUNT_PREFIX: &str = "vestibule-acme-account-";
+const KIND_LABEL: &str = "vestibule.dev/acme";
+const KIND_LABEL_ENCODED: &str = "vestibule.dev%2Facme";
+const ACCOUNT: &str = "account";
+const STATE: &str = "state";
+const CERTIFICATE_ANNOTATION: &str = "vestibule.dev/certificate";

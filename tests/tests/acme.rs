@@ -1,0 +1,457 @@
+//! Certificates by ACME, end to end: the binary, a real CA (Pebble) and a real name server (BIND). `tests/run acme` brings
+//! both.
+
+use std::fs;
+use std::net::SocketAddr;
+
+use rustix::process::Signal;
+use serde_json::Value;
+use tests::acme::{World, site, stored};
+use tests::certificates::ClientOptions;
+use tests::client::Client;
+use tests::process::{Files, Process, run};
+use tests::upstream::Upstream;
+use tests::wait::{eventually, eventually_some};
+
+/// True when the edge shows a certificate for this host that the CA vouches for.
+fn is_served(world: &World, process: &Process, host: &str) -> bool {
+    let config = ClientOptions::trusting(&world.authorities()).build();
+    let Ok(mut client) = Client::connect_tls(process.https(), &config, host, b"") else { return false };
+    client.get(host, "/").status == 200
+}
+
+#[track_caller]
+fn wait_until_served(world: &World, process: &Process, host: &str) {
+    eventually(&format!("{host} has a certificate"), || is_served(world, process, host));
+}
+
+fn state(files: &Files, name: &str) -> Value {
+    stored(files, &format!(".orders/shop.{name}.json"))
+}
+
+/// Waits until the last attempt at a certificate has failed for this reason; returns the words.
+#[track_caller]
+fn wait_for_failure(files: &Files, name: &str, reason: &str) -> String {
+    let mut seen = Value::Null;
+    let found = |seen: &mut Value| {
+        let path = files.manifests().join(format!("acme/.orders/shop.{name}.json"));
+        *seen = serde_json::from_slice::<Value>(&fs::read(path).ok()?).ok()?["lastError"].clone();
+        (seen["reason"] == reason).then(|| seen["message"].as_str().unwrap_or_default().to_owned())
+    };
+    eventually_some(&format!("it fails with {reason}"), || found(&mut seen))
+}
+
+fn backend() -> Upstream {
+    Upstream::saying("hello")
+}
+
+fn start(
+    world: &World,
+    provider: &str,
+    propagation: &str,
+    more: &str,
+    hosts: &[&str],
+    at: SocketAddr,
+) -> (Files, Process) {
+    let files = world.files(&world.settings(provider, propagation, more), hosts, at);
+    let process = Process::serve(&files);
+    (files, process)
+}
+
+#[test]
+fn a_name_is_proved_issued_served_and_cleaned_up_after() {
+    let (world, backend) = (World::start(), backend());
+    let (files, mut process) =
+        start(&world, &world.rfc2136(), "timeout: 10s", "", &["www.example.test"], backend.address);
+    wait_until_served(&world, &process, "www.example.test");
+    eventually("the proof is gone", || world.dig("_acme-challenge.www.example.test", "TXT").is_empty());
+    assert_eq!(process.metric("vestibule_certificate_orders_total{issuer=\"pebble\"}"), Some(1.0));
+    let expiry = process
+        .metric("vestibule_certificate_expiry_timestamp_seconds{namespace=\"shop\",name=\"site0-tls\"");
+    assert!(expiry.is_some_and(|seconds| seconds > 1.7e9), "{expiry:?}");
+
+    let admin = process.admin().to_string();
+    let list = run(["certificates", "--admin", &admin]);
+    assert_eq!(list.code, Some(0), "{list:?}");
+    for word in ["shop/site0-tls", "pebble", "in 89 d", "www.example.test"] {
+        assert!(list.out.contains(word), "{word} in {}", list.out);
+    }
+
+    // A restart orders nothing: the account, the certificate and its state are there.
+    eventually("the CA was asked when to renew", || !state(&files, "site0-tls")["renewal"].is_null());
+    let orders = world.orders();
+    assert_eq!(orders, 1, "{:?}", world.ca_lines());
+    process.stop();
+    let again = Process::serve(&files);
+    wait_until_served(&world, &again, "www.example.test");
+    eventually("the manager has looked", || again.metric("vestibule_certificate_alarm").is_some());
+    assert_eq!(world.orders(), orders);
+}
+
+#[test]
+fn one_wildcard_serves_every_namespace_and_no_name_gets_its_own() {
+    let (world, backend) = (World::start(), backend());
+    let more = "wildcards: ['*.example.test', '*.unused.test']";
+    let (files, process) = start(
+        &world,
+        &world.rfc2136(),
+        "timeout: 10s",
+        more,
+        &["a.example.test", "b.example.test"],
+        backend.address,
+    );
+    wait_until_served(&world, &process, "a.example.test");
+    wait_until_served(&world, &process, "b.example.test");
+    let certificates = files.manifests().join("acme/certificates");
+    let names: Vec<String> = fs::read_dir(certificates)
+        .expect("a directory")
+        .map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8"))
+        .collect();
+    assert_eq!(names, ["vestibule.vestibule-pebble-wildcard-example.test.json"]);
+    assert_eq!(world.orders(), 1);
+}
+
+#[test]
+fn a_base_name_and_its_wildcard_are_proved_by_one_record_with_two_values() {
+    let (world, backend) = (World::start(), backend());
+    let files = world.files(&world.settings(&world.rfc2136(), "timeout: 10s", ""), &[], backend.address);
+    let both = site("both", "example.test", "")
+        .replace("hosts: ['example.test']", "hosts: ['example.test', '*.example.test']");
+    let rules = "  - host: '*.example.test'\n    http:\n      paths:\n      \
+         - {path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}\n";
+    files.write("both.yaml", &format!("{both}{rules}"));
+    let process = Process::serve(&files);
+    wait_until_served(&world, &process, "example.test");
+    wait_until_served(&world, &process, "any.example.test");
+    assert_eq!(world.orders(), 1);
+}
+
+#[test]
+fn a_proof_goes_where_the_name_is_delegated_to() {
+    let (world, backend) = (World::start(), backend());
+    // BIND follows the alias for the CA, as resolvers do.
+    let (_files, process) =
+        start(&world, &world.rfc2136(), "timeout: 10s", "", &["alias.example.test"], backend.address);
+    wait_until_served(&world, &process, "alias.example.test");
+    let log = world.dig("_acme-challenge.alias.example.test", "CNAME");
+    assert_eq!(log.trim(), "alias.delegated.test.");
+}
+
+#[test]
+fn the_ca_says_when_to_renew_and_the_old_certificate_is_served_until_then() {
+    let (world, backend) = (World::start(), backend());
+    let (files, mut process) =
+        start(&world, &world.rfc2136(), "timeout: 10s", "", &["www.example.test"], backend.address);
+    wait_until_served(&world, &process, "www.example.test");
+    eventually("the CA was asked when to renew", || !state(&files, "site0-tls")["renewal"].is_null());
+    process.stop();
+    let first = stored(&files, "certificates/shop.site0-tls.json")["data"]["tls.crt"].clone();
+    let pem = base64_decode(first.as_str().expect("text"));
+    let leaf_end =
+        pem.find("-----END CERTIFICATE-----").expect("a leaf") + "-----END CERTIFICATE-----\n".len();
+    world.set_renewal_window(&pem[..leaf_end], "2020-01-01T00:00:00Z", "2020-01-02T00:00:00Z");
+    // It is asked again when that is due, which is moved to now.
+    let path = files.manifests().join("acme/.orders/shop.site0-tls.json");
+    let mut state = state(&files, "site0-tls");
+    state["renewal"]["nextCheck"] = "2020-01-01T00:00:00Z".into();
+    fs::write(&path, state.to_string()).expect("written");
+
+    let process = Process::serve(&files);
+    assert!(is_served(&world, &process, "www.example.test"), "the old one is served at once");
+    eventually("a new certificate is stored", || {
+        stored(&files, "certificates/shop.site0-tls.json")["data"]["tls.crt"] != first
+    });
+    wait_until_served(&world, &process, "www.example.test");
+    assert_eq!(world.orders(), 2);
+    let state = eventually_some("the state is that of the new one", || {
+        let state = self::state(&files, "site0-tls");
+        state["order"].is_null().then_some(state)
+    });
+    let history = state["history"].as_array().expect("a list");
+    assert_eq!(
+        history.last().expect("an event")["what"]["ordered"]["exempt"],
+        true,
+        "it replaces the first: {history:?}"
+    );
+}
+
+#[test]
+fn a_restart_goes_on_with_the_order_that_was_begun() {
+    let (world, backend) = (World::start(), backend());
+    // A server that never has the record: the order waits for it.
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let settings = world.settings(&world.rfc2136(), "timeout: 60s", "");
+    let stuck = settings.replace(
+        &format!("propagation: {{servers: ['{}']", world.dns),
+        &format!("propagation: {{servers: ['{}']", silent.local_addr().expect("an address")),
+    );
+    assert_ne!(settings, stuck);
+    let files = world.files(&stuck, &["www.example.test"], backend.address);
+    let mut process = Process::serve(&files);
+    eventually("the record is written", || !world.dig("_acme-challenge.www.example.test", "TXT").is_empty());
+    let begun = state(&files, "site0-tls")["order"]["url"].clone();
+    assert!(begun.is_string());
+    process.signal(Signal::KILL);
+    process.wait();
+
+    files.write_settings(&settings);
+    let process = Process::serve(&files);
+    wait_until_served(&world, &process, "www.example.test");
+    assert_eq!(world.orders(), 1, "the order is not made again: {:?}", world.ca_lines());
+    eventually("the proof is gone", || world.dig("_acme-challenge.www.example.test", "TXT").is_empty());
+}
+
+#[test]
+fn a_ca_that_is_down_is_told_and_tried_again_when_the_issuer_changes() {
+    let (mut world, backend) = (World::without_ca(), backend());
+    let (files, process) =
+        start(&world, &world.rfc2136(), "timeout: 10s", "", &["www.example.test"], backend.address);
+    let words = wait_for_failure(&files, "site0-tls", "CaUnreachable");
+    assert!(words.contains(&world.directory_url()), "{words}");
+    eventually("the failure is counted", || {
+        let name = "vestibule_certificate_failures_total{issuer=\"pebble\",reason=\"CaUnreachable\"}";
+        process.metric(name) == Some(1.0)
+    });
+    eventually("it is a problem of the Ingress", || {
+        let problems = process.ask("/problems").text();
+        problems.contains("CertificateFailed") && problems.contains("site0")
+    });
+    // Before there is a certificate the name is refused, and no other one is shown.
+    let config =
+        ClientOptions::trusting(&fs::read_to_string(world.path("acme-tls.pem")).expect("read")).build();
+    let refused =
+        Client::connect_tls(process.https(), &config, "www.example.test", b"").err().expect("refused");
+    assert!(refused.to_string().to_lowercase().contains("unrecogni"), "{refused}");
+    world.start_ca();
+    files.write_settings(&world.settings(&world.rfc2136(), "timeout: 10s", "contact: [ops@example.test]"));
+    wait_until_served(&world, &process, "www.example.test");
+}
+
+#[test]
+fn a_ca_that_has_forgotten_the_account_gets_the_same_key_again() {
+    let (mut world, backend) = (World::start(), backend());
+    let (files, process) =
+        start(&world, &world.rfc2136(), "timeout: 10s", "", &["a.example.test"], backend.address);
+    wait_until_served(&world, &process, "a.example.test");
+    let accounts = files.manifests().join("acme/.accounts");
+    let account = || {
+        let file = fs::read_dir(&accounts)
+            .expect("a directory")
+            .next()
+            .expect("an account")
+            .expect("an entry")
+            .path();
+        let text: String = serde_json::from_slice(&fs::read(file).expect("read")).expect("JSON");
+        serde_json::from_str::<Value>(&text).expect("JSON")
+    };
+    let before = account();
+    world.stop_ca();
+    world.start_ca();
+    files.write("late.yaml", &site("late", "b.example.test", ""));
+    wait_until_served(&world, &process, "b.example.test");
+    let after = account();
+    assert_eq!(before["key_pkcs8"], after["key_pkcs8"]);
+}
+
+#[test]
+fn wrong_credentials_and_zones_that_are_not_there_are_told_with_the_mend() {
+    let (world, backend) = (World::start(), backend());
+    let wrong = world.rfc2136().replace("tsig.secret", "wrong.secret");
+    fs::write(world.path("wrong.secret"), "d3Jvbmctc2VjcmV0LXdyb25nLXNlY3JldA==").expect("written");
+    let (files, process) = start(
+        &world,
+        &wrong,
+        "timeout: 10s",
+        "",
+        &["www.example.test", "www.elsewhere.test"],
+        backend.address,
+    );
+    let words = wait_for_failure(&files, "site0-tls", "DnsCredentials");
+    assert!(words.contains("acme") && !words.contains("d3Jvbmc"), "{words}");
+    let words = wait_for_failure(&files, "site1-tls", "ZoneMissing");
+    assert!(words.contains("elsewhere.test"), "{words}");
+    let list = run(["certificates", "--admin", &process.admin().to_string()]);
+    assert_eq!(list.code, Some(1), "{list:?}");
+    assert!(list.out.contains("DnsCredentials") && list.out.contains("tried again in"), "{}", list.out);
+    // With the right key it is tried at once, and the same order goes on.
+    let orders = world.orders();
+    files.write_settings(&world.settings(&world.rfc2136(), "timeout: 10s", ""));
+    wait_until_served(&world, &process, "www.example.test");
+    assert_eq!(world.orders(), orders);
+}
+
+#[test]
+fn a_proof_that_the_ca_does_not_find_is_told_with_what_the_servers_have() {
+    let (world, backend) = (World::start(), backend());
+    // It says yes to everything and writes nothing.
+    let liar = Upstream::saying("fine");
+    let provider = format!("webhook: {{endpoint: 'http://{}'}}", liar.address);
+    let (files, process) = start(&world, &provider, "check: off", "", &["www.example.test"], backend.address);
+    let words = wait_for_failure(&files, "site0-tls", "ProofFailed");
+    assert!(words.contains("www.example.test") && words.contains("TXT"), "{words}");
+    assert!(state(&files, "site0-tls")["order"].is_null(), "an order that failed is not gone on with");
+    eventually("it is cleaned up after", || {
+        liar.requests().iter().any(|request| request.target == "/cleanup")
+    });
+    drop(process);
+}
+
+#[test]
+fn a_record_that_does_not_appear_is_never_offered_to_the_ca() {
+    let (world, backend) = (World::start(), backend());
+    let liar = Upstream::saying("fine");
+    let provider = format!("webhook: {{endpoint: 'http://{}'}}", liar.address);
+    let (files, _process) =
+        start(&world, &provider, "timeout: 1s", "", &["www.example.test"], backend.address);
+    let words = wait_for_failure(&files, "site0-tls", "DnsPropagation");
+    assert!(
+        words.contains("_acme-challenge.www.example.test") && words.contains("has no such record"),
+        "{words}"
+    );
+    let state = state(&files, "site0-tls");
+    assert!(state["order"]["url"].is_string(), "the order is kept for the next try");
+    assert!(world.ca_lines().iter().all(|line| !line.contains("chalZ")), "the CA was not told to look");
+}
+
+#[test]
+fn what_cannot_be_stored_is_fetched_again_and_not_ordered_again() {
+    let (world, backend) = (World::start(), backend());
+    let files = world.files(
+        &world.settings(&world.rfc2136(), "timeout: 10s", ""),
+        &["www.example.test"],
+        backend.address,
+    );
+    let in_the_way = files.manifests().join("acme/certificates/.shop.site0-tls.new");
+    fs::create_dir_all(&in_the_way).expect("a directory");
+    let process = Process::serve(&files);
+    let words = wait_for_failure(&files, "site0-tls", "StoreUnavailable");
+    assert!(words.contains("certificates/shop.site0-tls.json"), "{words}");
+    fs::remove_dir(&in_the_way).expect("removed");
+    files.write_settings(&world.settings(&world.rfc2136(), "timeout: 10s", "contact: [ops@example.test]"));
+    wait_until_served(&world, &process, "www.example.test");
+    assert_eq!(world.orders(), 1);
+}
+
+#[test]
+fn a_secret_of_somebody_else_is_never_written() {
+    let (world, backend) = (World::start(), backend());
+    let files = world.files(&world.settings(&world.rfc2136(), "timeout: 10s", ""), &[], backend.address);
+    files.write("site.yaml", &site("mine", "mine.example.test", "vestibule.dev/issuer: pebble"));
+    files.write(
+        "foreign.yaml",
+        &site("foreign", "foreign.example.test", "cert-manager.io/cluster-issuer: le"),
+    );
+    let own = tests::certificates::Authority::default().issue(&["mine.example.test"]);
+    let indent = |pem: &str| pem.lines().map(|line| format!("    {line}\n")).collect::<String>();
+    let secret = format!(
+        "apiVersion: v1\nkind: Secret\ntype: kubernetes.io/tls\nmetadata: {{name: mine-tls, namespace: shop}}\nstringData:\n  \
+         tls.crt: |\n{}  tls.key: |\n{}",
+        indent(&own.certificate),
+        indent(&own.key)
+    );
+    files.write("secret.yaml", &secret);
+    let process = Process::serve(&files);
+    eventually("it is told", || process.ask("/problems").text().contains("SecretNotOurs"));
+    eventually("the manager has looked", || process.ask("/certificates").status == 200);
+    assert_eq!(process.ask("/certificates").text(), "[]", "and what cert-manager issues is left to it");
+    assert_eq!(world.orders(), 0);
+}
+
+#[test]
+fn two_processes_with_one_store_order_once() {
+    let (world, backend) = (World::start(), backend());
+    let (files, first) =
+        start(&world, &world.rfc2136(), "timeout: 10s", "", &["www.example.test"], backend.address);
+    let second = Process::serve(&files);
+    wait_until_served(&world, &first, "www.example.test");
+    wait_until_served(&world, &second, "www.example.test");
+    let leads = |process: &Process| process.ask("/certificates").status == 200;
+    assert!(leads(&first) != leads(&second));
+    assert_eq!(world.orders(), 1);
+}
+
+#[test]
+fn an_export_put_into_an_empty_store_is_used_without_an_order() {
+    let (world, backend) = (World::start(), backend());
+    let settings = world.settings(&world.rfc2136(), "timeout: 10s", "");
+    let (files, mut process) =
+        start(&world, &world.rfc2136(), "timeout: 10s", "", &["www.example.test"], backend.address);
+    wait_until_served(&world, &process, "www.example.test");
+    eventually("the CA was asked when to renew", || !state(&files, "site0-tls")["renewal"].is_null());
+    process.stop();
+    let manifests = files.manifests();
+    let export = run(["certificates", "export", "--manifests", manifests.to_str().expect("UTF-8")]);
+    assert_eq!(export.code, Some(0), "{export:?}");
+
+    let new = world.files(&settings, &["www.example.test"], backend.address);
+    let mut import = std::process::Command::new(tests::process::binary())
+        .args(["certificates", "import", "--manifests"])
+        .arg(new.manifests())
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    use std::io::Write as _;
+    import.stdin.take().expect("a pipe").write_all(export.out.as_bytes()).expect("written");
+    let imported = import.wait_with_output().expect("it ends");
+    let said = String::from_utf8(imported.stdout).expect("UTF-8");
+    assert!(
+        said.contains("imported shop/site0-tls") && said.contains("1 certificates, 1 accounts"),
+        "{said}"
+    );
+    let process = Process::serve(&new);
+    assert!(is_served(&world, &process, "www.example.test"), "at once");
+    assert_eq!(world.orders(), 1);
+}
+
+#[test]
+fn cloudflare_takes_the_proof() {
+    let (mut world, backend) = (World::start(), backend());
+    let address = world.start_double("cloudflare.py", &[("ZONES", "example.test"), ("CF_FAIL", "1")]);
+    fs::write(world.path("token"), "test-token\n").expect("written");
+    let provider = format!(
+        "cloudflare: {{endpoint: 'http://{address}/client/v4', token: {{file: {}}}}}",
+        world.path("token").display()
+    );
+    let (_files, process) = start(
+        &world,
+        &provider,
+        "timeout: 10s",
+        "wildcards: ['*.example.test']",
+        &["cf.example.test", "example.test"],
+        backend.address,
+    );
+    wait_until_served(&world, &process, "cf.example.test");
+    wait_until_served(&world, &process, "example.test");
+    eventually("the proofs are gone", || world.dig("_acme-challenge.example.test", "TXT").is_empty());
+}
+
+#[test]
+fn route53_takes_the_proof_with_signed_requests() {
+    let (mut world, backend) = (World::start(), backend());
+    let environment = [("R53_PENDING", "1"), ("R53_FAIL", "1"), ("R53_ZONE", "example.test")];
+    let address = world.start_double("route53.py", &environment);
+    fs::write(world.path("key-id"), "AKIATESTTESTTESTTEST").expect("written");
+    fs::write(world.path("key"), "test-secret").expect("written");
+    let provider = format!(
+        "route53: {{endpoint: 'http://{address}', accessKeyId: {{file: {}}}, secretAccessKey: {{file: {}}}}}",
+        world.path("key-id").display(),
+        world.path("key").display()
+    );
+    let files = world.files(&world.settings(&provider, "timeout: 10s", ""), &[], backend.address);
+    let both = site("both", "r.example.test", "")
+        .replace("hosts: ['r.example.test']", "hosts: ['r.example.test', '*.r.example.test']");
+    files.write(
+        "both.yaml",
+        &both.replace("rules:", "defaultBackend: {service: {name: web, port: {number: 80}}}\n  rules:"),
+    );
+    let process = Process::serve(&files);
+    wait_until_served(&world, &process, "r.example.test");
+    eventually("the proofs are gone", || world.dig("_acme-challenge.r.example.test", "TXT").is_empty());
+}
+
+fn base64_decode(text: &str) -> String {
+    use base64::Engine;
+    let bytes = base64::prelude::BASE64_STANDARD.decode(text).expect("base64");
+    String::from_utf8(bytes).expect("UTF-8")
+}

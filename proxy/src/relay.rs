@@ -101,7 +101,7 @@ pub(crate) struct Inbound {
 /// What a TLS connection turned out to be.
 pub(crate) enum Told {
     /// HTTPS: the handshake is still to be done.
-    Https(Hello, TcpStream),
+    Https(Box<Hello>, TcpStream),
     Relay(Box<Inbound>),
 }
 
@@ -128,7 +128,7 @@ impl Inbound {
             Told::Relay(Box::new(Inbound { relay, speech: Speech::Tls, server_name, ahead, client, source }))
         };
         match relays.judge(server_name.as_ref()) {
-            TlsVerdict::Https => Ok(Told::Https(hello, stream)),
+            TlsVerdict::Https => Ok(Told::Https(Box::new(hello), stream)),
             TlsVerdict::Nobody => Ok(inbound(None, Bytes::new(), Transport::Tcp(stream))),
             TlsVerdict::Passthrough(relay) => Ok(inbound(Some(relay), raw.into(), Transport::Tcp(stream))),
             TlsVerdict::Terminate(relay, tls) => {

@@ -98,7 +98,7 @@ pub(crate) fn lower_written(written: Written<'_>, parents: Parents<'_>, mut scop
         verdict: Verdict::default(),
     };
     // Gateways may show different certificates to the same backends, which are different backends then.
-    let mut by_certificate: Vec<(Option<Arc<Certificate>>, Vec<(Rule, Arc<Parts>)>)> = Vec::new();
+    let mut by_certificate: Vec<(Option<Arc<Certificate>>, LoweredRules)> = Vec::new();
     for attachment in &attachments {
         if !by_certificate.iter().any(|(certificate, _)| *certificate == attachment.client_certificate) {
             lowering.verdict = Verdict::default();
@@ -143,6 +143,9 @@ pub(crate) fn lower_written(written: Written<'_>, parents: Parents<'_>, mut scop
         ..scope.finish(shares)
     }
 }
+
+/// The rules of a route, each match by itself, with what the matches of one rule share.
+type LoweredRules = Vec<(Rule, Arc<Parts>)>;
 
 /// The same rules, with a refusal that the Gateway brings along.
 fn refused(rules: &[(Rule, Arc<Parts>)], refusal: Option<&Refusal>) -> Box<[Rule]> {

@@ -8,6 +8,7 @@ mod api;
 mod backoff;
 mod events;
 mod leader;
+pub(crate) mod scale;
 pub(crate) mod secrets;
 mod services;
 mod status;
@@ -116,6 +117,11 @@ impl Cluster {
     /// The Secrets as a store, which is written while `writer` leads.
     pub(crate) fn secret_store(&self, namespace: &str, writer: &StatusWriter) -> SecretStore {
         SecretStore::new(&self.client, namespace, writer.leads())
+    }
+
+    /// What puts the workloads of this cluster to sleep and wakes them.
+    pub(crate) fn workloads(&self) -> scale::Kubernetes {
+        scale::Kubernetes::new(&self.client)
     }
 
     /// The current objects: complete once [`Cluster::changed`] has returned.

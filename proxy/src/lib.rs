@@ -28,4 +28,5 @@ pub mod tls;
 pub(crate) mod transport;
 pub mod upstream;
 pub(crate) mod worker;
+pub(crate) mod workload;
 pub mod yaml;

@@ -69,6 +69,16 @@ pub enum Reject {
 
     // The upstream did not deliver.
     NoEndpoints,
+    /// What stands behind the route did not wake in time; perhaps why, in words for anyone.
+    WakeTimeout(Option<Arc<str>>),
+    /// It cannot be woken; the words are for the operator.
+    WakeFailed(Arc<str>),
+    /// It sleeps, and this request is of a sort that wakes nobody.
+    Asleep,
+    /// It sleeps by its schedule, for so long.
+    AsleepBySchedule(Duration),
+    /// As many requests wait for it to wake as may.
+    TooManyWaiting,
     ConnectFailed,
     ConnectTimeout,
     /// The certificate or handshake of a TLS backend was not acceptable.
@@ -147,7 +157,8 @@ impl Reject {
                 Some((*words).to_owned())
             }
             Reject::BadTarget(error) => Some(error.to_string()),
-            Reject::Refused(words) => Some(words.to_string()),
+            Reject::Refused(words) | Reject::WakeFailed(words) => Some(words.to_string()),
+            Reject::WakeTimeout(words) => words.as_deref().map(str::to_owned),
             Reject::RouteStatus(status) => Some(format!("the route answers {status}")),
             Reject::MethodNotAllowed(allow) => Some(format!("allowed: {allow}")),
             Reject::RateLimited(exceeded) | Reject::TooManyAtOnce(exceeded) => {
@@ -168,6 +179,9 @@ impl Reject {
             | Reject::BodyAborted
             | Reject::TooManyConnections
             | Reject::NoEndpoints
+            | Reject::Asleep
+            | Reject::AsleepBySchedule(_)
+            | Reject::TooManyWaiting
             | Reject::ConnectFailed
             | Reject::ConnectTimeout
             | Reject::UpstreamTls
@@ -296,6 +310,46 @@ impl Reject {
             Reject::RateLimited(exceeded) => limited("rate_limited", exceeded),
             Reject::TooManyAtOnce(exceeded) => limited("too_many_at_once", exceeded),
             Reject::NoEndpoints => unavailable("no_endpoints").retry(RETRY_LATER),
+            Reject::WakeTimeout(_) => Facts::new(
+                Status::SERVICE_UNAVAILABLE,
+                "wake_timeout",
+                Grpc::Unavailable,
+                "Still starting",
+                "The application behind this address was asleep and takes long to start. Please try again shortly.",
+            )
+            .retry(RETRY_LATER),
+            Reject::WakeFailed(_) => Facts::new(
+                Status::SERVICE_UNAVAILABLE,
+                "wake_failed",
+                Grpc::Unavailable,
+                "It does not start",
+                "The application behind this address was asleep and could not be started. It is not your fault.",
+            )
+            .retry(RETRY_WAKE),
+            Reject::Asleep => Facts::new(
+                Status::SERVICE_UNAVAILABLE,
+                "asleep",
+                Grpc::Unavailable,
+                "Asleep",
+                "The application behind this address is asleep. Requests of this sort do not wake it.",
+            )
+            .retry(RETRY_ASLEEP),
+            Reject::AsleepBySchedule(left) => Facts::new(
+                Status::SERVICE_UNAVAILABLE,
+                "asleep_by_schedule",
+                Grpc::Unavailable,
+                "Closed at this time",
+                "The application behind this address sleeps at this time of day. Please come back later.",
+            )
+            .retry((*left).max(RETRY_LATER)),
+            Reject::TooManyWaiting => Facts::new(
+                Status::SERVICE_UNAVAILABLE,
+                "too_many_waiting",
+                Grpc::ResourceExhausted,
+                "Busy",
+                "The application behind this address is starting, and many are waiting for it. Please try again shortly.",
+            )
+            .retry(RETRY_LATER),
             Reject::ConnectFailed => bad_gateway("connect_failed"),
             Reject::ConnectTimeout => gateway_timeout("connect_timeout", Grpc::Unavailable),
             Reject::UpstreamTls => bad_gateway("upstream_tls"),
@@ -484,3 +538,7 @@ fn gateway_timeout(reason: &'static str, grpc: GrpcStatus) -> Facts {
 const RETRY_SOON: Duration = Duration::from_secs(1);
 /// Retry-After where something has to start first.
 const RETRY_LATER: Duration = Duration::from_secs(5);
+/// Retry-After where somebody has to mend something first.
+const RETRY_WAKE: Duration = Duration::from_secs(30);
+/// Retry-After for machines that look in and wake nobody.
+const RETRY_ASLEEP: Duration = Duration::from_secs(3600);

@@ -4,6 +4,7 @@
 //! what is cheap and refuses comes first, and what is matched, judged and forwarded is one normalised target.
 
 pub mod access;
+mod awaken;
 pub mod cors;
 pub mod edit;
 pub(crate) mod forward;
@@ -31,6 +32,7 @@ use crate::route::table::Found;
 use crate::route::{Action, Route};
 use crate::worker::Worker;
 
+use awaken::awaken;
 use forward::forward;
 use forwarded::{ClientView, ForwardedRules, PeerTrust, set_forwarded};
 use record::Record;
@@ -136,6 +138,11 @@ async fn respond(
                 ForwardedRules::default(),
             );
             request.headers.insert(HOST, host_value);
+            if let Some(gate) = &route.wake
+                && let Some(response) = awaken(worker, gate, backends, &target, &request, record).await?
+            {
+                return Ok(response);
+            }
             forward(worker, route, backends, &target, request, record).await?
         }
     };

@@ -25,6 +25,7 @@ use crate::config::problem::ObjectRef;
 use crate::limit::Limiting;
 use crate::request::target::Scheme;
 use crate::upstream::Backend;
+use crate::workload::gate::Gate;
 
 pub use canary::Canary;
 pub use expression::RegexPattern;
@@ -43,6 +44,8 @@ pub struct Route {
     pub https_redirect: Option<HttpsRedirect>,
     /// All that most routes leave as it is; its fields read as if they were the route's own.
     pub handling: Arc<Handling>,
+    /// Set where what stands behind the route sleeps and wakes.
+    pub(crate) wake: Option<Arc<Gate>>,
     /// Where its requests are counted.
     pub metrics: crate::admin::metrics::RouteHandle,
 }
@@ -140,6 +143,17 @@ pub enum Action {
     Location(Box<Location>),
     /// Answers this status always: a backend reference that cannot be used (500), or no backend at all.
     Status(StatusCode),
+}
+
+impl Action {
+    /// The backends that get a share of the requests.
+    pub(crate) fn backends(&self) -> impl Iterator<Item = &Arc<Backend>> {
+        let shares = match self {
+            Action::Forward(shares) => &**shares,
+            Action::Redirect(_) | Action::Location(_) | Action::Status(_) => &[],
+        };
+        shares.iter().filter(|share| share.weight > 0).filter_map(|share| share.backend.as_ref().ok())
+    }
 }
 
 /// Sends every request to this address, whatever its own path and query.

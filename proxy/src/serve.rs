@@ -35,6 +35,7 @@ use crate::settings::SettingsError;
 use crate::settings::{AccessLogFormat, DefaultCertificate, PemSource, Settings};
 use crate::tls::certificates::{Certificate, CertificateError};
 use crate::tls::tickets::TicketSecret;
+use crate::workload::drive::Workloads;
 
 pub use self::source::SourceOptions;
 
@@ -162,6 +163,7 @@ struct Control<'o> {
     source: Source,
     compiler: Compiler,
     edge: Edge,
+    workloads: Workloads,
     state: Arc<State>,
     log: Writer,
     terminate: Signal,
@@ -224,9 +226,12 @@ impl<'o> Control<'o> {
             tracing::info!(%address, "the admin listener answers");
             tokio::spawn(admin::api::serve(listener, Arc::clone(&state)));
         }
+        let compiler = Compiler::new(TicketSecret::random(), fallback, settings.locality.clone());
+        let workloads = source.workloads(options.role, Arc::clone(compiler.gates().bell()));
         let mut control = Control {
             options,
-            compiler: Compiler::new(TicketSecret::random(), fallback, settings.locality.clone()),
+            compiler,
+            workloads,
             settings,
             source,
             edge,
@@ -361,6 +366,7 @@ impl<'o> Control<'o> {
     /// Compiles the objects and makes the result live. Returns the addresses that could not be bound.
     async fn compile(&mut self) -> Vec<BindError> {
         let compiled = self.compiler.compile(self.source.objects(), &self.settings);
+        self.workloads.configure(self.compiler.gates().live(), Arc::clone(&self.settings)).await;
         let (snapshot, failures) =
             self.edge.publish(Arc::new(compiled.table), Arc::clone(&self.settings)).await;
         self.addresses_missing = !failures.is_empty();
@@ -372,6 +378,7 @@ impl<'o> Control<'o> {
         self.statuses = compiled.statuses;
         problems.extend(self.own_problems.iter().chain(&self.certificate_problems).cloned());
         problems.extend(failures.iter().map(port_unavailable));
+        problems.extend(self.workloads.complaints().into_iter().map(cannot_wake));
         self.source.locate(&mut problems);
         problems.sort();
         problems.dedup();
@@ -417,6 +424,7 @@ impl<'o> Control<'o> {
             Drained::Completely => tracing::info!("stopped"),
             Drained::Partly => tracing::warn!("stopped; connections that were still open are cut"),
         }
+        self.workloads.stop().await;
         self.log.finish();
     }
 }
@@ -503,6 +511,11 @@ pub(crate) fn fallback_certificate(
             Ok(Some(Arc::new(Certificate::from_pem(&certificate.read()?, &key.read()?)?)))
         }
     }
+}
+
+fn cannot_wake(message: Arc<str>) -> Problem {
+    let (severity, field, reason) = (Severity::Degraded, "".into(), "CannotWake");
+    Problem { severity, object: None, field, reason, message, place: None }
 }
 
 fn port_unavailable(error: &BindError) -> Problem {

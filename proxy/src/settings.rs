@@ -14,6 +14,7 @@ pub mod presets;
 mod relay;
 mod requests;
 pub mod units;
+pub mod workloads;
 
 pub use gateway_services::{Exposure, GatewayServices};
 pub use limits::{Limits, Timeouts, Upstream};
@@ -85,6 +86,10 @@ pub struct Settings {
     #[serde(deserialize_with = "units::duration")]
     #[schemars(with = "units::DurationText")]
     pub drain: Duration,
+    /// Routes that wake workloads (`vestibule.dev/wake`), and what is seen meanwhile.
+    pub wake: workloads::Wake,
+    /// Programs of this machine that routes may wake. Default: none. (live)
+    pub workloads: Vec<workloads::Process>,
     /// Where this process runs, to prefer endpoints that are near (zone hints, `trafficDistribution`).
     pub locality: Locality,
     /// Threads that serve requests. Default: one for each processor that the process may use. (restart)
@@ -378,6 +383,9 @@ impl Settings {
         {
             keys.push("certificates");
         }
+        if self.wake.only_replica != running.wake.only_replica {
+            keys.push("wake.onlyReplica");
+        }
         if self.limits.handshakes_per_worker != running.limits.handshakes_per_worker {
             keys.push("limits.handshakesPerWorker");
         }
@@ -427,6 +435,8 @@ impl Default for Settings {
             issuers: Vec::new(),
             certificates: issuers::Certificates::default(),
             external_name: ExternalName::default(),
+            wake: workloads::Wake::default(),
+            workloads: Vec::new(),
             locality: Locality::default(),
             cluster: Cluster::default(),
             access_log: AccessLog::default(),

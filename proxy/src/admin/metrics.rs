@@ -335,7 +335,7 @@ const DURATION_BOUNDS_MS: [f64; 14] =
 
 /// The reasons of [`crate::reject::Reject::reason`]; `other` stands for one that is not among them, of which a test knows
 /// none. Then those of answers that were not finished.
-const REASONS: [&str; 39] = [
+const REASONS: [&str; 44] = [
     "bad_head",
     "bad_framing",
     "head_too_large",
@@ -360,6 +360,11 @@ const REASONS: [&str; 39] = [
     "rate_limited",
     "too_many_at_once",
     "no_endpoints",
+    "wake_timeout",
+    "wake_failed",
+    "asleep",
+    "asleep_by_schedule",
+    "too_many_waiting",
     "connect_failed",
     "connect_timeout",
     "upstream_tls",

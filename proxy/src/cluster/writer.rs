@@ -49,8 +49,8 @@ impl StatusWriter {
         StatusWriter { wanted, told, leads, stop, candidate }
     }
 
-    /// Whether this replica leads.
-    pub(super) fn leads(&self) -> watch::Receiver<bool> {
+    /// Whether this replica leads, now and later.
+    pub(crate) fn leads(&self) -> watch::Receiver<bool> {
         self.leads.clone()
     }
 

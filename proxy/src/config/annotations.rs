@@ -64,6 +64,7 @@ pub struct Annotations {
     /// `none`: nobody.
     pub issuer: Option<Arc<str>>,
     pub limits: LimitWords,
+    pub wake: wake::policy::Words,
     /// Keys of other controllers that the author declares to be without effect; `*` at the end takes the rest.
     pub ignore: Vec<Box<str>>,
 }

@@ -21,6 +21,8 @@ use crate::upstream::{
     Backend, BackendKey, BackendProtocol, BackendTls, EndpointAddress, EndpointSpec, Verify,
 };
 
+use crate::workload::gate::Gates;
+
 pub use crate::settings::Locality;
 
 /// How a backend's addresses are found.
@@ -40,6 +42,7 @@ pub(crate) enum Through {
 pub(crate) struct Backends {
     locality: Locality,
     tls: UpstreamTlsCache,
+    pub(crate) gates: Gates,
     /// By namespace and name.
     services: HashMap<(Arc<str>, Arc<str>), LiveBackends, RandomState>,
 }
@@ -55,7 +58,12 @@ struct Live {
 
 impl Backends {
     pub(crate) fn new(locality: Locality) -> Self {
-        Backends { locality, tls: UpstreamTlsCache::default(), services: HashMap::default() }
+        Backends {
+            locality,
+            tls: UpstreamTlsCache::default(),
+            gates: Gates::default(),
+            services: HashMap::default(),
+        }
     }
 
     /// The backend for this key: the one that is there, or a new one with its endpoints.

@@ -37,6 +37,7 @@ use crate::route::table::Table;
 use crate::settings::Settings;
 use crate::tls::certificates::Certificate;
 use crate::tls::tickets::TicketSecret;
+use crate::workload::gate::Gates;
 
 pub use describe::describe;
 
@@ -146,6 +147,8 @@ impl Compiler {
     /// The table for these objects. Never fails: what is wrong becomes a problem, and what guards access and cannot be
     /// enforced becomes a route that refuses.
     pub fn compile(&mut self, objects: &Objects, settings: &Settings) -> Compiled {
+        self.backends.gates.defaults =
+            wake::policy::Defaults { idle: settings.wake.idle, timeout: settings.wake.timeout };
         let mut work = self.plan(objects, settings);
         self.lower_policies(objects, settings, &mut work);
         self.lower_gateways(objects, settings, &mut work);
@@ -178,6 +181,11 @@ impl Compiler {
         } else {
             Refresh::Same
         }
+    }
+
+    /// The gates of routes that wake, those of tables before this one included.
+    pub(crate) fn gates(&self) -> &Gates {
+        &self.backends.gates
     }
 
     /// Backends that are alive, those of tables before this one included.

@@ -28,6 +28,7 @@ use crate::route::{
 };
 use crate::tls::certificates::Certificate;
 use crate::upstream::Backend;
+use crate::workload::gate::Gate;
 use filters::Filters;
 use matches::Match;
 
@@ -315,7 +316,14 @@ impl Lowering<'_, '_> {
         }
         handling.cors = filters.cors;
         handling.mirrors = mirrors;
-        Parts { reading: self.base(), action, handling: handling.shared(), refusal }
+        let backends = match &action {
+            Shape::Forward(portions) => &portions[..],
+            Shape::Redirect(_) | Shape::Status(_) => &[],
+        };
+        let live = backends.iter().filter(|portion| portion.weight > 0);
+        let live = live.filter_map(|portion| portion.backend.as_ref().ok());
+        let gate = self.scope.gate(&self.reading.annotations, live);
+        Parts { reading: self.base(), action, handling: handling.shared(), gate, refusal }
     }
 
     /// What the annotations give to every route.
@@ -383,6 +391,7 @@ struct Parts {
     reading: Reading,
     action: Shape,
     handling: Arc<Handling>,
+    gate: Option<Arc<Gate>>,
     refusal: Option<Refusal>,
 }
 
@@ -417,6 +426,7 @@ impl Parts {
             route.https_redirect = Some(https_redirect(None));
         }
         route.refusal = route.refusal.or_else(|| self.refusal.clone());
+        route.wake.clone_from(&self.gate);
         route
     }
 }

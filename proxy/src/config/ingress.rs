@@ -257,7 +257,7 @@ impl Lowering<'_, '_> {
     }
 
     fn route(
-        &self,
+        &mut self,
         origin: Origin,
         action: Action,
         refusal: Option<Refusal>,
@@ -282,6 +282,7 @@ impl Lowering<'_, '_> {
         };
         let mut route = route(origin, action, &self.reading, handling);
         route.refusal = route.refusal.or(refusal);
+        route.wake = self.scope.gate(words, route.action.backends());
         let wanted = secure && !self.class.https.is_empty() && words.ssl_redirect != Some(false);
         if (wanted || words.force_ssl_redirect == Some(true)) && !exempt {
             route.https_redirect = Some(https_redirect(redirect_port(self.class)));

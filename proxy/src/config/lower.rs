@@ -28,6 +28,7 @@ use crate::settings::Settings;
 use crate::tls::CertificateUse;
 use crate::tls::certificates::Certificate;
 use crate::upstream::{Backend, BackendKey, BackendProtocol, BackendTls, Verify};
+use crate::workload::gate::Gate;
 
 /// A section of a listener. A class has one, which its plain and its TLS listener share.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -272,6 +273,20 @@ impl<'a> Scope<'a> {
         backend
     }
 
+    /// The gate of a route that sends to these backends; `None` when it wakes nobody.
+    pub(crate) fn gate<'b>(
+        &mut self,
+        words: &Annotations,
+        backends: impl Iterator<Item = &'b Arc<Backend>>,
+    ) -> Option<Arc<Gate>> {
+        words.wake.wake.as_ref()?;
+        let backends: Vec<&Arc<Backend>> = backends.collect();
+        if backends.is_empty() {
+            return None;
+        }
+        self.backends.gates.obtain(&self.source.namespace, &words.wake, &backends)
+    }
+
     /// What the annotations ask of backends, or the reason why that cannot be had (it guards what is sent to them).
     pub(crate) fn backend_wishes(&mut self, words: &Annotations) -> Result<BackendWishes, Refusal> {
         let speech = words.backend_protocol.map(|protocol| match protocol {
@@ -405,6 +420,7 @@ pub(crate) fn route(
         canary: None,
         https_redirect: None,
         handling,
+        wake: None,
         metrics: Default::default(),
     }
 }

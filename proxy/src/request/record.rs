@@ -22,6 +22,7 @@ use crate::route::Route;
 use crate::route::host::Host;
 use crate::upstream::{Backend, Endpoint, EndpointAddress};
 use crate::worker::Worker;
+use crate::workload::gate::Hold;
 
 /// One request from its head to the last byte of its answer. Dropped without having been finished, it says that the client
 /// went away.
@@ -50,6 +51,8 @@ pub(crate) struct Record {
     closes_connection: bool,
     /// Places among the requests under way, given back with the last byte.
     flights: Vec<Flight>,
+    /// Keeps what stands behind the route awake.
+    hold: Option<Hold>,
 }
 
 /// How the exchange with the client ended.
@@ -104,6 +107,7 @@ impl Record {
             end: End::ClientGone,
             closes_connection: false,
             flights: Vec::new(),
+            hold: None,
         }
     }
 
@@ -136,6 +140,16 @@ impl Record {
     /// Keeps a place among the requests under way until the last byte of the answer.
     pub(super) fn hold(&mut self, flight: Flight) {
         self.flights.push(flight);
+    }
+
+    /// What stands behind the route is in use until this is dropped.
+    pub(super) fn keep_awake(&mut self, hold: Hold) {
+        self.hold = Some(hold);
+    }
+
+    /// The route's object and rule, for logs.
+    pub(super) fn route_name(&self) -> Box<str> {
+        self.route.as_ref().map_or("".into(), |route| route.origin.to_string().into())
     }
 
     pub(super) fn backend(&mut self, backend: &Arc<Backend>) {

@@ -23,6 +23,7 @@ pub(crate) fn route(name: &str, path: &PathPattern) -> Arc<Route> {
         canary: None,
         https_redirect: None,
         handling: Handling::plain(),
+        wake: None,
         metrics: Default::default(),
     })
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use acme::store::directory::DirectoryStore;
 use acme::store::{Store, StoreError};
+use tokio::sync::watch;
 
 use super::{ServeError, ServeOptions};
 use crate::cluster::writer::StatusWriter;
@@ -14,7 +15,10 @@ use crate::config::problem::Problem;
 use crate::config::status::{RouteStatus, Statuses};
 use crate::directory::Directory;
 use crate::directory::watch::Watch;
+use crate::options::Role;
 use crate::settings::{Settings, WriteStatus};
+use crate::workload::drive::Workloads;
+use crate::workload::gate::Bell;
 
 /// Which source the process is told to use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +82,24 @@ impl Source {
                 Source::Cluster { cluster, watch, writer }
             }
         })
+    }
+
+    /// Runs what puts workloads to sleep and wakes them, with the rights that this source brings.
+    ///
+    /// A process that has only a part of the work puts nothing to sleep: it does not see what the others serve.
+    pub(super) fn workloads(&self, role: Role, bell: Arc<Bell>) -> Workloads {
+        match self {
+            // Nobody else could.
+            Source::Directory { .. } => Workloads::start(bell, None, watch::channel(true).1),
+            Source::Cluster { cluster, writer, .. } => {
+                let nobody = || watch::channel(false).1;
+                let leads = match role {
+                    Role::All => writer.as_ref().map_or_else(nobody, StatusWriter::leads),
+                    Role::Edge | Role::Control => nobody(),
+                };
+                Workloads::start(bell, Some(cluster.workloads()), leads)
+            }
+        }
     }
 
     /// Whether all objects are at hand without waiting for [`Source::changed`].

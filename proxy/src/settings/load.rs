@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use super::{DefaultCertificate, Settings, Trust, ValueSource};
+use super::{DefaultCertificate, Settings, Trust, ValueSource, workloads};
 use crate::yaml;
 
 /// Why a settings file cannot be used. One line: place, fault, mend.
@@ -54,6 +54,13 @@ impl Settings {
                 }
             }
         }
+        if let Some(directory) = file.parent() {
+            for process in &mut settings.workloads {
+                if let Some(path) = &mut process.working_directory {
+                    *path = directory.join(&*path);
+                }
+            }
+        }
         Ok(settings)
     }
 
@@ -91,7 +98,32 @@ impl Settings {
             }
         }
         super::issuers::validate(&self.issuers)?;
+        self.validate_workloads()?;
         self.validate_numbers()
+    }
+
+    fn validate_workloads(&self) -> Result<(), Fault> {
+        wake::policy::Idle::within_bounds(self.wake.idle)
+            .map_err(|error| Fault::new("wake.idle".into(), error.to_string()))?;
+        wake::policy::timeout_within_bounds(self.wake.timeout)
+            .map_err(|error| Fault::new("wake.timeout".into(), error.to_string()))?;
+        for (index, process) in self.workloads.iter().enumerate() {
+            let field = |key: &str| format!("workloads[{index}].{key}");
+            let named = format!("process/{}", process.name);
+            wake::workload::Reference::parse(&named)
+                .map_err(|error| Fault::new(field("name"), error.to_string()))?;
+            let same = |other: &workloads::Process| {
+                (&other.name, &other.namespace) == (&process.name, &process.namespace)
+            };
+            if self.workloads[..index].iter().any(same) {
+                let message = format!("`{}` is written twice; rename one", process.name);
+                return Err(Fault::new(field("name"), message));
+            }
+            if process.command.first().is_none_or(|program| program.is_empty()) {
+                return Err(Fault::new(field("command"), "is empty; write a program and its arguments"));
+            }
+        }
+        Ok(())
     }
 
     fn validate_classes(&self) -> Result<(), Fault> {

@@ -46,6 +46,17 @@ pub struct GroupSpec {
     pub sleep: Schedule,
 }
 
+impl GroupSpec {
+    /// The workload that no other one of the plan needs, when there is but one: what stands behind the gate itself.
+    pub fn only_root(&self) -> Option<Workload> {
+        let roots = super::roots(&self.namespace, &self.plan);
+        match &roots[..] {
+            [only] => Some(only.clone()),
+            _ => None,
+        }
+    }
+}
+
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {

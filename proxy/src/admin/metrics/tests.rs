@@ -204,6 +204,11 @@ fn every_reject() -> Vec<Reject> {
         Reject::RateLimited(exceeded()),
         Reject::TooManyAtOnce(exceeded()),
         Reject::NoEndpoints,
+        Reject::WakeTimeout(None),
+        Reject::WakeFailed("".into()),
+        Reject::Asleep,
+        Reject::AsleepBySchedule(Duration::ZERO),
+        Reject::TooManyWaiting,
         Reject::ConnectFailed,
         Reject::ConnectTimeout,
         Reject::UpstreamTls,
@@ -240,6 +245,11 @@ fn every_reject() -> Vec<Reject> {
         | Reject::RateLimited(_)
         | Reject::TooManyAtOnce(_)
         | Reject::NoEndpoints
+        | Reject::WakeTimeout(_)
+        | Reject::WakeFailed(_)
+        | Reject::Asleep
+        | Reject::AsleepBySchedule(_)
+        | Reject::TooManyWaiting
         | Reject::ConnectFailed
         | Reject::ConnectTimeout
         | Reject::UpstreamTls

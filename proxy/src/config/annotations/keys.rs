@@ -1,6 +1,7 @@
 //! The table of keys. The documentation, the schema and the reader are made from it.
 
 mod setters;
+mod waking;
 
 use std::time::Duration;
 
@@ -574,6 +575,77 @@ pub static KEYS: &[Key] = &[
         },
         "For how long a browser may remember the answer to a preflight. Default: 1728000.",
     ),
+    // Workloads that sleep and wake.
+    text(
+        "wake",
+        Takes::Routes,
+        "\"true\", a group as \"group/NAME\", or workloads such as \"deployment/app after statefulset/db\"",
+        waking::set_target,
+        "Wakes the Service's own workload, or those that are named, for the first request, and puts them to sleep when nobody uses them.",
+    ),
+    text(
+        "wake-idle",
+        Takes::Routes,
+        "a duration such as \"15m\", or \"never\"",
+        waking::set_idle,
+        "Without a request for so long, they sleep. Default: wake.idle of the settings.",
+    ),
+    text(
+        "wake-timeout",
+        Takes::Routes,
+        "a duration such as \"60s\"",
+        waking::set_timeout,
+        "How long a request is held. Default: wake.timeout of the settings.",
+    ),
+    text(
+        "wake-wait",
+        Takes::Routes,
+        "\"auto\", \"page\" or \"hold\"",
+        waking::set_wait,
+        "What visitors get meanwhile: auto shows browsers a page after 1.5 s, page shows it at once, hold lets them wait. Default: auto.",
+    ),
+    text(
+        "wake-keep-awake",
+        Takes::Routes,
+        "windows such as \"Mon-Fri 08:00-18:00 Europe/Berlin; Sat 10:00-14:00\"",
+        waking::set_keep_awake,
+        "Windows of time in which they are awake. Without a zone: UTC.",
+    ),
+    text(
+        "wake-sleep",
+        Takes::Routes,
+        "windows such as \"22:00-06:00 Europe/Berlin\"",
+        waking::set_sleep,
+        "Windows of time in which they sleep as soon as nobody uses them, and no request wakes them.",
+    ),
+    text(
+        "wake-quiet-agents",
+        Takes::Routes,
+        "parts of user agents such as \"my-monitor, checker\"",
+        waking::set_quiet_agents,
+        "User agents that wake nobody, besides well-known probes, monitors and crawlers; none as the first lets those wake, too.",
+    ),
+    text(
+        "wake-quiet-paths",
+        Takes::Routes,
+        "paths such as \"/healthz, /metrics*\"",
+        waking::set_quiet_paths,
+        "Paths that wake nobody, besides /favicon.ico, /robots.txt and /apple-touch-icon*.",
+    ),
+    text(
+        "wake-title",
+        Takes::Routes,
+        "a few words",
+        waking::set_title,
+        "What the waiting page calls the application. Default: its host name.",
+    ),
+    text(
+        "wake-probe",
+        Takes::Routes,
+        "a path such as \"/healthz\"",
+        waking::set_probe,
+        "A path that has to answer, with anything but a server error, before requests are let through. Default: to take a connection is enough.",
+    ),
     // Words about this table itself.
     text(
         "ignore",
@@ -676,9 +748,6 @@ pub static KEYS: &[Key] = &[
         later("mirror-target", "Sends a copy of each request elsewhere."),
         &["mirror-host", "mirror-request-body"],
     ),
-    later("wake", "Starts a workload on the first request."),
-    later("wake-idle", "When it is put to sleep again."),
-    later("wake-wait", "What the client sees meanwhile."),
 ];
 
 /// Tries of one request, as far as annotations can ask for them.

@@ -149,8 +149,8 @@ fn guards_of_other_controllers_are_known() {
 
 #[test]
 fn a_switch_that_is_off_and_not_built_yet_asks_for_nothing() {
-    assert!(own("wake", "false").findings.is_empty());
-    assert_eq!(own("wake", "true").findings[0].reason, "NotYetSupported");
+    assert!(own("mirror-target", "false").findings.is_empty());
+    assert_eq!(own("mirror-target", "true").findings[0].reason, "NotYetSupported");
     assert!(own("auth", "none").refusal.is_some());
 }
 

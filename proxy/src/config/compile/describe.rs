@@ -115,6 +115,7 @@ fn describe_route(f: &mut String, matched: &str, route: &Route) -> fmt::Result {
     )?;
     detail("limits", route.limiting.as_deref().map_or(String::new(), limiting))?;
     detail("timeouts", timeouts(&route.timeouts))?;
+    detail("wakes", route.wake.as_ref().map_or(String::new(), |gate| gate.to_string()))?;
     detail("retry", retry(&route.retry))?;
     detail("request headers", edits(&route.request_headers))?;
     detail("response headers", edits(&route.response_headers))?;

@@ -1,0 +1,132 @@
+//! Settings of what sleeps and wakes.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::units;
+
+/// Defaults of routes that wake, and the look of the waiting page.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Wake {
+    /// Without a request for so long, a workload is put to sleep, where its route says nothing else. Default: 15m. (live)
+    #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
+    pub idle: Duration,
+    /// How long a request is held, where its route says nothing else. Default: 60s. (live)
+    #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
+    pub timeout: Duration,
+    /// Declares that no other replica of this edge takes requests for the same workloads. Only then are workloads of a cluster
+    /// put to sleep: replicas cannot ask each other yet whether a workload is in use. Waking needs no such word.
+    /// Default: false. (restart)
+    pub only_replica: bool,
+    /// What the waiting page looks like.
+    pub page: WakePage,
+}
+
+/// What the waiting page looks like.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct WakePage {
+    /// The colour of its bar, as `#rrggbb`. Default: `#2f6fde`. (live)
+    pub color: Option<Color>,
+    /// A sentence under the heading. Default: `It was asleep and is starting now. This page goes on by itself.` (live)
+    pub words: Option<Arc<str>>,
+}
+
+/// `#rrggbb`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(try_from = "String")]
+pub struct Color(#[schemars(regex(pattern = "^#[0-9a-fA-F]{6}$"))] Box<str>);
+
+/// A program of this machine that can be put to sleep and woken. How it runs changes when it is started next.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Process {
+    /// By this name routes wake it (`vestibule.dev/wake: process/NAME`); with `"true"`, those whose Service has the same name.
+    /// (live)
+    pub name: Arc<str>,
+    /// The namespace of the routes that may wake it. Default: `default`. (live)
+    #[serde(default = "default_namespace")]
+    pub namespace: Arc<str>,
+    /// The program and its arguments. (live)
+    #[schemars(length(min = 1))]
+    pub command: Vec<Arc<str>>,
+    /// Where it runs; a relative path starts at the settings file's directory. Default: where this process runs. (live)
+    #[serde(default)]
+    pub working_directory: Option<PathBuf>,
+    /// Variables besides those of this process. (live)
+    #[serde(default)]
+    pub environment: BTreeMap<Arc<str>, Arc<str>>,
+    /// An address that takes connections once it is ready. Default: it is ready as soon as it runs, or, behind a Service, when an
+    /// endpoint takes connections. (live)
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub listens: Option<SocketAddr>,
+    /// What it is told to end by, it and all that it started. Default: `SIGTERM`. (live)
+    #[serde(default)]
+    pub stop_signal: StopSignal,
+    /// After so long it is killed. Default: 10s. (live)
+    #[serde(default = "default_stop_timeout", deserialize_with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
+    pub stop_timeout: Duration,
+}
+
+/// A signal that programs end by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum StopSignal {
+    #[default]
+    #[serde(rename = "SIGTERM")]
+    Terminate,
+    #[serde(rename = "SIGINT")]
+    Interrupt,
+    #[serde(rename = "SIGQUIT")]
+    Quit,
+    #[serde(rename = "SIGHUP")]
+    HangUp,
+    #[serde(rename = "SIGKILL")]
+    Kill,
+}
+
+impl Default for Wake {
+    fn default() -> Self {
+        let defaults = wake::policy::Defaults::default();
+        Wake {
+            idle: defaults.idle,
+            timeout: defaults.timeout,
+            only_replica: false,
+            page: WakePage::default(),
+        }
+    }
+}
+
+impl Color {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Color {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let digits = text.strip_prefix('#').filter(|digits| digits.len() == 6);
+        let is_color = digits.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        if is_color { Ok(Color(text.into())) } else { Err("a colour is written as #rrggbb") }
+    }
+}
+
+fn default_namespace() -> Arc<str> {
+    "default".into()
+}
+
+fn default_stop_timeout() -> Duration {
+    Duration::from_secs(10)
+}

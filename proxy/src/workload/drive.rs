@@ -1,0 +1,601 @@
+//! The driver: tells the machine what happens, and does what it says.
+//!
+//! One task of the control runtime. It waits for four things: changes of the configuration, requests that ring, answers of
+//! scalers and probes, and the machine's own alarm.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, sleep_until};
+use wake::machine::{self, Action, Event, GroupId, GroupSpec, Machine, Note, Now, State};
+use wake::plan::Plan;
+use wake::policy::Target;
+use wake::scaler::{Observation, ScaleError, Scaler};
+use wake::workload::{Kind, Workload};
+
+use super::gate::{Bell, Gate, Passage, View};
+use super::probe;
+use super::process::Processes;
+use crate::cluster::scale::Kubernetes;
+use crate::settings::Settings;
+
+/// The driver's handle, for the control side.
+pub(crate) struct Workloads {
+    orders: mpsc::Sender<Order>,
+    task: JoinHandle<()>,
+    complaints: Arc<Mutex<Vec<Arc<str>>>>,
+}
+
+enum Order {
+    Configure { gates: Vec<Arc<Gate>>, settings: Arc<Settings>, done: oneshot::Sender<()> },
+    Stop(oneshot::Sender<()>),
+}
+
+impl Workloads {
+    /// Starts the driver. `leads` says whether this process puts workloads to sleep; `cluster` is where objects come from an
+    /// API server.
+    pub(crate) fn start(bell: Arc<Bell>, cluster: Option<Kubernetes>, leads: watch::Receiver<bool>) -> Self {
+        let (orders, receiver) = mpsc::channel(ORDERS_LEN_MAX);
+        let complaints = Arc::<Mutex<Vec<Arc<str>>>>::default();
+        let driver = Driver::new(bell, cluster, Arc::clone(&complaints));
+        let task = tokio::spawn(driver.run(receiver, leads));
+        Workloads { orders, task, complaints }
+    }
+
+    /// Takes up the gates of a table before that table is published: what sleeps is behind a closed gate when this returns.
+    pub(crate) async fn configure(&self, gates: Vec<Arc<Gate>>, settings: Arc<Settings>) {
+        let (done, is_done) = oneshot::channel();
+        if self.orders.send(Order::Configure { gates, settings, done }).await.is_ok() {
+            let _ = is_done.await;
+        }
+    }
+
+    /// What cannot be woken, and why.
+    pub(crate) fn complaints(&self) -> Vec<Arc<str>> {
+        self.complaints.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Ends the programs that were started here, and the driver.
+    pub(crate) async fn stop(self) {
+        let (done, is_done) = oneshot::channel();
+        if self.orders.send(Order::Stop(done)).await.is_ok() {
+            let _ = is_done.await;
+        }
+        let _ = self.task.await;
+    }
+}
+
+struct Driver {
+    machine: Machine,
+    began: Instant,
+    bell: Arc<Bell>,
+    gates: HashMap<GroupId, Driven>,
+    processes: Processes,
+    cluster: Option<Kubernetes>,
+    sender: mpsc::Sender<Event>,
+    events: mpsc::Receiver<Event>,
+    /// Events that are taken before any other.
+    first: VecDeque<Event>,
+    complaints: Arc<Mutex<Vec<Arc<str>>>>,
+    /// What the API server said that gates lead to.
+    found: mpsc::Sender<Answer>,
+    answers: mpsc::Receiver<Answer>,
+    turns: Arc<Semaphore>,
+    sleeping_allowed: bool,
+    leads: bool,
+    usual: HashMap<Workload, Duration>,
+}
+
+struct Driven {
+    gate: Weak<Gate>,
+    /// `None`: it is not known yet what is to be woken, or that there is nothing, for the reason in `complaint`.
+    spec: Option<GroupSpec>,
+    complaint: Option<Arc<str>>,
+    last: machine::Gate,
+    since: Option<Instant>,
+    probing: Option<JoinHandle<()>>,
+}
+
+impl Driver {
+    fn new(bell: Arc<Bell>, cluster: Option<Kubernetes>, complaints: Arc<Mutex<Vec<Arc<str>>>>) -> Self {
+        let (sender, events) = mpsc::channel(EVENTS_LEN_MAX);
+        let (found, answers) = mpsc::channel(EVENTS_LEN_MAX);
+        Driver {
+            machine: Machine::new(fastrand::u64(..1 << 48)),
+            began: Instant::now(),
+            bell,
+            gates: HashMap::new(),
+            processes: Processes::new(sender.clone()),
+            cluster,
+            sender,
+            events,
+            first: VecDeque::new(),
+            complaints,
+            found,
+            answers,
+            turns: Arc::new(Semaphore::new(ASKED_AT_ONCE)),
+            sleeping_allowed: false,
+            leads: false,
+            usual: HashMap::new(),
+        }
+    }
+
+    async fn run(mut self, mut orders: mpsc::Receiver<Order>, mut leads: watch::Receiver<bool>) {
+        self.leads = *leads.borrow_and_update();
+        let mut leads_open = true;
+        loop {
+            let alarm =
+                self.machine.alarm(self.now()).map_or(ALARM_MAX, |at| at.min(self.elapsed() + ALARM_MAX));
+            let bell = Arc::clone(&self.bell);
+            tokio::select! {
+                order = orders.recv() => match order {
+                    Some(Order::Configure { gates, settings, done }) => {
+                        self.configure(gates, &settings);
+                        let _ = done.send(());
+                    }
+                    Some(Order::Stop(done)) => {
+                        self.processes.stop_all().await;
+                        let _ = done.send(());
+                        return;
+                    }
+                    None => return,
+                },
+                event = self.events.recv() => {
+                    if let Some(event) = event {
+                        self.first.push_back(event);
+                    }
+                }
+                answer = self.answers.recv() => {
+                    if let Some((gate, plan)) = answer
+                        && let Some(gate) = gate.upgrade()
+                    {
+                        self.take_answer(&gate, plan);
+                    }
+                }
+                () = bell.rung.notified() => self.answer_bell(),
+                changed = leads.changed(), if leads_open => {
+                    leads_open = changed.is_ok();
+                    self.leads = *leads.borrow_and_update();
+                    self.lead();
+                }
+                () = sleep_until((self.began + alarm).into()) => self.first.push_back(Event::Tick),
+            }
+            self.forget_the_gone();
+            self.work();
+        }
+    }
+
+    fn configure(&mut self, gates: Vec<Arc<Gate>>, settings: &Settings) {
+        self.processes.configure(&settings.workloads);
+        let in_cluster = self.cluster.is_some();
+        self.sleeping_allowed = !in_cluster || settings.wake.only_replica;
+        for gate in gates {
+            let driven = self.gates.entry(gate.id).or_insert_with(|| Driven {
+                gate: Arc::downgrade(&gate),
+                spec: None,
+                complaint: None,
+                last: machine::Gate::Open,
+                since: None,
+                probing: None,
+            });
+            let is_known = driven.spec.is_some();
+            match self.find(&gate) {
+                Found::Here(found) => self.take_found(&gate, found),
+                // What was found once is not asked for again; it is when it turns out to be gone.
+                Found::InCluster(cluster) => {
+                    if !is_known {
+                        self.ask(cluster, &gate, Duration::ZERO);
+                    }
+                }
+            }
+        }
+        self.note_complaints();
+        let specs = self.gates.values().filter_map(|driven| driven.spec.as_ref());
+        self.processes.are_probed(specs.filter_map(GroupSpec::only_root).collect());
+        self.forget_the_gone();
+        self.reconfigure();
+        self.lead();
+        self.work();
+    }
+
+    /// Which workloads a gate leads to, as far as that can be said without asking anybody.
+    fn find(&self, gate: &Gate) -> Found {
+        let listed = self.processes.for_services(&gate.namespace, &gate.services);
+        let found = match (&gate.policy.target, &self.cluster) {
+            (Target::Plan(plan), cluster) => self.check(gate, plan, cluster.is_some()).map(|()| plan.clone()),
+            (Target::Own, _) if !listed.is_empty() => {
+                Plan::together(listed).map_err(|error| error.to_string().into())
+            }
+            (Target::Own | Target::Group(_), Some(cluster)) => return Found::InCluster(cluster.clone()),
+            (Target::Own, None) => Err(format!(
+                "the Service {}/{} has no workload that could be woken: list one of its name under `workloads` in the settings",
+                gate.namespace,
+                gate.services.join(", ")
+            )
+            .into()),
+            (Target::Group(_), None) => {
+                Err("groups are known in a cluster only: name workloads as process/NAME".into())
+            }
+        };
+        Found::Here(found)
+    }
+
+    /// Whether every workload of a plan is one that somebody here can wake.
+    fn check(&self, gate: &Gate, plan: &Plan, in_cluster: bool) -> Result<(), Arc<str>> {
+        for (reference, _) in plan.members() {
+            let workload = reference.clone().within(&gate.namespace);
+            if reference.kind == Kind::Process {
+                self.processes.look(&workload).map_err(|_| {
+                    let name = &reference.name;
+                    format!("the settings list no workload `{name}` in the namespace {}", gate.namespace)
+                })?;
+            } else if !in_cluster {
+                let message =
+                    format!("{workload} cannot be woken: there is no cluster; only process/NAME can");
+                return Err(message.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the API server asked, after a pause.
+    fn ask(&self, cluster: Kubernetes, gate: &Arc<Gate>, pause: Duration) {
+        let (gate, found) = (Arc::downgrade(gate), self.found.clone());
+        let turns = Arc::clone(&self.turns);
+        tokio::spawn(async move {
+            sleep(pause).await;
+            let Ok(_turn) = turns.acquire().await else { return };
+            let Some(strong) = gate.upgrade() else { return };
+            let plan = match &strong.policy.target {
+                Target::Own => cluster.own_workloads(&strong.namespace, &strong.services).await,
+                Target::Group(group) => cluster.group(&strong.namespace, group).await,
+                Target::Plan(plan) => Ok(plan.clone()),
+            };
+            drop(strong);
+            let _ = found.send((gate, plan)).await;
+        });
+    }
+
+    /// The API server's answer.
+    fn take_answer(&mut self, gate: &Arc<Gate>, plan: Result<Plan, Arc<str>>) {
+        if let (Err(reason), Some(cluster)) = (&plan, &self.cluster) {
+            let known = self.gates.get(&gate.id).and_then(|driven| driven.complaint.as_ref());
+            if known != Some(reason) {
+                tracing::warn!(reason = "CannotWake", "{reason}");
+            }
+            self.ask(cluster.clone(), gate, ASK_AGAIN);
+        }
+        self.take_found(gate, plan);
+        self.note_complaints();
+        self.reconfigure();
+        self.work();
+    }
+
+    fn take_found(&mut self, gate: &Arc<Gate>, plan: Result<Plan, Arc<str>>) {
+        let Some(driven) = self.gates.get_mut(&gate.id) else { return };
+        let was_managed = driven.spec.is_some();
+        match plan {
+            Ok(plan) => {
+                driven.complaint = None;
+                driven.spec = Some(GroupSpec {
+                    namespace: gate.namespace.clone(),
+                    plan,
+                    idle: gate.policy.idle,
+                    keep_awake: gate.policy.keep_awake.clone(),
+                    sleep: gate.policy.sleep.clone(),
+                });
+                if !was_managed {
+                    gate.show(View::default());
+                }
+            }
+            Err(reason) => {
+                driven.complaint = Some(reason.clone());
+                driven.spec = None;
+                driven.last = machine::Gate::Open;
+                driven.since = None;
+                gate.set(Passage::Open);
+                gate.show(View { unmanaged: Some(reason), ..View::default() });
+            }
+        }
+    }
+
+    fn note_complaints(&self) {
+        let mut complaints: Vec<Arc<str>> =
+            self.gates.values().filter_map(|driven| driven.complaint.clone()).collect();
+        complaints.sort();
+        complaints.dedup();
+        *self.complaints.lock().unwrap_or_else(PoisonError::into_inner) = complaints;
+    }
+
+    /// Gates without routes and requests are no longer looked after.
+    fn forget_the_gone(&mut self) {
+        let before = self.gates.len();
+        self.gates.retain(|_, driven| driven.gate.strong_count() > 0);
+        if self.gates.len() < before {
+            self.reconfigure();
+        }
+    }
+
+    fn reconfigure(&mut self) {
+        let specs: BTreeMap<GroupId, GroupSpec> =
+            self.gates.iter().filter_map(|(id, driven)| Some((*id, driven.spec.clone()?))).collect();
+        if let Some(cluster) = &self.cluster {
+            let within = |spec: &GroupSpec| {
+                let namespace = spec.namespace.clone();
+                let of = move |reference: &wake::workload::Reference| reference.clone().within(&namespace);
+                spec.plan.members().map(|(reference, _)| of(reference)).collect::<Vec<_>>()
+            };
+            let workloads: HashSet<Workload> = specs.values().flat_map(within).collect();
+            cluster.follow(workloads, &self.sender);
+        }
+        self.first.push_back(Event::Configured(specs));
+    }
+
+    fn lead(&mut self) {
+        self.first.push_back(Event::Leads(self.leads && self.sleeping_allowed));
+    }
+
+    fn answer_bell(&mut self) {
+        for gate in self.bell.take() {
+            let cause = gate.take_cause();
+            self.first.push_back(Event::Wanted(gate.id));
+            if let (Some(cause), true) = (cause, gate.is_closed()) {
+                let Some(driven) = self.gates.get(&gate.id) else { continue };
+                if driven.since.is_none() {
+                    tracing::info!(
+                        route = %cause.route, request_id = %cause.request_id, agent = cause.agent,
+                        "a request asks to wake {gate}"
+                    );
+                }
+            }
+            self.probe(&gate);
+        }
+    }
+
+    /// Steps until nothing is left to do at once.
+    fn work(&mut self) {
+        while let Some(event) = self.first.pop_front() {
+            let now = self.now();
+            for action in self.machine.step(now, event) {
+                self.perform(action);
+            }
+        }
+        self.show_progress();
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Gate { group, gate } => self.set_gate(group, gate),
+            Action::Count { group, token } => {
+                let gate = self.gates.get(&group).and_then(|driven| driven.gate.upgrade());
+                let count = gate.map(|gate| gate.count()).unwrap_or_default();
+                self.first.push_back(Event::Counted { group, token, count });
+            }
+            Action::Observe(workload) if workload.reference.kind == Kind::Process => {
+                let result = self.processes.look(&workload);
+                self.first.push_back(Event::Observed { workload, result });
+            }
+            Action::Observe(workload) => {
+                self.scale(workload, |scaler, workload| async move {
+                    let result = scaler.observe(&workload).await;
+                    Event::Observed { workload, result }
+                });
+            }
+            Action::Wake(workload) => {
+                self.scale(workload, |scaler, workload| async move {
+                    let result = scaler.wake(&workload).await;
+                    Event::Woken { workload, result }
+                });
+            }
+            Action::Sleep { workload, version, within } => {
+                self.scale(workload, move |scaler, workload| async move {
+                    let result = scaler.sleep(&workload, version, within).await;
+                    Event::Slept { workload, result }
+                });
+            }
+            // Replicas do not speak with each other yet; the machine knows of none.
+            Action::Tell { .. } => {}
+            Action::Note { workload, note } => self.note(&workload, note),
+        }
+    }
+
+    fn set_gate(&mut self, id: GroupId, new: machine::Gate) {
+        let Some(driven) = self.gates.get_mut(&id) else { return };
+        let Some(gate) = driven.gate.upgrade() else { return };
+        let waited = driven.since.is_some();
+        match &new {
+            machine::Gate::Open if waited || gate.waiting() > 0 => gate.set(Passage::Opening),
+            machine::Gate::Open => gate.set(Passage::Open),
+            machine::Gate::Asleep | machine::Gate::Waking | machine::Gate::Refused(_) => {
+                gate.set(Passage::Closed);
+            }
+        }
+        match &new {
+            machine::Gate::Waking => {
+                driven.since.get_or_insert_with(Instant::now);
+            }
+            machine::Gate::Open | machine::Gate::Asleep | machine::Gate::Refused(_) => driven.since = None,
+        }
+        let probes = matches!(new, machine::Gate::Waking) || gate.is_opening();
+        driven.last = new;
+        self.show(id);
+        if probes {
+            self.probe(&gate);
+        }
+    }
+
+    fn probe(&mut self, gate: &Arc<Gate>) {
+        let Some(driven) = self.gates.get_mut(&gate.id) else { return };
+        if driven.probing.as_ref().is_none_or(JoinHandle::is_finished) {
+            let task = tokio::spawn(probe::run(Arc::downgrade(gate), self.sender.clone()));
+            driven.probing = Some(task);
+        }
+    }
+
+    /// Has those who wait see how far it is.
+    fn show_progress(&mut self) {
+        let waking: Vec<GroupId> =
+            self.gates.iter().filter(|(_, driven)| driven.since.is_some()).map(|(id, _)| *id).collect();
+        for id in waking {
+            self.show(id);
+        }
+    }
+
+    fn show(&self, id: GroupId) {
+        let Some(driven) = self.gates.get(&id) else { return };
+        let Some(gate) = driven.gate.upgrade() else { return };
+        let states = self.machine.states(id);
+        let usual = states.iter().filter_map(|(workload, _)| self.usual.get(workload)).max().copied();
+        let trouble = self.cluster.as_ref().and_then(|cluster| {
+            let waking = states.iter().filter(|(_, state)| matches!(state, State::Waking { .. }));
+            waking.filter_map(|(workload, _)| cluster.trouble(workload)).next()
+        });
+        let members: Vec<_> = states
+            .into_iter()
+            .map(|(workload, state)| (workload.reference.name.as_ref().into(), state))
+            .collect();
+        let old = gate.view();
+        let view = View {
+            gate: Some(driven.last.clone()),
+            members,
+            since: driven.since,
+            trouble,
+            unmanaged: None,
+            usual,
+        };
+        let same = old.gate == view.gate
+            && old.members == view.members
+            && old.since == view.since
+            && old.trouble == view.trouble;
+        if !same {
+            gate.show(view);
+        }
+    }
+
+    fn note(&mut self, workload: &Workload, note: Note) {
+        match note {
+            Note::Waking => tracing::info!(%workload, "waking"),
+            Note::Awake { took: Some(took) } => {
+                self.usual.insert(workload.clone(), took);
+                tracing::info!(%workload, ?took, "awake");
+            }
+            Note::Awake { took: None } => tracing::info!(%workload, "awake; others woke it"),
+            Note::Asleep => tracing::info!(%workload, "put to sleep: nobody has used it"),
+            Note::SleepAborted => tracing::debug!(%workload, "not put to sleep: somebody uses it"),
+            Note::WakeFailed(reason) => {
+                tracing::error!(%workload, %reason, "cannot be woken");
+                self.find_again(workload);
+            }
+            Note::SleepFailed(reason) => tracing::warn!(%workload, %reason, "cannot be put to sleep"),
+            Note::Contested => tracing::warn!(
+                %workload,
+                "somebody else scales it up as often as it is put to sleep, and it is left alone for an hour: have Flux or Argo CD ignore spec.replicas, or give it no idle time"
+            ),
+        }
+    }
+
+    /// Another workload may stand behind the Service by now.
+    fn find_again(&self, workload: &Workload) {
+        let Some(cluster) = &self.cluster else { return };
+        for driven in self.gates.values() {
+            let leads_there = |spec: &GroupSpec| {
+                spec.namespace == workload.namespace
+                    && spec.plan.members().any(|(reference, _)| *reference == workload.reference)
+            };
+            if driven.spec.as_ref().is_some_and(leads_there)
+                && let Some(gate) = driven.gate.upgrade()
+            {
+                self.ask(cluster.clone(), &gate, Duration::ZERO);
+            }
+        }
+    }
+
+    fn scale<F, A>(&self, workload: Workload, act: A)
+    where
+        A: FnOnce(AnyScaler, Workload) -> F + Send + 'static,
+        F: Future<Output = Event> + Send + 'static,
+    {
+        let scaler = if workload.reference.kind == Kind::Process {
+            AnyScaler::Process(self.processes.clone())
+        } else {
+            match &self.cluster {
+                Some(cluster) => AnyScaler::Cluster(cluster.clone()),
+                None => AnyScaler::None,
+            }
+        };
+        let sender = self.sender.clone();
+        tokio::spawn(async move {
+            let event = act(scaler, workload).await;
+            let _ = sender.send(event).await;
+        });
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the shell of the machine, where time comes in")]
+    fn now(&self) -> Now {
+        Now { elapsed: self.elapsed(), wall: Timestamp::now() }
+    }
+}
+
+/// A gate and the workloads that it leads to.
+type Answer = (Weak<Gate>, Result<Plan, Arc<str>>);
+
+/// Where it is known which workloads a gate leads to.
+enum Found {
+    Here(Result<Plan, Arc<str>>),
+    InCluster(Kubernetes),
+}
+
+/// The scaler of one workload.
+enum AnyScaler {
+    Process(Processes),
+    Cluster(Kubernetes),
+    None,
+}
+
+impl Scaler for AnyScaler {
+    async fn observe(&self, workload: &Workload) -> Result<Observation, ScaleError> {
+        match self {
+            AnyScaler::Process(scaler) => scaler.observe(workload).await,
+            AnyScaler::Cluster(scaler) => scaler.observe(workload).await,
+            AnyScaler::None => Err(ScaleError::Missing),
+        }
+    }
+
+    async fn wake(&self, workload: &Workload) -> Result<Observation, ScaleError> {
+        match self {
+            AnyScaler::Process(scaler) => scaler.wake(workload).await,
+            AnyScaler::Cluster(scaler) => scaler.wake(workload).await,
+            AnyScaler::None => Err(ScaleError::Missing),
+        }
+    }
+
+    async fn sleep(
+        &self,
+        workload: &Workload,
+        version: u64,
+        within: Duration,
+    ) -> Result<Observation, ScaleError> {
+        match self {
+            AnyScaler::Process(scaler) => scaler.sleep(workload, version, within).await,
+            AnyScaler::Cluster(scaler) => scaler.sleep(workload, version, within).await,
+            AnyScaler::None => Err(ScaleError::Missing),
+        }
+    }
+}
+
+/// Questions to the API server under way at the same time.
+const ASKED_AT_ONCE: usize = 4;
+/// What could not be found is looked for again after so long.
+const ASK_AGAIN: Duration = Duration::from_secs(15);
+const ORDERS_LEN_MAX: usize = 8;
+const EVENTS_LEN_MAX: usize = 1024;
+/// The machine is asked for its alarm anew at least so often.
+const ALARM_MAX: Duration = Duration::from_secs(60);

@@ -68,7 +68,7 @@ pub(crate) async fn edge(upstream: SocketAddr, settings: Settings) -> Running {
         response_headers: None,
     }]));
     let rule = crate::route::matches::Rule { route: Arc::new(route), ..rule("web", prefix("/")) };
-    let routes = Arc::new(HostRoutes::new(vec![rule]));
+    let routes = HostRoutes::new(vec![rule]);
     let hosts = HostTable::new([(HostPattern::Any, routes)], HostFallback::Never, None);
     let section = Section { name: "".into(), host: HostPattern::Any, hosts };
     let key = ListenerKey::Class { class: "vestibule".into(), tls: false };

@@ -83,7 +83,7 @@ impl HostTable {
     }
 }
 
-fn tell_other_paths<'t>(steps: &mut Vec<Step<'t>>, routes: Option<&'t Arc<HostRoutes>>, requested: &[u8]) {
+fn tell_other_paths<'t>(steps: &mut Vec<Step<'t>>, routes: Option<&'t HostRoutes>, requested: &[u8]) {
     let Some(routes) = routes else { return };
     let mut others = routes.list();
     others.retain(|(path, _)| !path.matches(requested));

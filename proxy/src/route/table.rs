@@ -69,7 +69,7 @@ pub struct Section {
 /// The routes of one section by host. Copies share them.
 #[derive(Clone, Debug, Default)]
 pub struct HostTable {
-    hosts: HostMap<Arc<HostRoutes>>,
+    hosts: HostMap<HostRoutes>,
     fallback: HostFallback,
     default: Option<Arc<Route>>,
 }
@@ -97,7 +97,7 @@ pub enum Found<'t> {
 
 /// What a look-up passes by on its way; `explain` writes it down, the request path does not look.
 pub(crate) enum Passed<'t> {
-    Host(HostHit<'t, Arc<HostRoutes>>),
+    Host(HostHit<'t, HostRoutes>),
     Candidate(&'t Candidate, Result<(), Mismatch<'t>>),
     Default(&'t Arc<Route>),
 }
@@ -158,7 +158,7 @@ impl HostTable {
     ///
     /// `default` answers what no rule takes (an Ingress class's default backend).
     pub fn new(
-        hosts: impl IntoIterator<Item = (HostPattern, Arc<HostRoutes>)>,
+        hosts: impl IntoIterator<Item = (HostPattern, HostRoutes)>,
         fallback: HostFallback,
         default: Option<Arc<Route>>,
     ) -> Self {
@@ -168,13 +168,13 @@ impl HostTable {
     /// The same table, but for these hosts and the default.
     pub(crate) fn with(
         &self,
-        hosts: impl IntoIterator<Item = (HostPattern, Option<Arc<HostRoutes>>)>,
+        hosts: impl IntoIterator<Item = (HostPattern, Option<HostRoutes>)>,
         default: Option<Arc<Route>>,
     ) -> Self {
         HostTable { hosts: self.hosts.with(hosts), fallback: self.fallback, default }
     }
 
-    pub fn hosts(&self) -> &HostMap<Arc<HostRoutes>> {
+    pub fn hosts(&self) -> &HostMap<HostRoutes> {
         &self.hosts
     }
 

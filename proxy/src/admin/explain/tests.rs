@@ -14,7 +14,7 @@ fn table(change: impl FnOnce(&mut Route)) -> Table {
     let mut rule = fixtures::rule("shop", fixtures::prefix("/cart"));
     change(Arc::get_mut(&mut rule.route).unwrap());
     let host = HostPattern::parse("shop.example", WildcardLabels::One).unwrap();
-    let hosts = HostTable::new([(host, Arc::new(HostRoutes::new(vec![rule])))], HostFallback::Never, None);
+    let hosts = HostTable::new([(host, HostRoutes::new(vec![rule]))], HostFallback::Never, None);
     let section = Section { name: "".into(), host: HostPattern::Any, hosts };
     let key = ListenerKey::Class { class: "vestibule".into(), tls: false };
     let listener = Listener::new(key, vec!["127.0.0.1:8080".parse().unwrap()], None, vec![section]);

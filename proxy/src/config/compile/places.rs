@@ -42,7 +42,7 @@ struct Section {
 struct Host {
     /// Each once, in no order that means anything.
     sources: SmallVec<[ObjectRef; 1]>,
-    routes: Option<Arc<HostRoutes>>,
+    routes: Option<HostRoutes>,
     problems: Vec<Problem>,
 }
 
@@ -270,7 +270,7 @@ impl Host {
             problems.extend(canary::join(name, &mut rules, &canaries));
         }
         self.problems = problems;
-        self.routes = (owned || twins).then(|| Arc::new(HostRoutes::new(rules)));
+        self.routes = (owned || twins).then(|| HostRoutes::new(rules));
         owned || twins
     }
 

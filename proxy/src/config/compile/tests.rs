@@ -55,7 +55,7 @@ fn http(compiled: &Compiled) -> &Arc<Listener> {
     compiled.table.listener(&key).expect("the plain side of the class")
 }
 
-fn host_routes<'a>(compiled: &'a Compiled, host: &str) -> &'a Arc<HostRoutes> {
+fn host_routes<'a>(compiled: &'a Compiled, host: &str) -> &'a HostRoutes {
     let host = Host::parse(host).expect("a host");
     http(compiled).sections()[0].hosts.hosts().best(Some(&host)).expect("routes")
 }
@@ -96,8 +96,8 @@ fn a_change_leaves_the_other_hosts_as_they_are() {
     let before = compiler.compile(&objects, &settings);
     apply(&mut objects, Kind::Ingress, ingress("a", "a.example.com", "gone"));
     let after = compiler.compile(&objects, &settings);
-    assert!(Arc::ptr_eq(host_routes(&before, "b.example.com"), host_routes(&after, "b.example.com")));
-    assert!(!Arc::ptr_eq(host_routes(&before, "a.example.com"), host_routes(&after, "a.example.com")));
+    assert!(host_routes(&before, "b.example.com").is_copy_of(host_routes(&after, "b.example.com")));
+    assert!(!host_routes(&before, "a.example.com").is_copy_of(host_routes(&after, "a.example.com")));
 }
 
 #[test]

@@ -14,7 +14,7 @@ fn listener(name: &str, host: &str, hosts: HostTable) -> Listener {
 }
 
 fn table(fallback: HostFallback, default: Option<Arc<Route>>, hosts: Vec<(&str, Vec<Rule>)>) -> HostTable {
-    let hosts = hosts.into_iter().map(|(host, rules)| (pattern(host), Arc::new(HostRoutes::new(rules))));
+    let hosts = hosts.into_iter().map(|(host, rules)| (pattern(host), HostRoutes::new(rules)));
     HostTable::new(hosts, fallback, default)
 }
 

@@ -153,8 +153,8 @@ async fn answer_stream(
     let is_head = request.method() == Method::HEAD;
     let answered = match translate(worker, request, interim.clone()) {
         Err(reject) => Some(request::answer_unreadable(worker, client, reject)),
-        Ok(request) => {
-            let mut answer = pin!(request::answer(worker, client, request));
+        Ok(mut request) => {
+            let mut answer = pin!(request::answer(worker, client, &mut request));
             std::future::poll_fn(|cx| {
                 let answered = answer.as_mut().poll(cx);
                 for (status, headers) in interim.take() {

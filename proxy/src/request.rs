@@ -40,9 +40,16 @@ use sanitize::{sanitize, sanitize_response};
 use target::{Scheme, Target};
 
 /// Answers one request: what an upstream says, or a refusal of our own, with the record of how it came about.
-pub(crate) async fn answer(worker: &Rc<Worker>, client: &Rc<Client>, request: Request) -> (Response, Record) {
+///
+/// The request stays with the caller: a future that owned it would be copied with all that it holds, and so would each future
+/// within it.
+pub(crate) async fn answer(
+    worker: &Rc<Worker>,
+    client: &Rc<Client>,
+    request: &mut Request,
+) -> (Response, Record) {
     let format = Format::of(&request.headers);
-    let mut record = Record::begin(worker, client, &request);
+    let mut record = Record::begin(worker, client, request);
     let answered = respond(worker, client, request, &mut record).await;
     let response = answered.unwrap_or_else(|reject| refuse(worker, &reject, format, &mut record));
     record.answered(&response);
@@ -65,7 +72,7 @@ pub(crate) fn answer_unreadable(
 async fn respond(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
-    mut request: Request,
+    request: &mut Request,
     record: &mut Record,
 ) -> Result<Response, Reject> {
     let current = worker.current();
@@ -91,7 +98,7 @@ async fn respond(
     }
 
     // From here on there is one target: matched, judged and forwarded.
-    let target = Target::of(&request, view.scheme, reading.encoded_slash)?;
+    let target = Target::of(request, view.scheme, reading.encoded_slash)?;
     record.target(&target);
     let host = target.host.as_ref();
     check_direction(client, served, host)?;
@@ -112,7 +119,7 @@ async fn respond(
     if let Some(refusal) = &route.refusal {
         return Err(Reject::Refused(refusal.message.clone()));
     }
-    if let Some(response) = redirect_early(route, &target, &request) {
+    if let Some(response) = redirect_early(route, &target, request) {
         return Ok(response);
     }
     access::check(&route.access, view.address)?;
@@ -120,7 +127,7 @@ async fn respond(
         let sender = limits::Sender::new(view.address, &request.headers, served, &current.settings);
         limits::count(worker, limiting, &sender, record)?;
     }
-    limits::body(route, &current.settings, &mut request)?;
+    limits::body(route, &current.settings, request)?;
 
     let cors = route.cors.as_deref().map(|cors| (cors, cors::decide(cors, &request.headers)));
     let mut response = match &route.action {

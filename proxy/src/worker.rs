@@ -2,6 +2,7 @@
 //!
 //! Nothing on the path of a request is written by two workers. The control thread speaks to a worker through its mailbox.
 
+pub(crate) mod buffers;
 pub(crate) mod clock;
 pub(crate) mod sockets;
 
@@ -27,6 +28,7 @@ use crate::snapshot::{Current, Slot, Snapshot};
 use crate::upstream::pool::Pools;
 use crate::upstream::resolve::Resolver;
 
+use buffers::Buffers;
 use clock::{Clock, TICK};
 use sockets::{Socket, Sockets};
 
@@ -74,6 +76,7 @@ pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) clock: Clock,
     pub(crate) pools: Pools,
+    pub(crate) buffers: Buffers,
     pub(crate) metrics: Arc<WorkerMetrics>,
     pub(crate) access: RefCell<AccessLog>,
     /// This worker's own, so that its lock is never waited for.
@@ -198,6 +201,7 @@ fn serve(runtime: &LocalRuntime, start: Start) {
     let worker = Rc::new(Worker {
         clock: Clock::new(shared.started),
         pools: Pools::default(),
+        buffers: Buffers::default(),
         metrics: shared.metrics.worker(index),
         access: RefCell::new(access.access_log(&snapshot.settings.access_log)),
         refusals,

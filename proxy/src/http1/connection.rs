@@ -7,6 +7,7 @@ mod answer;
 mod link;
 mod upload;
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -113,8 +114,14 @@ async fn serve_busy(worker: &Rc<Worker>, client: &Rc<Client>, link: &Rc<Link>, s
         *served += 1;
         let (method, protocol) = (head.method.clone(), head.protocol);
         let wants_more = head.keep_alive && *served < worker.settings().limits.requests_per_connection;
-        let request = link.begin(*head);
-        let Some((mut response, record)) = link.exchange(client, request).await else { return Next::Close };
+        let mut request = link.begin(*head);
+        let answered = {
+            let answer = pin!(request::answer(worker, client, &mut request));
+            link.exchange(protocol, answer).await
+        };
+        // What it holds of the buffer is given back, and its body is let go.
+        drop(request);
+        let Some((mut response, record)) = answered else { return Next::Close };
         if let Some(upgraded) = response.upgraded.take() {
             let framing =
                 ResponseFraming::plan(protocol, &method, response.status, None, Disposition::Upgrade);
@@ -158,3 +165,6 @@ async fn tunnel(link: Link, upgraded: Upgraded, mut record: Record) {
     }
     drop(in_flight);
 }
+
+#[cfg(test)]
+mod tests;

@@ -238,7 +238,8 @@ pub fn parse_request(
     let protocol = if version == 0 { Protocol::Http10 } else { Protocol::Http11 };
 
     let mut fields = Fields::default();
-    let headers = collect(&head, parsed.headers, |_| true, |name, value| fields.read(name, value))?;
+    let room = parsed.headers.len() + FORWARDED_FIELDS;
+    let headers = collect(&head, parsed.headers, room, |_| true, |name, value| fields.read(name, value))?;
     fields.check_host(protocol)?;
     // Without a length a request has no body: it cannot end with the connection, or there would be no answer.
     let length = fields.length(protocol)?.unwrap_or(BodyLength::None);
@@ -288,7 +289,13 @@ pub fn parse_response(
     let protocol = if version == 0 { Protocol::Http10 } else { Protocol::Http11 };
 
     let mut fields = Fields::default();
-    let headers = collect(&head, parsed.headers, |_| true, |name, value| fields.read(name, value))?;
+    let headers = collect(
+        &head,
+        parsed.headers,
+        parsed.headers.len(),
+        |_| true,
+        |name, value| fields.read(name, value),
+    )?;
     let announced = fields.length(protocol)?;
     let mut keep_alive = fields.keep_alive(protocol);
     // The order of the cases is that of RFC 9112 §6.3.
@@ -317,14 +324,16 @@ pub fn parse_response(
     Ok(Some(ResponseHead { status, protocol, headers, length, keep_alive, upgraded }))
 }
 
-/// Parsed field lines as a map of slices of `head`: each is shown to `see`, and those that `keep` wants are kept.
+/// Parsed field lines as a map of slices of `head`, with room for so many fields: each is shown to `see`, and those that
+/// `keep` wants are kept.
 pub(super) fn collect(
     head: &Bytes,
     lines: &[httparse::Header<'_>],
+    room: usize,
     keep: impl Fn(&HeaderName) -> bool,
     mut see: impl FnMut(&[u8], &[u8]) -> Result<(), HeadError>,
 ) -> Result<HeaderMap, HeadError> {
-    let mut headers = HeaderMap::with_capacity(lines.len());
+    let mut headers = HeaderMap::with_capacity(room);
     for line in lines {
         see(line.name.as_bytes(), line.value)?;
         let name = HeaderName::from_bytes(line.name.as_bytes()).map_err(|_| HeadError::FieldName)?;
@@ -435,6 +444,8 @@ pub const HEAD_FIELDS_MAX: usize = 100;
 pub const HEAD_FIELDS_CAP: usize = 256;
 /// The request target, in bytes.
 pub const TARGET_BYTES_MAX: usize = 16 << 10;
+/// What the edge will add to a request, so that its map does not have to grow: X-Forwarded-* and their like.
+const FORWARDED_FIELDS: usize = 8;
 /// The longest method that is not refused out of hand; the longest registered one has 17 bytes.
 pub const METHOD_BYTES_MAX: usize = 32;
 

@@ -19,7 +19,7 @@ use crate::route::{Canary, Route, WeightedBackend};
 use crate::upstream::balance::{Choice, NoChoice, View, choose};
 use crate::upstream::connect::{ConnectError, connect};
 use crate::upstream::exchange::{self, Connection, Failure, Outgoing, Patience};
-use crate::upstream::retry::{ATTEMPTS_DEFAULT, Replay, is_idempotent};
+use crate::upstream::retry::{ATTEMPTS_DEFAULT, Keep, Replay, is_idempotent};
 use crate::upstream::{Backend, BackendProtocol, http2};
 use crate::worker::Worker;
 
@@ -29,7 +29,7 @@ pub(super) async fn forward(
     route: &Arc<Route>,
     backends: &[WeightedBackend],
     target: &Target,
-    mut request: Request,
+    request: &mut Request,
     record: &mut Record,
 ) -> Result<Response, Reject> {
     let share = share_for(&request.headers, route.canary.as_deref(), backends);
@@ -56,7 +56,8 @@ pub(super) async fn forward(
             scheme: target.scheme.as_str(),
             headers: &request.headers,
         };
-        body = mirror::copy(worker, route, original, body).await?;
+        // Boxed, as is everything here that few requests need: the room for it would be part of every request.
+        body = Box::pin(mirror::copy(worker, route, original, body)).await?;
     }
     let tries = Tries {
         worker,
@@ -73,9 +74,9 @@ pub(super) async fn forward(
     };
     let answered = match route.timeouts.request.filter(|limit| !limit.is_zero()) {
         None => tries.run(body, record).await,
-        Some(limit) => {
-            tokio::time::timeout(limit, tries.run(body, record)).await.unwrap_or(Err(Reject::RequestDeadline))
-        }
+        Some(limit) => Box::pin(tokio::time::timeout(limit, tries.run(body, record)))
+            .await
+            .unwrap_or(Err(Reject::RequestDeadline)),
     };
     let mut response = answered?;
     sanitize_response(&mut response.headers);
@@ -135,7 +136,7 @@ pub(crate) enum Miss {
 impl Tries<'_> {
     async fn run(&self, body: Body, record: &mut Record) -> Result<Response, Reject> {
         let retries = self.route.retry.attempts.unwrap_or(ATTEMPTS_DEFAULT);
-        let mut body = Repeatable::new(body, retries);
+        let mut body = Repeatable::new(body, retries, self.keep());
         let mut tried: SmallVec<[u64; 4]> = SmallVec::new();
         loop {
             let now_ms = self.worker.clock.now_ms();
@@ -198,12 +199,11 @@ impl Tries<'_> {
         let started = Instant::now();
         let had_body = !body.is_empty();
         let limit = self.route.timeouts.backend_request.filter(|limit| !limit.is_zero());
-        let exchange = self.exchange(choice, body);
         let outcome = match limit {
-            None => exchange.await,
-            Some(limit) => {
-                tokio::time::timeout(limit, exchange).await.unwrap_or(Err(Miss::Exchange(Failure::TimedOut)))
-            }
+            None => self.exchange(choice, body).await,
+            Some(limit) => Box::pin(tokio::time::timeout(limit, self.exchange(choice, body)))
+                .await
+                .unwrap_or(Err(Miss::Exchange(Failure::TimedOut))),
         };
         let health = &choice.endpoint.health;
         let now_ms = self.worker.clock.now_ms();
@@ -236,16 +236,21 @@ impl Tries<'_> {
             BackendProtocol::Http1 => {
                 let connection = match choice.pool.take(worker) {
                     Some(connection) => connection,
-                    None => Connection::new(self.connect(choice).await?, worker),
+                    None => Connection::new(Box::pin(self.connect(choice)).await?, worker),
                 };
-                exchange::send(worker, connection, *outgoing, body, interim, patience, in_flight).await
+                exchange::send(worker, connection, *outgoing, body, interim, patience, in_flight)
+                    .await
+                    .map_err(Miss::Exchange)
             }
             BackendProtocol::Http2 => {
-                let lease = http2::lease(&worker.clock, &choice.pool, self.connect(choice)).await?;
-                http2::send(worker, lease, *outgoing, body, interim, patience, in_flight).await
+                Box::pin(async {
+                    let lease = http2::lease(&worker.clock, &choice.pool, self.connect(choice)).await?;
+                    let sent = http2::send(worker, lease, *outgoing, body, interim, patience, in_flight);
+                    sent.await.map_err(Miss::Exchange)
+                })
+                .await
             }
         }
-        .map_err(Miss::Exchange)
     }
 
     async fn connect(&self, choice: &Choice) -> Result<crate::transport::Transport, Miss> {
@@ -255,6 +260,15 @@ impl Tries<'_> {
             self.worker.metrics.connect_failed();
             Miss::Connect(error)
         })
+    }
+
+    /// What of a body may be sent again. Where the method forbids to do it twice, only failures before its first byte are
+    /// repeated, and those that HTTP/2 says nothing was done in.
+    fn keep(&self) -> Keep {
+        match self.backend.key.protocol {
+            BackendProtocol::Http1 if !is_idempotent(self.outgoing.method) => Keep::Nothing,
+            BackendProtocol::Http1 | BackendProtocol::Http2 => Keep::Frames,
+        }
     }
 
     /// This worker's share of the requests that one endpoint may have under way.
@@ -281,14 +295,14 @@ enum Repeatable {
 }
 
 impl Repeatable {
-    fn new(body: Body, retries: u32) -> Self {
+    fn new(body: Body, retries: u32, keep: Keep) -> Self {
         if body.is_empty() {
             return Repeatable::Empty;
         }
         if retries == 0 {
             return Repeatable::Once(body);
         }
-        let replay = Replay::new(body, retries);
+        let replay = Replay::new(body, retries, keep);
         let body = replay.rewind().unwrap_or_default();
         Repeatable::Often { replay, body }
     }

@@ -232,7 +232,7 @@ impl Record {
         self.end = End::Broken(error);
     }
 
-    fn log(&self) {
+    fn log(&self, duration: Duration) {
         let Some(logged) = &self.logged else { return };
         let endpoint = self.endpoint.as_ref().and_then(|endpoint| match endpoint.spec.address {
             EndpointAddress::Socket(address) => Some(address),
@@ -256,7 +256,7 @@ impl Record {
             upstream_status: self.upstream.map(|(status, _)| status.as_u16()),
             upstream: self.upstream.map(|(_, latency)| latency),
             retries: self.tries.saturating_sub(1),
-            duration: self.started.elapsed(),
+            duration,
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
             user_agent: logged.user_agent.as_ref().map(HeaderValue::as_bytes),
@@ -295,8 +295,9 @@ impl Drop for Record {
     /// Every request is counted and logged here, however it ended.
     fn drop(&mut self) {
         self.worker.request_ended();
-        self.worker.metrics.finished(self);
-        self.log();
+        let duration = self.started.elapsed();
+        self.worker.metrics.finished(self, duration);
+        self.log(duration);
     }
 }
 

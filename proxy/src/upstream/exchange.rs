@@ -113,15 +113,15 @@ impl Connection {
     }
 
     /// Gives back what only a busy connection needs.
-    pub(super) fn rest(&mut self, now_ms: u64) {
-        self.buffer = BytesMut::new();
+    pub(super) fn rest(&mut self, worker: &Worker) {
+        worker.buffers.upstream.give(&mut self.buffer);
         self.watch.disarm();
-        self.idle_since_ms = now_ms;
+        self.idle_since_ms = worker.clock.now_ms();
         self.used = true;
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.buffer.capacity() - self.buffer.len() < READ_BYTES / 4 {
+        if self.buffer.capacity() - self.buffer.len() < READ_BYTES / 2 {
             self.buffer.reserve(READ_BYTES);
         }
         self.transport.poll_read_into(cx, &mut self.buffer)
@@ -143,6 +143,8 @@ pub(crate) async fn send(
 ) -> Result<Response, Failure> {
     let length = outgoing_length(&body);
     let mut upload = Upload::new(body, length);
+    upload.out.bytes = worker.buffers.out.take();
+    connection.buffer = worker.buffers.upstream.take();
     let disposition = if outgoing.websocket { Disposition::Upgrade } else { Disposition::KeepAlive };
     let Outgoing { method, target, headers, .. } = outgoing;
     head::write_request_head(&mut upload.out.bytes, method, target, headers, length, disposition)
@@ -214,6 +216,7 @@ pub(crate) async fn send(
         });
     }
     let body = if let Some(body) = whole_body(&mut connection, head.length, &upload) {
+        worker.buffers.out.give(&mut upload.out.bytes);
         if head.keep_alive && connection.buffer.is_empty() {
             in_flight.pool().put(connection, worker);
         }
@@ -335,7 +338,11 @@ impl ResponseBody {
 
     fn end(&mut self) {
         let Some(connection) = self.connection.take() else { return };
-        if self.keep_alive && self.upload.finished() && connection.buffer.is_empty() {
+        if !self.upload.finished() {
+            return;
+        }
+        self.worker.buffers.out.give(&mut self.upload.out.bytes);
+        if self.keep_alive && connection.buffer.is_empty() {
             self.in_flight.pool().put(connection, &self.worker);
         }
     }

@@ -97,7 +97,7 @@ impl Pool {
 
     /// Keeps a connection whose exchange ended cleanly, or closes it when there are enough.
     pub(crate) fn put(&self, mut connection: Box<Connection>, worker: &Worker) {
-        connection.rest(worker.clock.now_ms());
+        connection.rest(worker);
         let mut idle = self.idle.borrow_mut();
         if idle.len() < worker.settings().upstream.idle_connections && self.endpoint.strong_count() > 0 {
             idle.push(connection);

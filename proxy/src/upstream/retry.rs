@@ -81,15 +81,26 @@ struct Inner {
     next: usize,
     /// Times that the body may still be given out.
     rewinds: u32,
+    /// What is given out is kept for a repeat.
+    keep: Keep,
     /// Something was given out that is no longer kept, or the source broke.
     lost: bool,
 }
 
+/// What a repeat of a request may need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// The frames that were given out.
+    Frames,
+    /// Nothing: it is repeated only when none was asked for.
+    Nothing,
+}
+
 impl Replay {
     /// A body that is given out once, and up to `repeats` times again.
-    pub(crate) fn new(source: Body, repeats: u32) -> Self {
-        let rewinds = repeats.saturating_add(1);
-        Replay(Rc::new(RefCell::new(Inner { source, kept: Kept::default(), next: 0, rewinds, lost: false })))
+    pub(crate) fn new(source: Body, repeats: u32, keep: Keep) -> Self {
+        let (kept, rewinds) = (Kept::default(), repeats.saturating_add(1));
+        Replay(Rc::new(RefCell::new(Inner { source, kept, next: 0, rewinds, keep, lost: false })))
     }
 
     /// The body from its beginning, or `None` when it cannot be sent again.
@@ -116,7 +127,7 @@ impl http_body::Body for Replay {
         let is_last = Rc::strong_count(&self.0) == 1;
         let mut inner = self.0.borrow_mut();
         let inner = &mut *inner;
-        if is_last || inner.rewinds == 0 {
+        if is_last || inner.rewinds == 0 || inner.keep == Keep::Nothing {
             inner.lost = true;
         }
         if let Some(frame) = inner.kept.frames.get_mut(inner.next) {
@@ -203,6 +214,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_body_that_is_not_kept_can_be_sent_again_until_it_was_asked_for() {
+        let replay = Replay::new(Body::from(Bytes::from_static(b"hello")), 2, Keep::Nothing);
+        drop(replay.rewind().expect("the first"));
+        assert_eq!(collect(replay.rewind().expect("nobody has read it")), "hello");
+        assert!(replay.rewind().is_none());
+    }
+
+    #[test]
     fn the_budget_is_ten_a_second_and_a_fifth_of_the_requests() {
         let budget = Budget::default();
         let drain = |now_ms| (0..1_000).take_while(|_| budget.withdraw(now_ms)).count();
@@ -244,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_small_body_is_sent_again_from_its_beginning() {
-        let replay = Replay::new(Body::from(Bytes::from_static(b"hello")), 2);
+        let replay = Replay::new(Body::from(Bytes::from_static(b"hello")), 2, Keep::Frames);
         for _ in 0..3 {
             assert_eq!(collect(replay.rewind().expect("small enough")), "hello");
         }
@@ -254,7 +273,7 @@ mod tests {
     #[test]
     fn a_body_past_the_bound_is_sent_once() {
         for (length, again) in [(REPLAY_BYTES_MAX, true), (REPLAY_BYTES_MAX + 1, false)] {
-            let replay = Replay::new(Body::from(Bytes::from(vec![b'x'; length])), 2);
+            let replay = Replay::new(Body::from(Bytes::from(vec![b'x'; length])), 2, Keep::Frames);
             assert_eq!(collect(replay.rewind().expect("untouched")).len(), length);
             assert_eq!(replay.rewind().is_some(), again, "{length} bytes");
         }
@@ -265,6 +284,7 @@ mod tests {
         let replay = Replay::new(
             pieces([Ok(Bytes::from_static(b"half")), Err(BodyError::Stalled), Err(BodyError::Stalled)]),
             2,
+            Keep::Frames,
         );
         let mut body = replay.rewind().expect("untouched");
         let mut next = || Pin::new(&mut body).poll_frame(&mut Context::from_waker(std::task::Waker::noop()));
@@ -280,7 +300,7 @@ mod tests {
         let large = Ok(Bytes::from(vec![b'l'; COPY_BYTES_MAX]));
         let expected: Vec<u8> =
             tiny().chain([large.clone()]).chain(tiny()).flat_map(|piece| piece.expect("data")).collect();
-        let replay = Replay::new(pieces(tiny().chain([large]).chain(tiny())), 2);
+        let replay = Replay::new(pieces(tiny().chain([large]).chain(tiny())), 2, Keep::Frames);
         for _ in 0..3 {
             assert_eq!(collect(replay.rewind().expect("small enough")), expected);
             assert!(replay.0.borrow().kept.frames.len() <= 3);
@@ -290,12 +310,12 @@ mod tests {
     #[test]
     fn nothing_is_kept_that_nobody_can_ask_for_again() {
         let body = || pieces([Ok(Bytes::from(vec![b'x'; COPY_BYTES_MAX])), Ok(Bytes::from_static(b"y"))]);
-        let last = Replay::new(body(), 0);
+        let last = Replay::new(body(), 0, Keep::Frames);
         assert_eq!(collect(last.rewind().expect("untouched")).len(), COPY_BYTES_MAX + 1);
         assert_eq!(last.0.borrow().kept.bytes, 0);
 
         // The answer has begun: who could ask for a repeat is gone, the upload goes on.
-        let replay = Replay::new(body(), 2);
+        let replay = Replay::new(body(), 2, Keep::Frames);
         let mut sent = replay.clone();
         drop(replay.rewind());
         drop(replay);

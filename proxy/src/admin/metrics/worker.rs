@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -81,13 +82,13 @@ impl WorkerMetrics {
     }
 
     /// A request ended, in whatever way.
-    pub(crate) fn finished(&self, record: &Record) {
+    pub(crate) fn finished(&self, record: &Record, duration: Duration) {
         let route = match &record.route {
             Some(route) => route.metrics.0.get_or_init(|| self.shared.route(&route.origin.object)),
             None => &self.shared.unmatched,
         };
         let status = record.status.map_or(STATUS_NONE, |status| status.as_u16());
-        route.record(self.index, record.protocol, status, record.started.elapsed());
+        route.record(self.index, record.protocol, status, duration);
         self.requests.increment();
         self.bytes_in.add(record.bytes_in);
         self.bytes_out.add(record.bytes_out);

@@ -49,7 +49,7 @@ pub(super) fn read_trailers(
         Err(httparse::Error::TooManyHeaders) => return Err(FramingError::TrailersTooLarge),
         Err(_) => return Err(FramingError::Trailers),
     };
-    let headers = head::collect(&section, lines, is_trailer_allowed, |_, _| Ok(()));
+    let headers = head::collect(&section, lines, lines.len(), is_trailer_allowed, |_, _| Ok(()));
     headers.map(Some).map_err(|_| FramingError::Trailers)
 }
 

@@ -1,9 +1,9 @@
 //! The connection itself: its socket, what was read ahead of it, what waits to be written, and the waiting between two
 //! requests.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -15,9 +15,8 @@ use super::{AHEAD_BYTES_MAX, DRAIN_BYTES_MAX, DRAIN_TIMEOUT, HTTP2_PREFACE, READ
 use crate::connection::Client;
 use crate::http1::body::{Decoded, Decoder};
 use crate::http1::head::{self, HeadError, RequestHead, Scan};
-use crate::message::{BodyError, Interim, Protocol, Request, Response};
+use crate::message::{BodyError, Interim, Protocol, Response};
 use crate::reject::Reject;
-use crate::request;
 use crate::request::record::Record;
 use crate::transport::{Outbox, Transport};
 use crate::worker::Worker;
@@ -42,6 +41,8 @@ pub(super) struct Link {
     pub(super) outbox: RefCell<Outbox>,
     pub(super) interim: Interim,
     pub(super) watch: Rc<Watch>,
+    /// For the bodies of requests; made with the first.
+    pub(super) body_watch: OnceCell<Rc<Watch>>,
 }
 
 /// The receiving side.
@@ -81,6 +82,7 @@ impl Link {
             outbox: RefCell::default(),
             interim: Interim::default(),
             watch,
+            body_watch: OnceCell::new(),
         }
     }
 
@@ -98,9 +100,8 @@ impl Link {
             return true;
         }
         {
-            let mut input = self.input.borrow_mut();
-            input.buffer = BytesMut::new();
-            *self.outbox.borrow_mut() = Outbox::default();
+            worker.buffers.client.give(&mut self.input.borrow_mut().buffer);
+            worker.buffers.out.give(&mut self.outbox.take().bytes);
         }
         self.watch.set_idle(true);
         let readable = std::future::poll_fn(|cx| {
@@ -124,9 +125,21 @@ impl Link {
         input.buffer.is_empty() && input.exhausted
     }
 
+    /// Gets what a busy connection needs and a parked one has given back.
+    fn unpark(&self) {
+        let (mut input, mut outbox) = (self.input.borrow_mut(), self.outbox.borrow_mut());
+        if input.buffer.capacity() == 0 {
+            input.buffer = self.worker.buffers.client.take();
+        }
+        if outbox.bytes.capacity() == 0 {
+            outbox.bytes = self.worker.buffers.out.take();
+        }
+    }
+
     /// Reads the head of the next request.
     pub(super) async fn read_head(&self, client: &Client, first: bool) -> Result<Start, Reject> {
         let worker = &self.worker;
+        self.unpark();
         let mut begun = false;
         let outcome = std::future::poll_fn(|cx| {
             let mut input = self.input.borrow_mut();
@@ -169,9 +182,12 @@ impl Link {
     }
 
     /// Runs the path of one request. `None` when the client went away before there was an answer.
-    pub(super) async fn exchange(&self, client: &Rc<Client>, request: Request) -> Option<(Response, Record)> {
-        let interim_allowed = request.protocol == Protocol::Http11;
-        let mut answer = pin!(request::answer(&self.worker, client, request));
+    pub(super) async fn exchange(
+        &self,
+        protocol: Protocol,
+        mut answer: Pin<&mut impl Future<Output = (Response, Record)>>,
+    ) -> Option<(Response, Record)> {
+        let interim_allowed = protocol == Protocol::Http11;
         std::future::poll_fn(|cx| {
             let answered = answer.as_mut().poll(cx);
             for (status, headers) in self.interim.take() {
@@ -248,7 +264,7 @@ impl Input {
         transport: &mut Transport,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        if self.buffer.capacity() - self.buffer.len() < READ_BYTES / 4 {
+        if self.buffer.capacity() - self.buffer.len() < READ_BYTES / 2 {
             self.buffer.reserve(READ_BYTES);
         }
         let spare = self.buffer.capacity() - self.buffer.len();

@@ -29,7 +29,8 @@ impl Link {
                 BodyLength::Exact(length) => Some(length),
                 _ => None,
             };
-            let watch = self.worker.clock.watch();
+            let watch = Rc::clone(self.body_watch.get_or_init(|| self.worker.clock.watch()));
+            watch.disarm();
             Body::Stream(Box::pin(ClientBody { link: Rc::clone(self), watch, remaining, failed: None }))
         };
         Request {
@@ -86,6 +87,13 @@ struct ClientBody {
     watch: Rc<Watch>,
     remaining: Option<u64>,
     failed: Option<BodyError>,
+}
+
+impl Drop for ClientBody {
+    /// The watch stays with the connection, which must not be woken for a body that is over.
+    fn drop(&mut self) {
+        self.watch.disarm();
+    }
 }
 
 impl http_body::Body for ClientBody {

@@ -1,0 +1,28 @@
+use std::rc::Rc;
+
+use super::*;
+use crate::message::Request;
+
+fn size<F>(_: fn(&'static Rc<Worker>, &'static Rc<Client>, &'static mut Request) -> F) -> usize {
+    size_of::<F>()
+}
+
+fn size_of_serving<F>(_: fn(&'static Rc<Worker>, &'static Rc<Client>, Transport) -> F) -> usize {
+    size_of::<F>()
+}
+
+#[test]
+fn a_connection_that_waits_is_small() {
+    let bytes = size_of_serving(serve);
+    assert!(bytes <= PARKED_BYTES_MAX, "{bytes} bytes");
+}
+
+#[test]
+fn a_request_on_its_way_is_small() {
+    // It is copied when it begins, and every request begins one.
+    let bytes = size(request::answer);
+    assert!(bytes <= ANSWERING_BYTES_MAX, "{bytes} bytes");
+}
+
+const PARKED_BYTES_MAX: usize = 512;
+const ANSWERING_BYTES_MAX: usize = 4096;

@@ -15,21 +15,39 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct ControlPlane {
     pub directory: PathBuf,
+    node: Option<Node>,
 }
+
+/// That there is a node to be stopped.
+#[derive(Debug)]
+struct Node;
 
 impl ControlPlane {
     /// Starts it; a user `vestibule` with a namespace of that name is there, without rights.
     pub fn start() -> ControlPlane {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("vestibule-cluster-{}-{number}", std::process::id());
-        let cluster = ControlPlane { directory: std::env::temp_dir().join(name) };
+        let cluster = ControlPlane::new(None);
         cluster.control("up");
         // The namespace of a Pod of ours.
         let mut kubeconfig = script("control-plane");
         kubeconfig.env("NAMESPACE", "vestibule").arg("kubeconfig").arg(&cluster.directory);
         run(kubeconfig.args(["vestibule", "tests"]));
         cluster
+    }
+
+    /// Starts it with all controllers and a real node, which holds these images. Needs root and a network namespace.
+    pub fn start_with_node(images: &[PathBuf]) -> ControlPlane {
+        let cluster = ControlPlane::new(Some(Node));
+        run(script("control-plane").env("WITH_NODE", "1").arg("up").arg(&cluster.directory));
+        run(script("node").arg("up").arg(&cluster.directory).args(images));
+        cluster
+    }
+
+    fn new(node: Option<Node>) -> ControlPlane {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        // The path of containerd's socket must stay short.
+        let name = format!("vestibule-{}-{number}", std::process::id());
+        ControlPlane { directory: std::env::temp_dir().join(name), node }
     }
 
     /// Runs a command of `tests/cluster/control-plane`: stop, start, pause, resume.
@@ -94,7 +112,8 @@ impl ControlPlane {
         String::from_utf8(answer.stdout).expect("kubectl prints UTF-8")
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    /// kubectl as the administrator.
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("kubectl");
         command.arg("--kubeconfig").arg(self.kubeconfig("admin")).args(arguments);
         command
@@ -103,6 +122,9 @@ impl ControlPlane {
 
 impl Drop for ControlPlane {
     fn drop(&mut self) {
+        if self.node.is_some() {
+            let _ = script("node").arg("down").arg(&self.directory).status();
+        }
         let _ = script("control-plane").arg("down").arg(&self.directory).status();
     }
 }

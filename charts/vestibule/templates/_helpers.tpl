@@ -1,0 +1,116 @@
+{{- define "vestibule.name" -}}
+{{- default .Release.Name .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
+{{- end }}
+
+{{/* The labels by which Pods are chosen; they never change for a release. Takes the root and a component. */}}
+{{- define "vestibule.selector" -}}
+app.kubernetes.io/name: {{ default .root.Chart.Name .root.Values.nameOverride }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end }}
+
+{{- define "vestibule.labels" -}}
+app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- with .Values.labels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "vestibule.image" -}}
+{{- with .Values.image -}}
+{{- if .digest -}}
+{{ .repository }}@{{ .digest }}
+{{- else -}}
+{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* Namespaces to read, from the one value that also makes the rights. */}}
+{{- define "vestibule.namespaces" -}}
+{{- concat .Values.rbac.namespaces (list .Release.Namespace) | uniq | toYaml -}}
+{{- end }}
+
+{{/* host:port for each family. Takes the root and a port. */}}
+{{- define "vestibule.addresses" -}}
+{{- $port := .port }}
+{{- range .root.Values.ipFamilies }}
+- {{ printf "%s:%v" (eq . "IPv6" | ternary "[::]" "0.0.0.0") $port | quote }}
+{{- end }}
+{{- end }}
+
+{{/* The settings file: what the chart knows, under what the operator says. */}}
+{{- define "vestibule.settings" -}}
+{{- $classes := list }}
+{{- range .Values.classes }}
+{{- $class := dict "name" .name "default" .default }}
+{{- if .http }}{{ $_ := set $class "http" (include "vestibule.addresses" (dict "root" $ "port" .http) | fromYamlArray) }}{{ end }}
+{{- if .https }}{{ $_ := set $class "https" (include "vestibule.addresses" (dict "root" $ "port" .https) | fromYamlArray) }}{{ end }}
+{{- if .service.enabled }}
+{{- $_ := set $class "publish" (dict "service" (printf "%s/%s" $.Release.Namespace (include "vestibule.serviceName" (dict "root" $ "class" .)))) }}
+{{- end }}
+{{- $classes = append $classes (merge (deepCopy (.settings | default dict)) $class) }}
+{{- end }}
+{{- $cluster := dict "lease" (.Values.lease | default (include "vestibule.name" .)) }}
+{{- if .Values.rbac.namespaces }}{{ $_ := set $cluster "namespaces" (include "vestibule.namespaces" . | fromYamlArray) }}{{ end }}
+{{- $admin := dict "address" (has "IPv6" .Values.ipFamilies | ternary "[::]:10254" "0.0.0.0:10254") }}
+{{- mergeOverwrite (dict "classes" $classes "cluster" $cluster "admin" $admin) (deepCopy .Values.settings) | toYaml }}
+{{- end }}
+
+{{- define "vestibule.serviceName" -}}
+{{- $name := include "vestibule.name" .root -}}
+{{- eq .class.name $name | ternary $name (printf "%s-%s" $name .class.name) | trunc 63 -}}
+{{- end }}
+
+{{/* What Pod Security "restricted" and the usual policies ask for. */}}
+{{- define "vestibule.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+seccompProfile: {type: RuntimeDefault}
+# A safe sysctl, allowed by Pod Security "restricted": ports below 1024 without a capability.
+sysctls:
+  - {name: net.ipv4.ip_unprivileged_port_start, value: "0"}
+{{- end }}
+
+{{- define "vestibule.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+privileged: false
+capabilities: {drop: [ALL]}
+{{- end }}
+
+{{- define "vestibule.probes" -}}
+startupProbe:
+  httpGet: {path: /livez, port: admin}
+  periodSeconds: 1
+  failureThreshold: 60
+livenessProbe:
+  httpGet: {path: /livez, port: admin}
+  periodSeconds: 10
+  timeoutSeconds: 5
+  failureThreshold: 6
+readinessProbe:
+  httpGet: {path: /readyz, port: admin}
+  periodSeconds: 2
+  timeoutSeconds: 2
+{{- end }}
+
+{{- define "vestibule.meshAnnotations" -}}
+{{- if .Values.linkerd.inject }}
+linkerd.io/inject: enabled
+{{- end }}
+{{- if .Values.linkerd.skipPorts }}
+{{- $ports := list "10000-10255" }}
+{{- range .Values.classes }}
+{{- if .http }}{{ $ports = append $ports (toString .http) }}{{ end }}
+{{- if .https }}{{ $ports = append $ports (toString .https) }}{{ end }}
+{{- end }}
+config.linkerd.io/skip-inbound-ports: {{ $ports | uniq | join "," | quote }}
+{{- end }}
+{{- end }}

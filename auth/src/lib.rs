@@ -5,6 +5,7 @@
 //! - [`identity`]: who asks, whichever provider said so; [`Answer`] is what one provider says about one request.
 //! - [`rules`]: who may enter ([`Policy`]), and which requests need nobody.
 //! - [`headers`]: how the application is told.
+//! - [`oidc`]: people log in with an OpenID provider.
 //! - [`basic`], [`bearer`]: passwords and tokens that a request shows.
 //! - [`session`]: sealed cookies that remember a login.
 
@@ -12,6 +13,7 @@ pub mod basic;
 pub mod bearer;
 pub mod headers;
 pub mod identity;
+pub mod oidc;
 pub mod rules;
 mod secret;
 pub mod session;

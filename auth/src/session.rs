@@ -15,6 +15,7 @@ use jiff::Timestamp;
 
 use crate::identity::Identity;
 
+pub(crate) use cookie::FLOW_SECONDS_MAX as FLOW_SECONDS;
 pub use cookie::{
     COOKIE_BYTES_MAX, CookieError, Cookies, FlowCookie, PARTS_MAX, Reading, SameSite, Transport,
     strip_cookies,

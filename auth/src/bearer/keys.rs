@@ -133,16 +133,24 @@ impl Key {
 }
 
 /// What is known of an issuer's keys, and when more is to be learnt. The last good set is kept whatever happens.
-#[derive(Clone, Debug, Default)]
-pub struct KeyCache {
-    keys: Option<Arc<Keys>>,
+///
+/// `T` is the set itself, or what contains it.
+#[derive(Clone, Debug)]
+pub struct KeyCache<T = Keys> {
+    keys: Option<Arc<T>>,
     fetched: Option<Timestamp>,
     attempted: Option<Timestamp>,
 }
 
-impl KeyCache {
+impl<T> Default for KeyCache<T> {
+    fn default() -> Self {
+        KeyCache { keys: None, fetched: None, attempted: None }
+    }
+}
+
+impl<T> KeyCache<T> {
     /// The last good set.
-    pub fn keys(&self) -> Option<&Arc<Keys>> {
+    pub fn keys(&self) -> Option<&Arc<T>> {
         self.keys.as_ref()
     }
 
@@ -163,7 +171,7 @@ impl KeyCache {
     }
 
     /// A fetch ended well.
-    pub fn learn(&mut self, keys: Keys, now: Timestamp) {
+    pub fn learn(&mut self, keys: T, now: Timestamp) {
         self.keys = Some(Arc::new(keys));
         self.fetched = Some(now);
     }

@@ -244,7 +244,7 @@ fn keys_that_cannot_be_used_are_left_out() {
 fn keys_are_fetched_when_due_and_not_at_anyones_command() {
     let keys = Issuer::new("one").keys();
     let minutes = |minutes: i64| at(60 * minutes);
-    let mut cache = KeyCache::default();
+    let mut cache: KeyCache = KeyCache::default();
     assert!(cache.is_due(false, at(0)));
     cache.attempt(at(0));
     assert!(!cache.is_due(true, at(1)), "a fetch has just begun");

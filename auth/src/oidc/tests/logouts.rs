@@ -1,0 +1,122 @@
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::exchanging::Signer;
+use super::logout::{Ends, LogoutError, REVOCATIONS_LEN_MAX, Revocation, Revocations};
+use super::*;
+use crate::identity::Invalid;
+
+const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
+
+fn claims() -> Value {
+    let now = at(0).as_second();
+    json!({
+        "iss": "https://id.example", "aud": "edge", "iat": now, "exp": now + 120, "jti": "t1", "sid": "s1",
+        "sub": "248289", "events": {EVENT: {}},
+    })
+}
+
+fn judge(claims: &Value, signer: &Signer) -> Result<Revocation, LogoutError> {
+    Provider::new(settings()).logout_token(&signer.metadata(), &signer.sign(claims), at(0))
+}
+
+#[test]
+fn a_logout_token_ends_a_session_or_an_account() {
+    let signer = Signer::new();
+    assert_eq!(judge(&claims(), &signer).expect("good").ends, Ends::ProviderSession("s1".into()));
+    let mut account = claims();
+    account.as_object_mut().expect("an object").remove("sid");
+    assert_eq!(judge(&account, &signer).expect("good").ends, Ends::Subject("248289".into()));
+}
+
+#[test]
+fn a_token_that_is_no_logout_token_ends_nothing() {
+    let signer = Signer::new();
+    let now = at(0).as_second();
+    let with = |name: &str, value: Value| {
+        let mut claims = claims();
+        claims[name] = value;
+        claims
+    };
+    let mut nobody = claims();
+    nobody.as_object_mut().expect("an object").remove("sid");
+    nobody.as_object_mut().expect("an object").remove("sub");
+    for claims in [
+        with("nonce", json!("n")),
+        with("events", json!({})),
+        with("events", json!({EVENT: "x"})),
+        with("events", json!(null)),
+        with("iss", json!("https://evil.example")),
+        with("aud", json!("another")),
+        with("exp", json!(now - 61)),
+        with("iat", json!(now - 301)),
+        with("iat", json!(null)),
+        with("jti", json!("")),
+        with("jti", json!(null)),
+        nobody,
+    ] {
+        let judged = judge(&claims, &signer);
+        assert!(matches!(judged, Err(LogoutError::Invalid(_))), "{claims}: {judged:?}");
+    }
+    let forged =
+        Provider::new(settings()).logout_token(&signer.metadata(), &Signer::new().sign(&claims()), at(0));
+    assert_eq!(forged, Err(LogoutError::Invalid(Invalid::Signature)));
+    let unknown = Provider::new(settings()).logout_token(&metadata(), &signer.sign(&claims()), at(0));
+    assert!(unknown.is_err(), "{unknown:?}");
+}
+
+#[test]
+fn what_is_revoked_is_over_and_later_logins_are_not() {
+    let begin = |second: i64| {
+        Session::begin(
+            Identity { subject: "248289".into(), ..Identity::named("ada") },
+            Some("s1".into()),
+            &Lifetimes::default(),
+            at(second),
+        )
+    };
+    for (token, ends) in [("a", Ends::ProviderSession("s1".into())), ("b", Ends::Subject("248289".into()))] {
+        let mut revocations = Revocations::default();
+        assert!(!revocations.ends("dex", &begin(0)) && revocations.is_empty());
+        let revocation = Revocation { provider: "dex".into(), ends, token: token.into() };
+        revocations.add(revocation.clone(), Duration::from_secs(60), at(10)).expect("new");
+        assert!(revocations.ends("dex", &begin(0)));
+        assert!(revocations.ends("dex", &begin(10)));
+        assert!(!revocations.ends("dex", &begin(11)), "a login after the logout counts");
+        assert!(!revocations.ends("other", &begin(0)));
+        assert_eq!(revocations.add(revocation, Duration::from_secs(60), at(11)), Err(LogoutError::Seen));
+        let other = Revocation { provider: "dex".into(), ends: Ends::Subject("x".into()), token: "c".into() };
+        revocations.add(other, Duration::from_secs(60), at(71)).expect("new");
+        assert!(!revocations.ends("dex", &begin(0)), "no such session can live any more");
+    }
+}
+
+#[test]
+#[ignore = "a hundred thousand logouts"]
+fn no_more_is_remembered_than_the_bound() {
+    let mut revocations = Revocations::default();
+    for n in 0..REVOCATIONS_LEN_MAX + 2 {
+        let ends = Ends::Subject(n.to_string());
+        let revocation = Revocation { provider: "dex".into(), ends, token: n.to_string() };
+        revocations.add(revocation, Duration::from_secs(60), at(0)).expect("new");
+    }
+    assert!(format!("{revocations:?}").matches("Ended {").count() <= REVOCATIONS_LEN_MAX);
+}
+
+#[test]
+fn a_logout_goes_to_the_provider_and_comes_back() {
+    let ring = ring();
+    let mut tab = Tab::new(&ring, settings(), "app.example");
+    tab.log_in("/", 0);
+    let step = tab.on(|provider, visit| provider.sign_out(Some(&metadata()), visit, None));
+    let address = Url::parse(&step.location).expect("an address");
+    assert!(address.as_str().starts_with("https://id.example/logout?client_id=edge&"), "{address}");
+    assert_eq!(value(&address, "post_logout_redirect_uri"), "https://app.example/oauth2/signed_out");
+    tab.take(&step.cookies);
+    assert!(tab.session(0).is_none());
+    let step = tab.on(|provider, visit| provider.sign_out(None, visit, Some("//evil.example")));
+    assert_eq!(step.location, "/");
+    let step = tab.on(|provider, visit| provider.sign_out(None, visit, None));
+    assert_eq!(step.location, SIGNED_OUT_PATH);
+}

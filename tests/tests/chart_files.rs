@@ -11,8 +11,7 @@ fn the_admission_policy_knows_every_annotation() {
         KEYS.iter().flat_map(|key| key.names()).map(|name| format!("- {PREFIX}{name}\n")).collect();
     names.sort_unstable();
     let head = "# The annotations that Vestibule knows; written by a test from the one table of them.\n";
-    let file =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/vestibule/files/annotations.yaml");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/vestibule/files/annotations.yaml");
     let wanted = head.to_owned() + &names.concat();
     if std::env::var_os("UPDATE_CHART").is_some() {
         std::fs::write(&file, &wanted).expect("the file is written");

@@ -30,6 +30,8 @@ pub struct Entry<'a> {
     pub request_id: &'a str,
     /// The client's address, as far as trust goes.
     pub client: IpAddr,
+    /// Who asks, where that had to be known.
+    pub user: Option<&'a str>,
     pub method: &'a str,
     pub scheme: &'static str,
     pub host: &'a [u8],
@@ -83,10 +85,11 @@ pub struct SessionEntry<'a> {
 }
 
 /// Every field that a line can have, in its order.
-pub const FIELDS: [(&str, &str); 23] = [
+pub const FIELDS: [(&str, &str); 24] = [
     ("time", "when the answer ended, RFC 3339 with milliseconds, UTC"),
     ("request_id", "the id that error pages and the upstream see"),
     ("client", "the client's address, as far as trust goes"),
+    ("user", "who asks, as the route's provider knows them; absent where nobody had to be known"),
     ("method", "the request's method"),
     ("scheme", "http or https"),
     ("host", "the host asked for, lower case, without port"),
@@ -209,6 +212,9 @@ impl AccessLog {
 fn write_fields(line: &mut Line<'_>, entry: &Entry<'_>, query: bool) {
     line.text("request_id", entry.request_id.as_bytes());
     line.address("client", &entry.client);
+    if let Some(user) = entry.user.filter(|user| !user.is_empty()) {
+        line.text("user", user.as_bytes());
+    }
     line.text("method", entry.method.as_bytes());
     line.text("scheme", entry.scheme.as_bytes());
     line.text("host", entry.host);

@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use crate::config::backend::Locality;
 use crate::config::compile::{Compiled, Compiler};
 use crate::config::objects::core::SecretBytes;
+use crate::config::providers::Outside;
 use crate::directory::{Directory, DirectoryError};
 use crate::options::{Command, Options};
 use crate::serve::{DefaultCertificateError, ServeError, fallback_certificate};
@@ -101,6 +102,7 @@ fn compile(
     // Outside the cluster nobody can tell whether a sealed Secret is a good one; it is taken for one.
     directory.assume_sealed(&stand_in()?);
     let mut compiler = Compiler::new(TicketSecret::random(), certificate, Locality::default());
+    compiler.set_outside(Outside::read(settings));
     let mut compiled = compiler.compile(directory.objects(), settings);
     compiled.problems.extend(directory.problems());
     directory.locate(&mut compiled.problems, text_of);
@@ -118,7 +120,9 @@ fn stand_in() -> Result<BTreeMap<Box<str>, SecretBytes>, Failure> {
         .map_err(|error| io::Error::other(error.to_string()))?;
     let certificate = SecretBytes::from(made.cert.pem().as_bytes());
     let key = SecretBytes::from(made.signing_key.serialize_pem().as_bytes());
-    Ok([("tls.crt", certificate.clone()), ("tls.key", key), ("ca.crt", certificate)]
+    // Nobody has this password.
+    let users = SecretBytes::from(b"nobody:$apr1$........$......................".as_slice());
+    Ok([("tls.crt", certificate.clone()), ("tls.key", key), ("ca.crt", certificate), ("auth", users)]
         .map(|(name, value)| (name.into(), value))
         .into())
 }

@@ -18,6 +18,7 @@ pub mod ingress;
 mod lower;
 pub mod objects;
 pub mod problem;
+pub mod providers;
 mod relay;
 pub mod status;
 mod values;

@@ -16,6 +16,7 @@ use crate::admin::metrics::Metrics;
 use crate::limit::Limiter;
 use crate::listen::{self, BindError, Inherited};
 use crate::reject::refusals::Refusals;
+use crate::request::identity::passwords::Passwords;
 use crate::route::table::{ListenerKey, Table};
 use crate::settings::Settings;
 use crate::snapshot::{Slots, Snapshot};
@@ -88,6 +89,7 @@ impl Edge {
         let limiter = Arc::new(Limiter::new(settings.limits.rate_limit_keys));
         options.metrics.watch(&limiter);
         let shared = Arc::new(Shared {
+            passwords: Passwords::new(options.control.clone()),
             resolver: Resolver::new(
                 options.control,
                 api_server_address(std::env::var("KUBERNETES_SERVICE_HOST").ok().as_deref())

@@ -6,6 +6,7 @@
 
 pub mod page;
 pub mod refusals;
+pub mod words;
 
 #[cfg(test)]
 mod tests;
@@ -13,7 +14,8 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
+use ::auth::Denied;
+use http::{HeaderValue, StatusCode};
 
 use crate::http1::head::HeadError;
 use crate::message::BodyError;
@@ -55,6 +57,14 @@ pub enum Reject {
 
     // The client may not, or not so much.
     AddressDenied,
+    /// Nobody whom the route's providers know; the challenges that they offer (RFC 9110 §11.6.1).
+    Unauthenticated(Vec<HeaderValue>),
+    /// Someone who is known and may not.
+    Forbidden(Box<Forbidden>),
+    /// An authentication server says yes, and not to whom; the words are for the operator.
+    Unidentified(Arc<str>),
+    /// Nobody can tell who is asking at the moment; the words are for the operator.
+    AuthUnavailable(Arc<str>),
     BodyTooLarge,
     /// The body stalled.
     BodyTimeout,
@@ -111,6 +121,14 @@ pub struct Exceeded {
     pub retry_after: Option<Duration>,
 }
 
+/// Why someone who is known may not enter, as far as it is known here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Forbidden {
+    /// Whom the provider takes them for; shown to them alone.
+    pub who: Option<String>,
+    pub denied: Option<Denied>,
+}
+
 /// gRPC status codes that a refusal can carry (github.com/grpc/grpc, doc/statuscodes.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -122,6 +140,7 @@ pub enum GrpcStatus {
     Unimplemented = 12,
     Internal = 13,
     Unavailable = 14,
+    Unauthenticated = 16,
 }
 
 impl Reject {
@@ -164,6 +183,8 @@ impl Reject {
             Reject::RateLimited(exceeded) | Reject::TooManyAtOnce(exceeded) => {
                 Some(format!("the limit is {}", exceeded.rule))
             }
+            Reject::Unidentified(words) | Reject::AuthUnavailable(words) => Some(words.to_string()),
+            Reject::Forbidden(forbidden) => forbidden.detail(),
             Reject::HeadTooLarge
             | Reject::HeadTimeout
             | Reject::VersionUnsupported
@@ -174,6 +195,7 @@ impl Reject {
             | Reject::RouteNotFound
             | Reject::BackendInvalid
             | Reject::AddressDenied
+            | Reject::Unauthenticated(_)
             | Reject::BodyTooLarge
             | Reject::BodyTimeout
             | Reject::BodyAborted
@@ -288,6 +310,36 @@ impl Reject {
                 "No access from here",
                 "This address is open only to certain networks, and yours is not one of them.",
             ),
+            Reject::Unauthenticated(_) => Facts::new(
+                Status::UNAUTHORIZED,
+                "unauthenticated",
+                Grpc::Unauthenticated,
+                "Please sign in",
+                "This page is only for people who are signed in.",
+            ),
+            Reject::Forbidden(_) => Facts::new(
+                Status::FORBIDDEN,
+                "forbidden",
+                Grpc::PermissionDenied,
+                "No access",
+                "You may not open this page.",
+            ),
+            Reject::Unidentified(_) => Facts::new(
+                Status::FORBIDDEN,
+                "unidentified",
+                Grpc::PermissionDenied,
+                "No access",
+                "The sign-in service did not say who you are, so this page stays closed. Signing in again may help.",
+            ),
+            Reject::AuthUnavailable(_) => Facts::new(
+                Status::SERVICE_UNAVAILABLE,
+                "auth_unavailable",
+                Grpc::Unavailable,
+                "Sign-in is not available",
+                "This page is only for people who are signed in, and the service that checks this does not answer at \
+                 the moment. It is not your fault, and your password is not the cause. Please try again in a minute.",
+            )
+            .retry(RETRY_LATER),
             Reject::BodyTooLarge => Facts::new(
                 Status::PAYLOAD_TOO_LARGE,
                 "body_too_large",
@@ -375,6 +427,17 @@ impl Reject {
                 "This request could not be answered. It is not your fault.",
             ),
         }
+    }
+}
+
+impl Forbidden {
+    /// For `why`: the rule, never the person.
+    fn detail(&self) -> Option<String> {
+        Some(match self.denied.as_ref()? {
+            Denied::NotAllowed { wanted } => format!("auth-allow asks for {wanted}"),
+            Denied::EmailUnverified => "the provider does not vouch for the mail address".to_owned(),
+            Denied::Excluded => "auth-deny names this account".to_owned(),
+        })
     }
 }
 

@@ -7,8 +7,10 @@ pub mod access;
 mod awaken;
 pub mod cors;
 pub mod edit;
+pub mod external;
 pub(crate) mod forward;
 pub mod forwarded;
+pub mod identity;
 mod limits;
 mod mirror;
 pub(crate) mod record;
@@ -26,6 +28,7 @@ use crate::connection::Client;
 use crate::message::{Request, Response};
 use crate::reject::Reject;
 use crate::reject::page::{Format, PageContext};
+use crate::reject::words::Language;
 use crate::route::host::Host;
 use crate::route::matches::Lookup;
 use crate::route::table::Found;
@@ -35,6 +38,7 @@ use crate::worker::Worker;
 use awaken::awaken;
 use forward::forward;
 use forwarded::{ClientView, ForwardedRules, PeerTrust, set_forwarded};
+use identity::{Afterwards, Entry, Subject, identify};
 use record::Record;
 use sanitize::{sanitize, sanitize_response};
 use target::{Scheme, Target};
@@ -50,8 +54,11 @@ pub(crate) async fn answer(
 ) -> (Response, Record) {
     let format = Format::of(&request.headers);
     let mut record = Record::begin(worker, client, request);
-    let answered = respond(worker, client, request, &mut record).await;
-    let response = answered.unwrap_or_else(|reject| refuse(worker, &reject, format, &mut record));
+    let mut afterwards = Afterwards::default();
+    let answered = respond(worker, client, request, &mut record, &mut afterwards).await;
+    let mut response =
+        answered.unwrap_or_else(|reject| refuse(worker, &reject, format, afterwards.language, &mut record));
+    afterwards.apply(&mut response.headers);
     record.answered(&response);
     (response, record)
 }
@@ -63,7 +70,7 @@ pub(crate) fn answer_unreadable(
     reject: Reject,
 ) -> (Response, Record) {
     let mut record = Record::unreadable(worker, client);
-    let response = refuse(worker, &reject, Format::Plain, &mut record);
+    let response = refuse(worker, &reject, Format::Plain, Language::default(), &mut record);
     record.answered(&response);
     (response, record)
 }
@@ -74,6 +81,7 @@ async fn respond(
     client: &Rc<Client>,
     request: &mut Request,
     record: &mut Record,
+    afterwards: &mut Afterwards,
 ) -> Result<Response, Reject> {
     let current = worker.current();
     let served = current.served(client.slot).ok_or(Reject::HostNotFound)?;
@@ -122,12 +130,24 @@ async fn respond(
     if let Some(response) = redirect_early(route, &target, request) {
         return Ok(response);
     }
-    access::check(&route.access, view.address)?;
+    let host_value = target.host_value(request.headers.get(HOST));
+    let admitted = access::admit(route, view.address)?;
     if let Some(limiting) = &route.limiting {
         let sender = limits::Sender::new(view.address, &request.headers, served, &current.settings);
         limits::count(worker, limiting, &sender, record)?;
     }
     limits::body(route, &current.settings, request)?;
+
+    if let (Some(auth), access::Admitted::IfKnown) = (route.auth.as_deref(), admitted) {
+        let request_id = record.request_id();
+        let subject =
+            Subject { worker, client, view: &view, target: &target, route, host: &host_value, request_id };
+        // Boxed, so that routes without it do not pay for its room.
+        match Box::pin(identify(auth, subject, request, afterwards)).await? {
+            Entry::Open(identity) => record.identity = identity,
+            Entry::Answered(response) => return Ok(*response),
+        }
+    }
 
     let cors = route.cors.as_deref().map(|cors| (cors, cors::decide(cors, &request.headers)));
     let mut response = match &route.action {
@@ -135,7 +155,6 @@ async fn respond(
         Action::Location(fixed) => redirect::to_fixed(&fixed.location, fixed.status),
         Action::Status(status) => return Err(Reject::RouteStatus(*status)),
         Action::Forward(backends) => {
-            let host_value = target.host_value(request.headers.get(HOST));
             set_forwarded(
                 &mut request.headers,
                 &client.peer,
@@ -186,13 +205,20 @@ fn redirect_early(route: &Route, target: &Target, request: &Request) -> Option<R
     cors::preflight(cors, &request.method, &request.headers)
 }
 
-fn refuse(worker: &Worker, reject: &Reject, format: Format, record: &mut Record) -> Response {
+fn refuse(
+    worker: &Worker,
+    reject: &Reject,
+    format: Format,
+    language: Language,
+    record: &mut Record,
+) -> Response {
     record.refused(reject);
     let settings = worker.settings();
     reject.into_response(&PageContext {
         format,
         method: record.method(),
         request_id: record.request_id().as_str(),
+        language,
         contact: settings.contact.as_deref(),
     })
 }

@@ -3,6 +3,7 @@
 //! A request finds its `&Route` once, on its listener's table, and nothing is looked up by name after that. Values that
 //! outlive configuration (a backend's endpoints, its health) hang behind `Arc<Backend>`.
 
+pub mod auth;
 pub mod canary;
 pub mod explain;
 pub mod expression;
@@ -62,6 +63,10 @@ pub struct Handling {
     pub hsts: Option<HeaderValue>,
     pub cors: Option<Arc<Cors>>,
     pub access: AddressRules,
+    /// Who has to be known; `None`: nobody.
+    pub auth: Option<Arc<auth::Auth>>,
+    /// Somebody wrote that nobody has to be known.
+    pub declared_open: bool,
     pub limits: Limits,
     /// How often requests may come, and how many at once.
     pub limiting: Option<Arc<Limiting>>,
@@ -79,6 +84,13 @@ impl Handling {
     pub fn plain() -> Arc<Handling> {
         static PLAIN: LazyLock<Arc<Handling>> = LazyLock::new(Arc::default);
         PLAIN.clone()
+    }
+
+    /// What is left of this for the paths of the authentication server that guards the route: who may reach the site at all,
+    /// and nothing that is about its application.
+    pub(crate) fn of_server(&self) -> Handling {
+        let Handling { hsts, access, limiting, .. } = self.clone();
+        Handling { hsts, access, limiting, ..Handling::default() }
     }
 
     /// For a route; all that ask for nothing get [`Handling::plain`].

@@ -23,6 +23,7 @@ use crate::certificates::Certificates;
 use crate::cluster::ClusterError;
 use crate::config::compile::{Compiler, Refresh};
 use crate::config::problem::{Problem, Severity};
+use crate::config::providers::Outside;
 use crate::config::status::Statuses;
 use crate::directory::DirectoryError;
 use crate::directory::watch::WatchError;
@@ -170,6 +171,8 @@ struct Control<'o> {
     interrupt: Signal,
     /// An address could not be bound, and may be free by now.
     addresses_missing: bool,
+    /// The settings name files or variables, whose content may change by itself.
+    names_files: bool,
     /// Problems of the process rather than of the objects: addresses that cannot be bound, settings that do not parse.
     own_problems: Vec<Problem>,
     /// Why nothing can be ordered.
@@ -240,6 +243,7 @@ impl<'o> Control<'o> {
             terminate: signal(SignalKind::terminate()).map_err(ServeError::System)?,
             interrupt: signal(SignalKind::interrupt()).map_err(ServeError::System)?,
             addresses_missing: false,
+            names_files: false,
             own_problems: Vec::new(),
             statuses: Statuses::default(),
             certificate_problems: Vec::new(),
@@ -264,6 +268,7 @@ impl<'o> Control<'o> {
                 changed = self.source.changed() => self.take_up(changed).await,
                 () = reported(&mut self.certificates) => self.take_report().await,
                 () = tokio::time::sleep(BIND_AGAIN_AFTER), if self.addresses_missing => self.bind_again().await,
+                () = tokio::time::sleep(READ_AGAIN_AFTER), if self.names_files => self.read_again().await,
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
             }
@@ -328,6 +333,15 @@ impl<'o> Control<'o> {
         }
     }
 
+    /// Takes up new content of the files that the settings name: secrets are rotated without a change of the settings.
+    async fn read_again(&mut self) {
+        if self.source.is_complete() && self.compiler.set_outside(Outside::read(&self.settings)) {
+            for error in self.compile().await {
+                tracing::error!("{error}");
+            }
+        }
+    }
+
     fn reload_settings(&mut self) {
         self.own_problems.clear();
         if let Err(error) = self.take_settings() {
@@ -365,6 +379,9 @@ impl<'o> Control<'o> {
 
     /// Compiles the objects and makes the result live. Returns the addresses that could not be bound.
     async fn compile(&mut self) -> Vec<BindError> {
+        let outside = Outside::read(&self.settings);
+        self.names_files = !outside.is_empty();
+        self.compiler.set_outside(outside);
         let compiled = self.compiler.compile(self.source.objects(), &self.settings);
         self.workloads.configure(self.compiler.gates().live(), Arc::clone(&self.settings)).await;
         let (snapshot, failures) =
@@ -481,6 +498,8 @@ fn pod_namespace() -> Option<Arc<str>> {
     Some(text.trim()).filter(|name| !name.is_empty()).map(Into::into)
 }
 
+/// When files that the settings name are read again.
+const READ_AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// When an address that could not be bound is tried again.
 const BIND_AGAIN_AFTER: Duration = Duration::from_secs(5);
 

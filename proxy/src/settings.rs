@@ -11,6 +11,7 @@ pub mod issuers;
 mod limits;
 mod load;
 pub mod presets;
+pub mod providers;
 mod relay;
 mod requests;
 pub mod units;
@@ -56,6 +57,11 @@ pub struct Settings {
     /// Networks by name, for use in `trust`. A name that Vestibule knows already is replaced. (new connections)
     #[schemars(with = "BTreeMap<String, Vec<String>>")]
     pub presets: BTreeMap<Arc<str>, Vec<IpNet>>,
+    /// Ways to find out who is asking, by the names that routes choose them by. Default: none. (live)
+    #[schemars(with = "BTreeMap<String, providers::Provider>")]
+    pub providers: BTreeMap<Arc<str>, providers::Provider>,
+    /// Who is asked about routes that do not say so themselves.
+    pub auth: providers::AuthDefaults,
     /// Bounds on what clients may send and hold open.
     pub limits: Limits,
     /// Connections and datagrams that are passed on unread.
@@ -126,6 +132,10 @@ pub struct Class {
     /// Whose word is taken on these addresses, in place of the `trust` of the whole edge. (new connections)
     #[serde(default)]
     pub trust: Option<Trust>,
+    /// Who is asked about Ingresses of this class that do not say so themselves, in place of the `auth` of the whole edge.
+    /// (live)
+    #[serde(default)]
+    pub auth: Option<providers::AuthDefaults>,
     /// The addresses that are written to the status of Ingresses of this class: what external-dns publishes. (live)
     #[serde(default)]
     pub publish: Publish,
@@ -413,6 +423,7 @@ impl Default for Settings {
                 http: vec![loopback(8080)],
                 https: vec![loopback(8443)],
                 trust: None,
+                auth: None,
                 publish: Publish::default(),
             }],
             gateway_classes: vec!["vestibule".into()],
@@ -426,6 +437,8 @@ impl Default for Settings {
             gateway_services: None,
             trust: Trust::default(),
             presets: BTreeMap::new(),
+            providers: BTreeMap::new(),
+            auth: providers::AuthDefaults::default(),
             limits: Limits::default(),
             relay: Relay::default(),
             timeouts: Timeouts::default(),

@@ -87,9 +87,12 @@ pub struct BackendKey {
 }
 
 impl fmt::Display for BackendKey {
-    /// `shop/web:80`.
+    /// `shop/web:80`; `auth.example.com:443` for what is no Service.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}:{}", self.namespace, self.service, self.port)
+        if !self.namespace.is_empty() {
+            write!(f, "{}/", self.namespace)?;
+        }
+        write!(f, "{}:{}", self.service, self.port)
     }
 }
 

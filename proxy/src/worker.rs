@@ -23,6 +23,8 @@ use crate::http1::head::{DATE_BYTES, DateCache};
 use crate::limit::Limiter;
 use crate::overload::Step;
 use crate::reject::refusals::Refusals;
+use crate::request::external;
+use crate::request::identity::passwords::Passwords;
 use crate::settings::Settings;
 use crate::snapshot::{Current, Slot, Snapshot};
 use crate::upstream::pool::Pools;
@@ -38,6 +40,7 @@ pub(crate) const MAILBOX_LEN_MAX: usize = 64;
 /// What all workers share. Nothing in it is written on the path of an ordinary request.
 pub(crate) struct Shared {
     pub(crate) resolver: Resolver,
+    pub(crate) passwords: Passwords,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) addresses: sockets::ClientAddresses,
     pub(crate) limiter: Arc<Limiter>,
@@ -81,6 +84,8 @@ pub(crate) struct Worker {
     pub(crate) access: RefCell<AccessLog>,
     /// This worker's own, so that its lock is never waited for.
     pub(crate) refusals: Arc<Refusals>,
+    /// Answers of authentication servers that may be used again.
+    pub(crate) answers: RefCell<external::Answers>,
     current: RefCell<Rc<Current>>,
     graveyard: std_mpsc::SyncSender<Arc<Snapshot>>,
     date: RefCell<DateCache>,
@@ -205,6 +210,7 @@ fn serve(runtime: &LocalRuntime, start: Start) {
         metrics: shared.metrics.worker(index),
         access: RefCell::new(access.access_log(&snapshot.settings.access_log)),
         refusals,
+        answers: RefCell::default(),
         current: RefCell::new(Rc::new(Current::new(snapshot, graveyard.clone()))),
         graveyard,
         date: RefCell::new(DateCache::default()),

@@ -14,6 +14,7 @@ use proxy::config::backend::Locality;
 use proxy::config::compile::{Compiler, Refresh};
 use proxy::config::objects::{Object, Objects};
 use proxy::config::problem::{Kind, ObjectRef, Problem};
+use proxy::config::providers::Outside;
 use proxy::edge::{Drained, EdgeOptions};
 use proxy::listen::Inherited;
 use proxy::route::table::ListenerKey;
@@ -76,6 +77,7 @@ impl Edge {
             writer: Some(writer),
             metrics,
         };
+        this.compiler.set_outside(Outside::read(&this.settings));
         this.apply(objects);
         this.publish();
         this
@@ -85,6 +87,7 @@ impl Edge {
     pub fn republish(&mut self, yaml: &str) {
         let (objects, settings) = read(yaml);
         self.settings = Arc::new(settings);
+        self.compiler.set_outside(Outside::read(&self.settings));
         self.apply(objects);
         self.publish();
     }

@@ -23,6 +23,7 @@ fn entry<'a>() -> Entry<'a> {
         time: "2026-03-01T12:34:56.007891Z".parse().unwrap(),
         request_id: "abc",
         client: "203.0.113.7".parse().unwrap(),
+        user: None,
         method: "GET",
         scheme: "https",
         host: b"shop.example.com",
@@ -48,6 +49,7 @@ fn entry<'a>() -> Entry<'a> {
 
 fn full<'a>() -> Entry<'a> {
     Entry {
+        user: Some("ada"),
         reason: Some("connect_failed"),
         route: Some(&"Ingress shop/web"),
         backend: Some(&"shop/web:80"),

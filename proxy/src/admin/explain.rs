@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::edge::Bound;
 use crate::limit::Mode;
-use crate::request::access;
+use crate::request::access::{self, Admitted};
 use crate::request::redirect;
 use crate::request::target::{Scheme, Target};
+use crate::route::auth::Satisfy;
 use crate::route::matches::Lookup;
 use crate::route::table::{Found, Listener, ListenerKey, Table};
 use crate::route::{Action, Route};
@@ -279,6 +280,7 @@ fn follow(route: &Route, target: &Target, question: &Question, verdicts: &mut Ve
         return format!("{} to {location}", rule.status.as_u16());
     }
     let rules = &route.access;
+    let mut enough = false;
     match question.client {
         _ if rules.allow.is_empty() && rules.deny.is_empty() => {
             say("access", true, "every address may enter".into());
@@ -292,13 +294,23 @@ fn follow(route: &Route, target: &Target, question: &Question, verdicts: &mut Ve
                 if rules.deny.is_empty() { String::new() } else { format!(", except {}", list(&rules.deny)) };
             say("access", true, format!("{allow}{deny} may enter; --client ADDRESS tells for one"));
         }
-        Some(client) => {
-            if access::check(rules, client).is_err() {
+        Some(client) => match access::admit(route, client) {
+            Err(_) => {
                 say("access", false, format!("{client} may not enter"));
                 return "403 address_denied".into();
             }
-            say("access", true, format!("{client} may enter"));
-        }
+            Ok(Admitted::Wholly) => {
+                say("access", true, format!("{client} may enter, and needs no login for it"));
+                enough = true;
+            }
+            Ok(Admitted::IfKnown) if access::check(rules, client).is_err() => {
+                say("access", true, format!("{client} may enter with a login only"));
+            }
+            Ok(Admitted::IfKnown) => say("access", true, format!("{client} may enter")),
+        },
+    }
+    if !enough {
+        identify(route, target, question, &mut say);
     }
     if let Some(limiting) = &route.limiting {
         let is_exempt = question.client.filter(|client| limiting.exempts(*client));
@@ -383,6 +395,22 @@ fn follow(route: &Route, target: &Target, question: &Question, verdicts: &mut Ve
             }
         }
     }
+}
+
+/// Who has to be known. Nobody is asked here, so what they would say is not known.
+fn identify(route: &Route, target: &Target, question: &Question, say: &mut dyn FnMut(&str, bool, String)) {
+    let Some(auth) = route.auth.as_deref() else {
+        return say("auth", true, "nobody has to be known".into());
+    };
+    let path = std::str::from_utf8(target.path()).unwrap_or_default();
+    if auth.policy.skips(&question.method, path) {
+        return say("auth", true, format!("{auth} is not asked: auth-skip names {} {path}", question.method));
+    }
+    let any = match auth.satisfy {
+        Satisfy::All => "",
+        Satisfy::Any => ", unless the address is enough (satisfy: any)",
+    };
+    say("auth", true, format!("{auth} is asked who it is{any}"));
 }
 
 fn location_of(headers: &HeaderMap) -> String {

@@ -336,7 +336,7 @@ const DURATION_BOUNDS_MS: [f64; 14] =
 
 /// The reasons of [`crate::reject::Reject::reason`]; `other` stands for one that is not among them, of which a test knows
 /// none. Then those of answers that were not finished.
-const REASONS: [&str; 44] = [
+const REASONS: [&str; 48] = [
     "bad_head",
     "bad_framing",
     "head_too_large",
@@ -354,6 +354,10 @@ const REASONS: [&str; 44] = [
     "route_status",
     "backend_invalid",
     "address_denied",
+    "unauthenticated",
+    "forbidden",
+    "unidentified",
+    "auth_unavailable",
     "body_too_large",
     "body_timeout",
     "body_aborted",

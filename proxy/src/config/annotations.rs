@@ -12,14 +12,18 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, StatusCode};
 use ipnet::IpNet;
 
+pub(crate) use self::keys::auth::cache_default as auth_cache_default;
 use self::keys::{KEYS, Key, Setter};
 use super::objects::metadata::StringMap;
 use super::problem::{Kind, Severity};
 use super::values::items;
 use crate::limit::rule::{COUNT_MAX, Period, Rate, WrittenAtOnce, WrittenLimits, WrittenRate};
 use crate::limit::{By, Mode};
+use crate::request::external::Template;
+use crate::route::auth::Satisfy;
 use crate::route::host::HostPattern;
 use crate::route::{Cors, OriginPattern, Refusal, RegexPattern};
+use crate::settings::providers::Chain;
 use crate::upstream::Balance;
 
 /// What the annotations of one object ask for. `None` and empty where it says nothing.
@@ -65,8 +69,41 @@ pub struct Annotations {
     pub issuer: Option<Arc<str>>,
     pub limits: LimitWords,
     pub wake: wake::policy::Words,
+    pub auth: Box<AuthWords>,
     /// Keys of other controllers that the author declares to be without effect; `*` at the end takes the rest.
     pub ignore: Vec<Box<str>>,
+}
+
+/// The keys about who is asking.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuthWords {
+    pub chain: Option<Chain>,
+    /// These four were read once, and can be.
+    pub allow: Option<Arc<str>>,
+    pub deny: Option<Arc<str>>,
+    pub skip: Option<Arc<str>>,
+    pub headers: Option<Arc<str>>,
+    pub url: Option<Arc<str>>,
+    pub method: Option<http::Method>,
+    pub signin: Option<Arc<str>>,
+    pub signin_parameter: Option<Arc<str>>,
+    pub response_headers: Vec<Arc<str>>,
+    pub redirect: Option<Template>,
+    /// `name` or `namespace/name` of a ConfigMap.
+    pub proxy_set_headers: Option<Arc<str>>,
+    pub cache_key: Option<Template>,
+    pub cache_durations: Option<Box<[(StatusCode, Duration)]>>,
+    /// Nothing hangs on it.
+    pub always_set_cookie: Option<bool>,
+    /// `auth-type: basic`.
+    pub basic: Option<()>,
+    /// `name` or `namespace/name` of a Secret.
+    pub secret: Option<Arc<str>>,
+    pub secret_is_map: Option<bool>,
+    pub realm: Option<Arc<str>>,
+    pub satisfy: Option<Satisfy>,
+    /// Whether the operator's default holds.
+    pub use_default: Option<bool>,
 }
 
 /// `backend-protocol`.

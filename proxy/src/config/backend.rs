@@ -35,6 +35,10 @@ pub(crate) enum Through {
     ClusterIp,
     /// The Service's ready endpoints for UDP.
     Datagrams,
+    /// No Service at all, but a name or address that a tenant wrote: resolved and judged like an ExternalName.
+    Name,
+    /// The same, an address that the operator wrote.
+    Address,
 }
 
 /// The backends in use, by Service.
@@ -211,6 +215,16 @@ pub(crate) fn endpoints_for(
     through: Through,
     locality: &Locality,
 ) -> Vec<EndpointSpec> {
+    let address = match through {
+        Through::Endpoints | Through::ClusterIp | Through::Datagrams => None,
+        Through::Name => Some(EndpointAddress::Name(key.service.clone(), key.port)),
+        Through::Address => {
+            key.service.parse().ok().map(|ip| EndpointAddress::Socket(SocketAddr::new(ip, key.port)))
+        }
+    };
+    if let Some(address) = address {
+        return vec![EndpointSpec { address, local: true }];
+    }
     let Some(service) = objects.services.find(&key.namespace, &key.service) else { return Vec::new() };
     if is_external_name(service) {
         // Resolved, and its addresses judged, when connecting.
@@ -225,7 +239,7 @@ pub(crate) fn endpoints_for(
         return address.into_iter().map(|address| EndpointSpec { address, local: true }).collect();
     }
     let is_meant = match through {
-        Through::Endpoints | Through::ClusterIp => is_tcp,
+        Through::Endpoints | Through::ClusterIp | Through::Name | Through::Address => is_tcp,
         Through::Datagrams => is_udp,
     };
     let Some(port) =

@@ -31,6 +31,7 @@ use super::lower::{ANY_NAME, Lowered, Place, Scope};
 use super::objects::metadata::Seniority;
 use super::objects::{Cursor, Objects};
 use super::problem::{Kind, ObjectRef, Problem, Severity};
+use super::providers::Outside;
 use super::status::{RouteStatus, Statuses};
 use crate::route::host::HostPattern;
 use crate::route::table::Table;
@@ -61,6 +62,8 @@ pub struct Compiler {
     /// Shown for names without a certificate of their own, unless the settings name a Secret.
     fallback_certificate: Option<Arc<Certificate>>,
     seen: Option<(Cursor, Settings)>,
+    /// What the settings name outside the objects.
+    outside: Outside,
     backends: Backends,
     certificates: Certificates,
     policies: Policies,
@@ -120,6 +123,7 @@ impl Compiler {
             ticket_secret,
             fallback_certificate,
             seen: None,
+            outside: Outside::default(),
             backends: Backends::new(locality),
             certificates: Certificates::default(),
             policies: Policies::default(),
@@ -142,6 +146,17 @@ impl Compiler {
     /// Replaces the certificate for names without one, from the next compilation on.
     pub fn set_fallback_certificate(&mut self, certificate: Option<Arc<Certificate>>) {
         self.fallback_certificate = certificate;
+    }
+
+    /// Replaces the values of files and variables that the settings name. True when they differ: the next compilation begins
+    /// anew then.
+    pub fn set_outside(&mut self, outside: Outside) -> bool {
+        let differs = self.outside != outside;
+        if differs {
+            self.outside = outside;
+            self.seen = None;
+        }
+        differs
     }
 
     /// The table for these objects. Never fails: what is wrong becomes a problem, and what guards access and cannot be
@@ -201,7 +216,13 @@ impl Compiler {
     fn lower_policies(&mut self, objects: &Objects, settings: &Settings, work: &mut Work) {
         for reference in std::mem::take(&mut work.policies) {
             let nothing = Policies::default();
-            let scope = Scope::new(objects, settings, &mut self.backends, &nothing, reference.clone());
+            let scope = Scope::new(
+                objects,
+                (settings, &self.outside),
+                &mut self.backends,
+                &nothing,
+                reference.clone(),
+            );
             let Some(looked_at) = self.policies.update(&reference, objects, scope) else { continue };
             self.dependents.remove(&reference, &looked_at.before);
             self.dependents.add(&reference, &looked_at.now);
@@ -218,8 +239,13 @@ impl Compiler {
             }
             let object = objects.gateways.find(&reference.namespace, &reference.name);
             let new = object.filter(|gateway| gateway::is_ours(gateway, objects, settings)).map(|gateway| {
-                let scope =
-                    Scope::new(objects, settings, &mut self.backends, &self.policies, reference.clone());
+                let scope = Scope::new(
+                    objects,
+                    (settings, &self.outside),
+                    &mut self.backends,
+                    &self.policies,
+                    reference.clone(),
+                );
                 gateway::lower(gateway, &mut self.certificates, scope)
             });
             let same = match (&old, &new) {
@@ -317,7 +343,13 @@ impl Compiler {
         settings: &Settings,
         reference: &ObjectRef,
     ) -> Option<(Seniority, Lowered)> {
-        let scope = Scope::new(objects, settings, &mut self.backends, &self.policies, reference.clone());
+        let scope = Scope::new(
+            objects,
+            (settings, &self.outside),
+            &mut self.backends,
+            &self.policies,
+            reference.clone(),
+        );
         let parents = Parents { gateways: &self.gateways, objects };
         if reference.kind == Kind::HTTPRoute {
             let route = objects.http_routes.find(&reference.namespace, &reference.name)?;

@@ -316,8 +316,13 @@ fn add_sets(
             lowered.sets.push(LoweredSet::refused(set, Condition::no("ParentNotAccepted", message)));
             continue;
         }
-        let mut own_scope =
-            Scope::new(scope.objects, scope.settings, scope.backends, scope.policies, reference);
+        let mut own_scope = Scope::new(
+            scope.objects,
+            (scope.settings, scope.outside),
+            scope.backends,
+            scope.policies,
+            reference,
+        );
         let judged =
             lower_set(gateway, set, &mut earlier, lowered.refusal.clone(), certificates, &mut own_scope);
         scope.problems.append(&mut own_scope.problems);

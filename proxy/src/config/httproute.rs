@@ -20,9 +20,11 @@ use super::objects::httproute::{
 };
 use super::objects::metadata::Metadata;
 use super::problem::{ObjectRef, Severity};
+use super::providers::{self, Guard, OWN_PATH_NAME, OwnPath, guard};
 use super::status::{Condition, ParentStatus, RouteStatus};
 use super::values::parse_duration;
-use crate::route::matches::{Precedence, Rule};
+use crate::route::auth::Auth;
+use crate::route::matches::{Conditions, Precedence, Rule};
 use crate::route::{
     Action, Handling, HeaderEdits, Origin, PathPattern, Refusal, Route, Timeouts, WeightedBackend,
 };
@@ -89,9 +91,12 @@ pub(crate) fn lower_written(written: Written<'_>, parents: Parents<'_>, mut scop
     let wishes = scope.backend_wishes(&reading.annotations).map_err(|refusal| {
         reading.refusal.get_or_insert(refusal);
     });
+    let defaults = &scope.settings.auth;
+    let guard = guard(&mut scope, &mut reading, defaults);
     let mut lowering = Lowering {
         metadata,
         reading,
+        guard,
         wishes: wishes.ok(),
         certificate: None,
         scope,
@@ -104,7 +109,9 @@ pub(crate) fn lower_written(written: Written<'_>, parents: Parents<'_>, mut scop
         if !by_certificate.iter().any(|(certificate, _)| *certificate == attachment.client_certificate) {
             lowering.verdict = Verdict::default();
             lowering.certificate.clone_from(&attachment.client_certificate);
-            by_certificate.push((attachment.client_certificate.clone(), lowering.rules(&rules)));
+            let mut lowered = lowering.rules(&rules);
+            lowered.extend(lowering.own_paths(lowered.len()));
+            by_certificate.push((attachment.client_certificate.clone(), lowered));
         }
     }
     let Lowering { scope, verdict, policies, .. } = lowering;
@@ -197,6 +204,7 @@ impl Verdict {
 struct Lowering<'a, 's> {
     metadata: &'a Metadata,
     reading: Reading,
+    guard: Guard,
     wishes: Option<BackendWishes>,
     /// Shown to backends.
     certificate: Option<Arc<Certificate>>,
@@ -266,7 +274,7 @@ impl Lowering<'_, '_> {
         &mut self,
         index: usize,
         rule: &WrittenRule<'_>,
-        matches: &[(PathPattern, crate::route::matches::Conditions)],
+        matches: &[(PathPattern, Conditions)],
         broken: &mut Option<Broken>,
     ) -> Parts {
         let field = format!("spec.rules[{index}]");
@@ -288,6 +296,14 @@ impl Lowering<'_, '_> {
             let field = format!("{field}.sessionPersistence");
             self.scope.problem(Severity::Degraded, field, "NotYetSupported", message);
         }
+        let auth = match filters.external_auth.take() {
+            None => Ok(self.guard.auth.clone()),
+            Some(wanted) => self.filter_auth(&field, wanted).map(Some),
+        };
+        let auth = auth.unwrap_or_else(|cause| {
+            broken.get_or_insert(cause);
+            None
+        });
         let mut refusal = None;
         let shares = self.backends(&field, rule.backend_refs, &mut refusal);
         let action = if broken.is_some() {
@@ -316,6 +332,7 @@ impl Lowering<'_, '_> {
         }
         handling.cors = filters.cors;
         handling.mirrors = mirrors;
+        (handling.auth, handling.declared_open) = (auth, self.guard.declared_open);
         let backends = match &action {
             Shape::Forward(portions) => &portions[..],
             Shape::Redirect(_) | Shape::Status(_) => &[],
@@ -324,6 +341,50 @@ impl Lowering<'_, '_> {
         let live = live.filter_map(|portion| portion.backend.as_ref().ok());
         let gate = self.scope.gate(&self.reading.annotations, live);
         Parts { reading: self.base(), action, handling: handling.shared(), gate, refusal }
+    }
+
+    /// The guard that a filter `ExternalAuth` puts up.
+    fn filter_auth(&mut self, field: &str, wanted: filters::WantedAuth) -> Result<Arc<Auth>, Broken> {
+        let field = format!("{field}.filters[{}].externalAuth", wanted.position);
+        let backend = self.filter_backend(&wanted.target).map_err(|(reason, message)| {
+            self.scope.problem(Severity::Refused, format!("{field}.backendRef"), reason, message.clone());
+            self.unresolved(reason, message.clone());
+            (reason, message)
+        })?;
+        let words = &self.reading.annotations.auth;
+        let external = providers::filter(&wanted.filter, backend);
+        let auth = external
+            .and_then(|external| Guard::with_filter(&self.scope, words, &self.scope.settings.auth, external));
+        auth.map_err(|message| {
+            self.scope.problem(Severity::Refused, field, "UnsupportedValue", message.clone());
+            ("UnsupportedValue", message)
+        })
+    }
+
+    /// The paths of an authentication server that the hosts of this route send to it, so that people can sign in there.
+    fn own_paths(&self, index: usize) -> Vec<(Rule, Arc<Parts>)> {
+        let lower = |(entry, own): (usize, &OwnPath)| {
+            let name = Some(OWN_PATH_NAME.into());
+            let object = self.scope.source.clone();
+            let origin = Origin { object, rule: index as u32, name, path: own.path.clone() };
+            let parts = Parts {
+                reading: self.base(),
+                action: Shape::Forward(vec![Portion::whole(own.backend.clone())]),
+                handling: handling(&self.reading.annotations, &self.scope.source).of_server().shared(),
+                gate: None,
+                refusal: None,
+            };
+            let precedence = Precedence {
+                created: self.metadata.creation_timestamp,
+                object: self.scope.source.clone(),
+                rule: index,
+                entry,
+            };
+            let route = Arc::new(parts.route(origin));
+            let (path, conditions) = (own.path.clone(), Conditions::default());
+            (Rule { path, conditions, precedence, route }, Arc::new(parts))
+        };
+        self.guard.own_paths.iter().enumerate().map(lower).collect()
     }
 
     /// What the annotations give to every route.
@@ -432,6 +493,12 @@ impl Parts {
 }
 
 impl Portion {
+    /// The share of a backend that is the only one.
+    fn whole(backend: Arc<Backend>) -> Self {
+        let (request_headers, response_headers) = Default::default();
+        Portion { weight: 1, backend: Ok(backend), request_headers, response_headers }
+    }
+
     fn into_share(self) -> WeightedBackend {
         WeightedBackend {
             weight: self.weight,

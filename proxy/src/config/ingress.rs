@@ -21,13 +21,15 @@ use super::lower::{
 use super::objects::ingress::{Ingress, IngressBackend, IngressPath, IngressRule, IngressTls, PathType};
 use super::objects::metadata::Known;
 use super::problem::{Kind, Severity};
+use super::providers::{Guard, OWN_PATH_NAME, OwnPath, guard};
 use crate::certificates::requests::{Wish, wish};
 use crate::route::expression::LetterCase;
 use crate::route::host::{HostPattern, WildcardLabels};
 use crate::route::matches::{Conditions, Precedence, Rule};
 use crate::route::table::ListenerKey;
 use crate::route::{
-    Action, Handling, Location, Origin, PathPattern, PathRewrite, Redirect, Refusal, Rewrite, WeightedBackend,
+    Action, Handling, Location, Origin, PathPattern, PathRewrite, Redirect, Refusal, Rewrite, Route,
+    WeightedBackend,
 };
 use crate::settings::Class;
 use crate::tls::{CertificateUse, Hosts};
@@ -67,9 +69,13 @@ pub(crate) fn lower(
             None
         }
     };
-    let handling = handling(&reading.annotations, &scope.source).shared();
+    let defaults = class.auth.as_ref().unwrap_or(&scope.settings.auth);
+    let guard = guard(&mut scope, &mut reading, defaults);
+    let mut handling = handling(&reading.annotations, &scope.source);
+    (handling.auth, handling.declared_open) = (guard.auth.clone(), guard.declared_open);
+    let handling = handling.shared();
     let mut lowering =
-        Lowering { ingress, class, place, reading, handling, wishes, scope, shares: Vec::new() };
+        Lowering { ingress, class, place, reading, handling, guard, wishes, scope, shares: Vec::new() };
     let is_canary = lowering.reading.annotations.canary == Some(true);
     for (index, rule) in ingress.spec.rules.iter().enumerate() {
         if is_canary {
@@ -97,6 +103,7 @@ struct Lowering<'a, 's> {
     reading: Reading,
     /// What the annotations say; every route has it.
     handling: Arc<Handling>,
+    guard: Guard,
     wishes: Option<BackendWishes>,
     scope: Scope<'s>,
     shares: Vec<Share>,
@@ -113,6 +120,7 @@ impl Lowering<'_, '_> {
         for (entry, path) in http.paths.iter().enumerate() {
             rules.extend(self.path(index, entry + 1, path, secure));
         }
+        rules.extend(self.own_paths(index, http.paths.len() + 1, secure));
         self.twins(index, &host, secure);
         self.share(host, Content::Rules(rules.into()));
     }
@@ -147,7 +155,10 @@ impl Lowering<'_, '_> {
     fn bad_path(&mut self, rule: usize, entry: usize, text: &str, message: String) -> Option<Rule> {
         let field = format!("{}.path", path_field(rule, entry));
         let words = &self.reading.annotations;
-        let guarded = self.reading.refusal.is_some() || !words.allow.is_empty() || !words.deny.is_empty();
+        let guarded = self.reading.refusal.is_some()
+            || self.guard.auth.is_some()
+            || !words.allow.is_empty()
+            || !words.deny.is_empty();
         if !guarded {
             self.scope.problem(Severity::Degraded, field, "InvalidPath", message);
             return None;
@@ -262,7 +273,7 @@ impl Lowering<'_, '_> {
         action: Action,
         refusal: Option<Refusal>,
         secure: bool,
-    ) -> Arc<crate::route::Route> {
+    ) -> Arc<Route> {
         let words = &self.reading.annotations;
         let exempt = match &origin.path {
             PathPattern::Exact(path) | PathPattern::Prefix(path) => path.starts_with(ACME_CHALLENGE),
@@ -280,6 +291,14 @@ impl Lowering<'_, '_> {
                 Arc::new(Handling { rewrite, ..Handling::clone(&self.handling) })
             }
         };
+        // The redirects that an Ingress adds of itself show nothing and have no server to sign in at: who follows them is asked
+        // where they lead. A certificate authority cannot sign in; what answers it would not be found behind a default.
+        let asks_nobody = matches!(action, Action::Redirect(_)) || (exempt && self.guard.by_default);
+        let handling = if asks_nobody && handling.auth.is_some() {
+            Arc::new(Handling { auth: None, declared_open: true, ..Handling::clone(&handling) })
+        } else {
+            handling
+        };
         let mut route = route(origin, action, &self.reading, handling);
         route.refusal = route.refusal.or(refusal);
         route.wake = self.scope.gate(words, route.action.backends());
@@ -288,6 +307,23 @@ impl Lowering<'_, '_> {
             route.https_redirect = Some(https_redirect(redirect_port(self.class)));
         }
         Arc::new(route)
+    }
+
+    /// The paths of an authentication server that this host sends to it, so that people can sign in here.
+    fn own_paths(&mut self, rule: usize, entry: usize, secure: bool) -> Vec<Rule> {
+        let own_paths = self.guard.own_paths.clone();
+        let handling = self.handling.of_server().shared();
+        let redirects = self.reading.annotations.ssl_redirect != Some(false);
+        let lower = |(index, own): (usize, OwnPath)| {
+            let origin = self.origin(rule, Some(OWN_PATH_NAME.into()), own.path.clone());
+            let action = Action::Forward([WeightedBackend::whole(own.backend)].into());
+            let mut route = route(origin, action, &self.reading, handling.clone());
+            if secure && !self.class.https.is_empty() && redirects {
+                route.https_redirect = Some(https_redirect(redirect_port(self.class)));
+            }
+            self.matched(rule, entry + index, own.path, Arc::new(route))
+        };
+        own_paths.into_iter().enumerate().map(lower).collect()
     }
 
     /// `app-root`: exactly `/` is sent elsewhere.
@@ -438,7 +474,7 @@ impl Lowering<'_, '_> {
         Origin { object: self.scope.source.clone(), rule: rule as u32, name, path }
     }
 
-    fn matched(&self, rule: usize, entry: usize, path: PathPattern, route: Arc<crate::route::Route>) -> Rule {
+    fn matched(&self, rule: usize, entry: usize, path: PathPattern, route: Arc<Route>) -> Rule {
         let precedence = Precedence {
             created: self.ingress.metadata.creation_timestamp,
             object: self.scope.source.clone(),

@@ -10,12 +10,14 @@ use super::annotations::{self, Annotations, NextUpstream, Reading, WrittenProtoc
 use super::backend::{Backends, PortChoice, Speech, Through, unverified_tls};
 use super::backend_tls::Policies;
 use super::certs::{Certificates, SEALED, is_sealed};
-use super::objects::{Namespace, Objects, Secret, Service};
+use super::objects::{ConfigMap, Namespace, Objects, Secret, Service};
 use super::problem::{Kind, ObjectRef, Problem, Severity};
+use super::providers::Outside;
 use super::status::RouteStatus;
 use crate::certificates::requests::shared_places;
 use crate::limit::Limiting;
 use crate::request::target::Scheme;
+use crate::route::auth::Auth;
 use crate::route::host::HostPattern;
 use crate::route::matches::Rule;
 use crate::route::relay::Relay;
@@ -116,6 +118,7 @@ pub(crate) struct CanaryRule {
     pub(crate) entry: u32,
     /// What the canary itself asks for; in force is what the other Ingress says.
     pub(crate) access: AddressRules,
+    pub(crate) auth: Option<Arc<Auth>>,
     pub(crate) canary: Canary,
 }
 
@@ -123,6 +126,7 @@ pub(crate) struct CanaryRule {
 pub(crate) struct Scope<'a> {
     pub(crate) objects: &'a Objects,
     pub(crate) settings: &'a Settings,
+    pub(crate) outside: &'a Outside,
     pub(crate) backends: &'a mut Backends,
     pub(crate) policies: &'a Policies,
     /// The object that is being lowered.
@@ -134,12 +138,13 @@ pub(crate) struct Scope<'a> {
 impl<'a> Scope<'a> {
     pub(crate) fn new(
         objects: &'a Objects,
-        settings: &'a Settings,
+        (settings, outside): (&'a Settings, &'a Outside),
         backends: &'a mut Backends,
         policies: &'a Policies,
         source: ObjectRef,
     ) -> Self {
-        Scope { objects, settings, backends, policies, source, problems: Vec::new(), depends: Vec::new() }
+        let (problems, depends) = (Vec::new(), Vec::new());
+        Scope { objects, settings, outside, backends, policies, source, problems, depends }
     }
 
     pub(crate) fn problem(
@@ -191,6 +196,11 @@ impl<'a> Scope<'a> {
             }
         }
         None
+    }
+
+    pub(crate) fn config_map(&mut self, namespace: &Arc<str>, name: &Arc<str>) -> Option<&'a Arc<ConfigMap>> {
+        self.depend(Kind::ConfigMap, namespace, name);
+        self.objects.config_maps.find(namespace, name)
     }
 
     pub(crate) fn namespace(&mut self, name: &Arc<str>) -> Option<&'a Arc<Namespace>> {
@@ -285,6 +295,44 @@ impl<'a> Scope<'a> {
             return None;
         }
         self.backends.gates.obtain(&self.source.namespace, &words.wake, &backends)
+    }
+
+    /// The live backend for a port of a Service that is asked and not forwarded to: what the annotations ask of backends does not
+    /// hold for it, a BackendTLSPolicy does. The error says why that cannot be enforced.
+    pub(crate) fn server(
+        &mut self,
+        service: &Service,
+        port: PortChoice<'_>,
+        speech: Speech,
+    ) -> Result<Arc<Backend>, String> {
+        let (namespace, name) = (&service.metadata.namespace, &service.metadata.name);
+        self.depend(Kind::BackendTLSPolicy, namespace, &ANY_NAME.into());
+        let wishes = BackendWishes::speaking(speech);
+        let wishes = match self.policies.in_force(namespace, name, port.name).map(|policy| policy.tls) {
+            None => wishes,
+            Some(Ok(tls)) => wishes.with_policy(speech, tls),
+            Some(Err(message)) => return Err(message.to_string()),
+        };
+        Ok(self.backend(service, port, &wishes))
+    }
+
+    /// The live backend for a server that is no Service.
+    pub(crate) fn outside_backend(
+        &mut self,
+        host: &str,
+        port: u16,
+        tls: Option<Arc<BackendTls>>,
+        through: Through,
+    ) -> Arc<Backend> {
+        let key = BackendKey {
+            namespace: nowhere().clone(),
+            service: host.into(),
+            port,
+            protocol: BackendProtocol::Http1,
+            tls,
+            balance: Default::default(),
+        };
+        self.backends.obtain(self.objects, key, through)
     }
 
     /// What the annotations ask of backends, or the reason why that cannot be had (it guards what is sent to them).
@@ -399,6 +447,16 @@ impl BackendWishes {
         let tls = BackendTls { client_certificate: Some(certificate.clone()), ..(*self.tls).clone() };
         BackendWishes { tls: Arc::new(tls), ..self.clone() }
     }
+
+    /// Nothing but a way to speak.
+    pub(crate) fn speaking(speech: Speech) -> Self {
+        BackendWishes {
+            speech: Some(speech),
+            tls: unverified_tls(),
+            balance: Default::default(),
+            through: Through::Endpoints,
+        }
+    }
 }
 
 /// The refusal that own keys on an object without routes bring to what stands behind it.
@@ -432,6 +490,8 @@ pub(crate) fn handling(words: &Annotations, source: &ObjectRef) -> Handling {
         hsts: words.hsts.clone(),
         cors: words.cors.rules().map(Arc::new),
         access: AddressRules { allow: words.allow.clone(), deny: words.deny.clone() },
+        auth: None,
+        declared_open: false,
         limits: Limits { body_bytes_max: words.body_bytes_max },
         limiting: Limiting::new(&words.limits.written(), &source.to_string(), None),
         timeouts: Timeouts {

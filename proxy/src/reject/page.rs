@@ -2,14 +2,15 @@
 
 use askama::Template;
 use bytes::Bytes;
-use http::header::X_CONTENT_TYPE_OPTIONS;
 use http::header::{
     ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER,
 };
+use http::header::{WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use serde::Serialize;
 
 use super::Reject;
+use super::words::{Frame, Language};
 use crate::message::{Body, Response};
 
 /// What the client understands best.
@@ -29,6 +30,8 @@ pub struct PageContext<'a> {
     pub format: Format,
     pub method: &'a Method,
     pub request_id: &'a str,
+    /// Of the pages that are written in more than one.
+    pub language: Language,
     /// The operator's contact line: an address, a URL, or plain words.
     pub contact: Option<&'a str>,
 }
@@ -71,6 +74,9 @@ impl Reject {
         if let Reject::MethodNotAllowed(allow) = self {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
         }
+        if let Reject::Unauthenticated(challenges) = self {
+            challenge(&mut headers, challenges);
+        }
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         let (content_type, text) = match context.format {
             Format::Html => {
@@ -102,11 +108,21 @@ impl Reject {
     }
 
     fn html(&self, context: &PageContext<'_>) -> String {
-        let (title, words) = self.words();
+        let ((title, words), language) = self.words_in(context.language);
+        let frame = language.frame();
+        let asks = self.asks_for_access();
+        let (before, after) = if asks { frame.ask } else { frame.tell };
         let page = Page {
+            language: language.tag(),
             status: self.status().as_u16(),
             title,
             words,
+            lines: self.more(language),
+            before,
+            after,
+            nobody: if asks { frame.ask_somebody } else { "" },
+            again: None,
+            frame,
             request_id: context.request_id,
             contact: context.contact,
             contact_link: context.contact.and_then(link),
@@ -120,7 +136,7 @@ impl Reject {
             r#type: "about:blank",
             title,
             status: self.status().as_u16(),
-            detail: words,
+            detail: [vec![words.to_owned()], self.more(Language::English)].concat().join(" "),
             reason: self.reason(),
             request_id: context.request_id,
             contact: context.contact,
@@ -131,8 +147,9 @@ impl Reject {
     fn plain(&self, context: &PageContext<'_>) -> String {
         let (title, words) = self.words();
         let mut text = format!(
-            "{} {title}\n{words}\nreason: {}\nrequest id: {}\n",
+            "{} {title}\n{words}\n{}reason: {}\nrequest id: {}\n",
             self.status().as_u16(),
+            self.more(Language::English).into_iter().map(|line| line + "\n").collect::<String>(),
             self.reason(),
             context.request_id
         );
@@ -145,12 +162,67 @@ impl Reject {
     }
 }
 
+/// The page for someone who has signed out, with a way back where there is one.
+pub fn signed_out(context: &PageContext<'_>, again: Option<&str>) -> Response {
+    let frame = context.language.frame();
+    let (title, words) = frame.signed_out;
+    let page = Page {
+        language: context.language.tag(),
+        status: StatusCode::OK.as_u16(),
+        title,
+        words,
+        lines: Vec::new(),
+        before: "",
+        after: "",
+        nobody: "",
+        again: again.map(|address| (address, frame.sign_in_again)),
+        frame,
+        request_id: context.request_id,
+        contact: None,
+        contact_link: None,
+    };
+    let mut headers = HeaderMap::with_capacity(4);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let (content_type, text) = match context.format {
+        Format::Html => {
+            headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY));
+            ("text/html; charset=utf-8", page.render().unwrap_or_default())
+        }
+        Format::Json | Format::Plain | Format::Grpc => {
+            ("text/plain; charset=utf-8", format!("{title}\n{words}\n"))
+        }
+    };
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    Response::full(StatusCode::OK, headers, text)
+}
+
+/// A 401 says how to do better (RFC 9110 §11.6.1); where a login sets a cookie, that is the way.
+fn challenge(headers: &mut HeaderMap, challenges: &[HeaderValue]) {
+    for challenge in challenges {
+        headers.append(WWW_AUTHENTICATE, challenge.clone());
+    }
+    if challenges.is_empty() {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Cookie"));
+    }
+}
+
 #[derive(Template)]
 #[template(path = "reject.html")]
 struct Page<'a> {
+    language: &'static str,
     status: u16,
     title: &'a str,
     words: &'a str,
+    lines: Vec<String>,
+    /// Around whom to ask or to tell.
+    before: &'static str,
+    after: &'static str,
+    /// In place of the three, where nobody is named; may be empty.
+    nobody: &'static str,
+    /// An address to go on to, and its words.
+    again: Option<(&'a str, &'static str)>,
+    frame: &'static Frame,
     request_id: &'a str,
     contact: Option<&'a str>,
     contact_link: Option<String>,
@@ -162,7 +234,7 @@ struct ProblemDocument<'a> {
     r#type: &'a str,
     title: &'a str,
     status: u16,
-    detail: &'a str,
+    detail: String,
     reason: &'a str,
     request_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -181,7 +253,7 @@ fn is_grpc(content_type: &[u8]) -> bool {
 }
 
 /// The media type of one range of Accept and its weight in thousandths.
-fn split_range(range: &[u8]) -> (&[u8], u16) {
+pub(super) fn split_range(range: &[u8]) -> (&[u8], u16) {
     let mut parts = range.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
     let media_type = parts.next().unwrap_or_default();
     let weight = parts

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::page::{Format, PageContext};
 use super::refusals::{PATH_BYTES_MAX, REFUSALS_LEN_MAX, Refusals, Refused};
+use super::words::Language;
 use super::*;
 use crate::message::{Body, Response};
 
@@ -33,6 +34,10 @@ fn table() -> Vec<(Reject, u16, &'static str, u8)> {
         (Reject::RouteStatus(StatusCode::IM_A_TEAPOT), 418, "route_status", 14),
         (Reject::BackendInvalid, 500, "backend_invalid", 14),
         (Reject::AddressDenied, 403, "address_denied", 7),
+        (Reject::Unauthenticated(Vec::new()), 401, "unauthenticated", 16),
+        (Reject::Forbidden(Box::default()), 403, "forbidden", 7),
+        (Reject::Unidentified("x".into()), 403, "unidentified", 7),
+        (Reject::AuthUnavailable("x".into()), 503, "auth_unavailable", 14),
         (Reject::BodyTooLarge, 413, "body_too_large", 8),
         (Reject::BodyTimeout, 408, "body_timeout", 4),
         (Reject::BodyAborted, 400, "body_aborted", 10),
@@ -60,7 +65,7 @@ fn table() -> Vec<(Reject, u16, &'static str, u8)> {
 }
 
 fn context<'a>(format: Format, method: &'a Method, id: &'a str, contact: Option<&'a str>) -> PageContext<'a> {
-    PageContext { format, method, request_id: id, contact }
+    PageContext { format, method, request_id: id, language: Language::English, contact }
 }
 
 fn body(response: &Response) -> String {

@@ -8,7 +8,28 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::reject::Reject;
-use crate::route::AddressRules;
+use crate::route::auth::Satisfy;
+use crate::route::{AddressRules, Route};
+
+/// What a client's address is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admitted {
+    /// Enough.
+    Wholly,
+    /// Not enough where the route asks who it is.
+    IfKnown,
+}
+
+/// Judges the client's address by the rules of the route, and whether it can stand in for an identity (`satisfy: any`).
+pub(crate) fn admit(route: &Route, address: IpAddr) -> Result<Admitted, Reject> {
+    let checked = check(&route.access, address);
+    let any = route.auth.as_deref().is_some_and(|auth| auth.satisfy == Satisfy::Any);
+    if !any || (route.access.allow.is_empty() && route.access.deny.is_empty()) {
+        // Without rules about addresses there is nothing that an address could satisfy.
+        return checked.map(|()| Admitted::IfKnown);
+    }
+    Ok(if checked.is_ok() { Admitted::Wholly } else { Admitted::IfKnown })
+}
 
 /// Lets the client's address in, or refuses it: deny wins over allow, and an empty allow list lets everyone in who is
 /// not denied. An IPv4-mapped IPv6 address is its IPv4 address, in the rules as in the client.

@@ -15,7 +15,7 @@ use super::target::Target;
 use super::{edit, sanitize_response};
 use crate::message::{Body, Interim, Request, Response, UpgradeRequest};
 use crate::reject::Reject;
-use crate::route::{Canary, Route, WeightedBackend};
+use crate::route::{Canary, Handling, Route, WeightedBackend};
 use crate::upstream::balance::{Choice, NoChoice, View, choose};
 use crate::upstream::connect::{ConnectError, connect};
 use crate::upstream::exchange::{self, Connection, Failure, Outgoing, Patience};
@@ -61,7 +61,7 @@ pub(super) async fn forward(
     }
     let tries = Tries {
         worker,
-        route,
+        handling: route,
         backend,
         outgoing: Outgoing {
             method: &request.method,
@@ -73,8 +73,8 @@ pub(super) async fn forward(
         interim: &request.interim,
     };
     let answered = match route.timeouts.request.filter(|limit| !limit.is_zero()) {
-        None => tries.run(body, record).await,
-        Some(limit) => Box::pin(tokio::time::timeout(limit, tries.run(body, record)))
+        None => tries.run(body, Some(record)).await,
+        Some(limit) => Box::pin(tokio::time::timeout(limit, tries.run(body, Some(record))))
             .await
             .unwrap_or(Err(Reject::RequestDeadline)),
     };
@@ -120,7 +120,8 @@ fn pick(backends: &[WeightedBackend]) -> Option<&WeightedBackend> {
 /// Everything that stays the same from one try to the next.
 pub(super) struct Tries<'a> {
     pub(super) worker: &'a Rc<Worker>,
-    pub(super) route: &'a Route,
+    /// Times and retries.
+    pub(super) handling: &'a Handling,
     pub(super) backend: &'a Backend,
     pub(super) outgoing: Outgoing<'a>,
     pub(super) interim: &'a Interim,
@@ -134,8 +135,9 @@ pub(crate) enum Miss {
 }
 
 impl Tries<'_> {
-    async fn run(&self, body: Body, record: &mut Record) -> Result<Response, Reject> {
-        let retries = self.route.retry.attempts.unwrap_or(ATTEMPTS_DEFAULT);
+    /// Tries until there is an answer or no further try is allowed. Without a record nobody asks how it went.
+    pub(super) async fn run(&self, body: Body, mut record: Option<&mut Record>) -> Result<Response, Reject> {
+        let retries = self.handling.retry.attempts.unwrap_or(ATTEMPTS_DEFAULT);
         let mut body = Repeatable::new(body, retries, self.keep());
         let mut tried: SmallVec<[u64; 4]> = SmallVec::new();
         loop {
@@ -148,16 +150,21 @@ impl Tries<'_> {
             if tried.is_empty() {
                 choice.pool.budget.deposit();
             }
-            record.endpoint(&choice.endpoint);
-            let outcome = self.attempt(&choice, body.take(), record).await;
+            if let Some(record) = record.as_deref_mut() {
+                record.endpoint(&choice.endpoint);
+            }
+            let outcome = self.attempt(&choice, body.take(), record.as_deref_mut()).await;
             tried.push(choice.endpoint.id);
             let wants_repeat = match &outcome {
                 // The upstream has looked at the request, so it may have done what was asked already.
                 Ok(response) => {
-                    self.route.retry.codes.contains(&response.status) && is_idempotent(self.outgoing.method)
+                    self.handling.retry.codes.contains(&response.status)
+                        && is_idempotent(self.outgoing.method)
                 }
                 Err(miss) => {
-                    record.missed(miss);
+                    if let Some(record) = record.as_deref_mut() {
+                        record.missed(miss);
+                    }
                     miss.is_safe_to_repeat(self.outgoing.method)
                 }
             };
@@ -172,7 +179,7 @@ impl Tries<'_> {
             // What is left of the failed try must not hold its place while the next one waits.
             drop(outcome);
             self.worker.metrics.retried();
-            if let Some(pause) = self.route.retry.backoff {
+            if let Some(pause) = self.handling.retry.backoff {
                 tokio::time::sleep(pause.min(BACKOFF_MAX)).await;
             }
         }
@@ -182,7 +189,7 @@ impl Tries<'_> {
     /// nginx's `proxy_next_upstream`, or where the route bounds each try and says how often (GEP-1731).
     fn may_wait_again(&self, tried: &[u64]) -> bool {
         let is_asked_for =
-            self.route.retry.attempts.is_some() && self.route.timeouts.backend_request.is_some();
+            self.handling.retry.attempts.is_some() && self.handling.timeouts.backend_request.is_some();
         is_asked_for || self.backend.endpoints().iter().any(|endpoint| !tried.contains(&endpoint.id))
     }
 
@@ -195,10 +202,15 @@ impl Tries<'_> {
     }
 
     /// One try at one endpoint. Health is judged here: by connections and answers, never by status codes.
-    async fn attempt(&self, choice: &Choice, body: Body, record: &mut Record) -> Result<Response, Miss> {
+    async fn attempt(
+        &self,
+        choice: &Choice,
+        body: Body,
+        record: Option<&mut Record>,
+    ) -> Result<Response, Miss> {
         let started = Instant::now();
         let had_body = !body.is_empty();
-        let limit = self.route.timeouts.backend_request.filter(|limit| !limit.is_zero());
+        let limit = self.handling.timeouts.backend_request.filter(|limit| !limit.is_zero());
         let outcome = match limit {
             None => self.exchange(choice, body).await,
             Some(limit) => Box::pin(tokio::time::timeout(limit, self.exchange(choice, body)))
@@ -211,7 +223,9 @@ impl Tries<'_> {
             Ok(response) => {
                 let latency = started.elapsed();
                 choice.pool.observe(latency, now_ms);
-                record.upstream_answered(response.status, latency);
+                if let Some(record) = record {
+                    record.upstream_answered(response.status, latency);
+                }
                 if health.succeeded() {
                     tracing::info!(endpoint = ?choice.endpoint.spec.address, "an endpoint answers again");
                 }
@@ -254,7 +268,7 @@ impl Tries<'_> {
     }
 
     async fn connect(&self, choice: &Choice) -> Result<crate::transport::Transport, Miss> {
-        let limit = self.route.timeouts.connect.unwrap_or(self.worker.settings().upstream.connect_timeout);
+        let limit = self.handling.timeouts.connect.unwrap_or(self.worker.settings().upstream.connect_timeout);
         self.worker.metrics.connecting();
         connect(self.worker, self.backend, &choice.endpoint, limit).await.map_err(|error| {
             self.worker.metrics.connect_failed();
@@ -280,8 +294,8 @@ impl Tries<'_> {
     fn patience(&self) -> Patience {
         let defaults = &self.worker.settings().upstream;
         Patience {
-            head: self.route.timeouts.read.unwrap_or(defaults.response_head_timeout),
-            read: self.route.timeouts.read.unwrap_or(defaults.read_timeout),
+            head: self.handling.timeouts.read.unwrap_or(defaults.response_head_timeout),
+            read: self.handling.timeouts.read.unwrap_or(defaults.read_timeout),
             head_bytes_max: defaults.response_head_bytes.as_usize(),
         }
     }

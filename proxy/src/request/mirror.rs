@@ -53,7 +53,7 @@ pub(super) async fn copy(
                 Outgoing { method: &method, target: &target, scheme, headers: &headers, websocket: false };
             let interim = Interim::default();
             let tries =
-                Tries { worker: &worker, route: &route, backend: &backend, outgoing, interim: &interim };
+                Tries { worker: &worker, handling: &route, backend: &backend, outgoing, interim: &interim };
             // Whether a copy arrives is nobody's business on this path; the endpoint's own failures show in its metrics.
             if let Some(mut answer) = tries.once(Body::from(bytes)).await {
                 while let Some(Ok(_)) = next_frame(&mut answer.body).await {}

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ::auth::Identity;
 use http::header::{REFERER, USER_AGENT};
 use http::{HeaderValue, Method, StatusCode};
 use jiff::Timestamp;
@@ -40,6 +41,8 @@ pub(crate) struct Record {
     /// The headers that the access log tells of, kept only while it is on.
     logged: Option<Logged>,
     pub(crate) route: Option<Arc<Route>>,
+    /// Who asks, where that had to be known.
+    pub(crate) identity: Option<Box<Identity>>,
     pub(crate) endpoint: Option<Arc<Endpoint>>,
     pub(crate) upstream: Option<(StatusCode, Duration)>,
     pub(crate) tries: u32,
@@ -97,6 +100,7 @@ impl Record {
             scheme: client.peer.scheme,
             logged: None,
             route: None,
+            identity: None,
             endpoint: None,
             upstream: None,
             tries: 0,
@@ -242,6 +246,7 @@ impl Record {
             time: wall_clock(),
             request_id: self.request_id.as_str(),
             client: self.address,
+            user: self.identity.as_ref().map(|identity| identity.user.as_str()),
             method: self.method.as_str(),
             scheme: self.scheme.as_str(),
             host: self.host.as_ref().map_or(b"", Host::as_bytes),

@@ -44,6 +44,9 @@ impl Settings {
         let mut settings = Settings::parse(&text, file)?;
         if let Some(directory) = file.parent() {
             settings.issuers.iter_mut().for_each(|issuer| issuer.resolve_paths(directory));
+            for provider in settings.providers.values_mut() {
+                provider.resolve_files(directory);
+            }
         }
         if let DefaultCertificate::Pem(pem) = &mut settings.tls.default_certificate
             && let Some(directory) = file.parent()
@@ -99,6 +102,7 @@ impl Settings {
         }
         super::issuers::validate(&self.issuers)?;
         self.validate_workloads()?;
+        self.validate_providers()?;
         self.validate_numbers()
     }
 
@@ -299,7 +303,7 @@ pub struct Fault {
 }
 
 impl Fault {
-    fn new(field: String, message: impl AsRef<str>) -> Self {
+    pub(super) fn new(field: String, message: impl AsRef<str>) -> Self {
         Fault { field, message: message.as_ref().to_owned() }
     }
 }

@@ -123,3 +123,43 @@ fn a_port_that_was_left_to_the_system_is_the_one_that_is_bound() {
         explain(Grounds { bound: &bound, ..by(&table) }, &question("http://shop.example:41234/cart"));
     assert_eq!(report.listeners[0].addresses, ["127.0.0.1:41234"]);
 }
+
+#[test]
+fn who_has_to_be_known_is_a_step() {
+    use ::auth::Policy;
+    use ::auth::basic::Users;
+
+    use crate::request::identity::passwords::{Basic, Listed};
+    use crate::route::auth::{Auth, Provider, ProviderKind, Satisfy, ToldBy};
+
+    let guarded = |satisfy| {
+        let users = Users::parse("ada:$apr1$abcdefgh$h9FWgUz3n9YxylKLlR5SQ/", Vec::new()).unwrap();
+        let challenge = HeaderValue::from_static("Basic");
+        let kind = ProviderKind::Basic(Basic { users: Arc::new(Listed(users)), challenge });
+        let auth = Auth {
+            chain: [Arc::new(Provider { name: "house".into(), kind })].into(),
+            policy: Policy::parse(None, None, Some("GET /cart/open")).unwrap(),
+            headers: None,
+            satisfy,
+            told_by: ToldBy::default(),
+        };
+        table(move |route| {
+            let handling = Arc::make_mut(&mut route.handling);
+            handling.auth = Some(Arc::new(auth));
+            handling.access = AddressRules { allow: vec!["10.0.0.0/8".parse().unwrap()], deny: Vec::new() };
+        })
+    };
+    let step = |satisfy, url, client: &str| {
+        let question = Question::parse(url, "GET", &[], Some(client)).unwrap();
+        let report = explain(by(&guarded(satisfy)), &question);
+        let verdicts = &report.listeners[0].verdicts;
+        verdicts.iter().find(|verdict| verdict.step == "auth").map(|verdict| verdict.text.clone())
+    };
+    let asked = step(Satisfy::All, "http://shop.example/cart", "10.1.1.1");
+    assert_eq!(asked.as_deref(), Some("house is asked who it is"));
+    let skipped = step(Satisfy::All, "http://shop.example/cart/open?x", "10.1.1.1").unwrap();
+    assert!(skipped.contains("auth-skip"), "{skipped}");
+    assert_eq!(step(Satisfy::Any, "http://shop.example/cart", "10.1.1.1"), None);
+    let elsewhere = step(Satisfy::Any, "http://shop.example/cart", "192.0.2.1").unwrap();
+    assert!(elsewhere.contains("satisfy: any"), "{elsewhere}");
+}

@@ -197,6 +197,10 @@ fn every_reject() -> Vec<Reject> {
         Reject::RouteStatus(http::StatusCode::OK),
         Reject::BackendInvalid,
         Reject::AddressDenied,
+        Reject::Unauthenticated(Vec::new()),
+        Reject::Forbidden(Box::default()),
+        Reject::Unidentified("".into()),
+        Reject::AuthUnavailable("".into()),
         Reject::BodyTooLarge,
         Reject::BodyTimeout,
         Reject::BodyAborted,
@@ -238,6 +242,10 @@ fn every_reject() -> Vec<Reject> {
         | Reject::RouteStatus(_)
         | Reject::BackendInvalid
         | Reject::AddressDenied
+        | Reject::Unauthenticated(_)
+        | Reject::Forbidden(_)
+        | Reject::Unidentified(_)
+        | Reject::AuthUnavailable(_)
         | Reject::BodyTooLarge
         | Reject::BodyTimeout
         | Reject::BodyAborted

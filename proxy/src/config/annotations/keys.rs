@@ -1,5 +1,6 @@
 //! The table of keys. The documentation, the schema and the reader are made from it.
 
+pub(super) mod auth;
 mod setters;
 mod waking;
 
@@ -716,25 +717,34 @@ pub static KEYS: &[Key] = &[
         },
         "A cookie that decides where the header does not: always goes to the canary, never stays away.",
     ),
+    // Who is asking.
+    auth::AUTH,
+    auth::AUTH_ALLOW,
+    auth::AUTH_DENY,
+    auth::AUTH_SKIP,
+    auth::AUTH_HEADERS,
+    auth::AUTH_URL,
+    auth::AUTH_METHOD,
+    auth::AUTH_SIGNIN,
+    auth::AUTH_SIGNIN_PARAMETER,
+    auth::AUTH_RESPONSE_HEADERS,
+    auth::AUTH_REQUEST_REDIRECT,
+    auth::AUTH_PROXY_SET_HEADERS,
+    auth::AUTH_CACHE_KEY,
+    auth::AUTH_CACHE_DURATION,
+    auth::AUTH_ALWAYS_SET_COOKIE,
+    auth::AUTH_KEEPALIVE,
+    auth::AUTH_TYPE,
+    auth::AUTH_SECRET,
+    auth::AUTH_SECRET_TYPE,
+    auth::AUTH_REALM,
+    auth::SATISFY,
+    auth::ENABLE_GLOBAL_AUTH,
     // What guards access and is still to be built: routes with it refuse.
-    guard(later("auth", "The provider that says who is asking.")),
-    guard(later("auth-allow", "Who may enter.")),
-    guard(later("auth-deny", "Who may not.")),
-    guard(later("auth-skip", "Paths that need no login.")),
-    guard(later("auth-headers", "How the application is told who is asking.")),
-    guard(later("auth-url", "A server that is asked about every request.")),
-    guard(later("auth-method", "The method of that question.")),
-    guard(later("auth-signin", "Where people are sent to log in.")),
-    guard(later("auth-response-headers", "What is copied from its answer.")),
-    guard(later("auth-type", "Basic authentication.")),
-    guard(later("auth-secret", "Its users.")),
-    guard(later("auth-secret-type", "How they are written.")),
-    guard(later("auth-realm", "What it is called.")),
     guard(later("auth-tls-secret", "The authorities that client certificates must come from.")),
     guard(later("auth-tls-verify-client", "Whether a client certificate is asked for.")),
     guard(later("auth-tls-verify-depth", "How long its chain may be.")),
     guard(later("auth-tls-match-cn", "What its subject must be.")),
-    guard(later("satisfy", "Whether an address or a login is enough.")),
     // What guards nothing and is still to be built: routes are served without it.
     later("default-backend", "Stands in for a Service without endpoints."),
     later("proxy-next-upstream-timeout", "How long all tries together may take."),

@@ -105,7 +105,7 @@ fn what_the_author_declares_to_be_without_effect_is_not_asked_about() {
     assert!(on_ingress(&[auth, (IGNORE, "nginx.ingress.kubernetes.io/*")]).refusal.is_none());
     assert!(on_ingress(&[auth, (IGNORE, "nginx.ingress.kubernetes.io/auth")]).refusal.is_some());
     // Own keys are in force or not there.
-    assert!(on_ingress(&[("vestibule.dev/auth", "dex"), (IGNORE, "vestibule.dev/*")]).refusal.is_some());
+    assert!(on_ingress(&[("vestibule.dev/auth", "de x"), (IGNORE, "vestibule.dev/*")]).refusal.is_some());
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn guards_of_other_controllers_are_known() {
 fn a_switch_that_is_off_and_not_built_yet_asks_for_nothing() {
     assert!(own("mirror-target", "false").findings.is_empty());
     assert_eq!(own("mirror-target", "true").findings[0].reason, "NotYetSupported");
-    assert!(own("auth", "none").refusal.is_some());
+    assert!(own("auth-tls-verify-client", "off").refusal.is_some());
 }
 
 #[test]

@@ -105,6 +105,7 @@ fn describe_route(f: &mut String, matched: &str, route: &Route) -> fmt::Result {
     )?;
     detail("allow", list(&route.access.allow))?;
     detail("deny", list(&route.access.deny))?;
+    detail("auth", route.auth.as_ref().map_or(String::new(), |auth| auth.to_string()))?;
     detail(
         "body",
         route

@@ -11,11 +11,12 @@ use crate::config::ingress::{canary, path_field};
 use crate::config::lower::{CanaryRule, Content, Lowered, Place};
 use crate::config::objects::metadata::Seniority;
 use crate::config::problem::{ObjectRef, Problem, Severity};
-use crate::route::Route;
+use crate::config::providers::is_own_path;
 use crate::route::host::HostPattern;
 use crate::route::matches::Rule;
 use crate::route::path::HostRoutes;
 use crate::route::table::{HostFallback, HostTable, ListenerKey};
+use crate::route::{Action, Route};
 
 /// All sections that some object adds to.
 #[derive(Debug, Default)]
@@ -269,6 +270,7 @@ impl Host {
             let canaries: Vec<&CanaryRule> = canaries.iter().flat_map(|(_, own)| *own).collect();
             problems.extend(canary::join(name, &mut rules, &canaries));
         }
+        problems.extend(mixed_access(name, &rules));
         self.problems = problems;
         self.routes = (owned || twins).then(|| HostRoutes::new(rules));
         owned || twins
@@ -303,6 +305,8 @@ fn drop_duplicates(host: &HostPattern, rules: &mut Vec<Rule>) -> Vec<Problem> {
     let mut seen: HashMap<String, usize, RandomState> = HashMap::default();
     for rule in rules.drain(..) {
         match seen.get(&rule.path.to_string()) {
+            // Every guarded object of a host adds the paths of its authentication server, and one of them is enough.
+            Some(_) if is_own_path(&rule.route) => {}
             Some(&winner) => {
                 let winner = &kept[winner].precedence.object;
                 let message = format!("the path {} of {host} is already served by {winner}", rule.path);
@@ -317,6 +321,40 @@ fn drop_duplicates(host: &HostPattern, rules: &mut Vec<Rule>) -> Vec<Problem> {
     }
     *rules = kept;
     problems
+}
+
+/// A host of which some objects ask who it is and others do not, without having said that nobody has to be known: what is meant to
+/// be guarded is easily reached by an open path of the same application.
+fn mixed_access(host: &HostPattern, rules: &[Rule]) -> Vec<Problem> {
+    let Some(guarded) = rules.iter().find(|rule| rule.route.auth.is_some()) else { return Vec::new() };
+    let guarded = &guarded.precedence.object;
+    let is_open = |rule: &&Rule| {
+        let route = &rule.route;
+        route.auth.is_none()
+            && route.refusal.is_none()
+            && !route.declared_open
+            && matches!(route.action, Action::Forward(_))
+            && !is_own_path(route)
+            && rule.precedence.object != *guarded
+    };
+    let mut open: Vec<&Rule> = rules.iter().filter(is_open).collect();
+    open.sort_by(|a, b| a.precedence.object.cmp(&b.precedence.object));
+    open.dedup_by(|a, b| a.precedence.object == b.precedence.object);
+    let tell = |rule: &Rule| {
+        Problem {
+        severity: Severity::Warning,
+        object: Some(rule.precedence.object.clone()),
+        field: "".into(),
+        reason: "MixedAccess",
+        message: format!(
+            "{} of {host} is open to everyone, while {guarded} asks who it is: write `vestibule.dev/auth: none` if that is meant",
+            rule.path
+        )
+        .into(),
+        place: None,
+    }
+    };
+    open.into_iter().map(tell).collect()
 }
 
 fn fallback(place: &Place) -> HostFallback {

@@ -124,7 +124,16 @@ impl Lowering<'_, '_> {
         Ok(Found::Open(self.scope.backend(service, port, &wishes), misplaced))
     }
 
-    fn unresolved(&mut self, reason: &'static str, message: String) {
+    /// The server that a filter asks: spoken to as its port says, whatever the application behind the rule speaks.
+    pub(super) fn filter_backend(&mut self, reference: &BackendReference) -> Result<Arc<Backend>, Broken> {
+        let Resolved { target, service, number } = resolve(reference, &mut self.scope)?;
+        let Some(port) = numbered_port(service, number) else {
+            return Err(("BackendNotFound", format!("the {target} has no TCP port {number}")));
+        };
+        self.scope.server(service, port, port.speech()).map_err(|message| ("InvalidBackendTls", message))
+    }
+
+    pub(super) fn unresolved(&mut self, reason: &'static str, message: String) {
         self.verdict.resolved.get_or_insert_with(|| Condition::no(reason, message));
     }
 }

@@ -6,7 +6,7 @@ use http::{HeaderValue, Method, StatusCode};
 
 use crate::config::cors::parse_origin;
 use crate::config::objects::httproute::{
-    BackendReference, CorsFilter, FilterType, HeaderModifier, HttpRouteFilter, PathModifier,
+    BackendReference, CorsFilter, ExternalAuth, FilterType, HeaderModifier, HttpRouteFilter, PathModifier,
     PathModifierType, RequestMirror, RequestRedirect, UrlRewrite,
 };
 use crate::config::objects::metadata::{Known, Words};
@@ -25,6 +25,16 @@ pub(super) struct Filters {
     pub(super) rewrite: Option<Rewrite>,
     pub(super) cors: Option<Arc<Cors>>,
     pub(super) mirrors: Vec<WantedMirror>,
+    pub(super) external_auth: Option<WantedAuth>,
+}
+
+/// An `ExternalAuth` whose backend is still to be found.
+#[derive(Debug)]
+pub(super) struct WantedAuth {
+    /// Index of its filter.
+    pub(super) position: usize,
+    pub(super) filter: ExternalAuth,
+    pub(super) target: BackendReference,
 }
 
 /// A `RequestMirror` whose backend is still to be found.
@@ -138,7 +148,11 @@ fn apply(
         FilterType::ExtensionRef => {
             return Err("no extension is known here: remove the filter ExtensionRef".into());
         }
-        FilterType::ExternalAuth => return Err("the filter ExternalAuth is not supported yet".into()),
+        FilterType::ExternalAuth => {
+            let filter = configured(&filter.external_auth)?.clone();
+            let target = filter.backend_ref.clone().ok_or("the filter ExternalAuth has no `backendRef`")?;
+            lowered.external_auth = Some(WantedAuth { position, filter, target });
+        }
     }
     Ok(())
 }

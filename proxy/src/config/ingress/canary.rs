@@ -31,6 +31,7 @@ impl Lowering<'_, '_> {
                     allow: self.reading.annotations.allow.clone(),
                     deny: self.reading.annotations.deny.clone(),
                 },
+                auth: self.guard.auth.clone(),
                 canary: canary(self.scope.source.clone(), &self.reading.annotations, share),
             })
         });
@@ -143,6 +144,15 @@ pub(crate) fn join(host: &HostPattern, rules: &mut [Rule], canaries: &[&CanaryRu
             let message = format!(
                 "the address rules of the canary are not those of {}, which are in force: its requests are refused; \
                  write the same rules on both",
+                main.origin.object
+            );
+            tell(Severity::Refused, "MisplacedAnnotation", message);
+            canary.share.backend = Err(StatusCode::SERVICE_UNAVAILABLE);
+        }
+        if wish.auth.is_some() && wish.auth != main.auth {
+            let message = format!(
+                "the authentication of the canary is not that of {}, which is in force: its requests are refused; \
+                 write the same keys on both",
                 main.origin.object
             );
             tell(Severity::Refused, "MisplacedAnnotation", message);

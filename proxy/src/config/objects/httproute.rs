@@ -244,12 +244,36 @@ pub struct CorsFilter {
     pub max_age: Option<i32>,
 }
 
-/// GEP-1494. What is here is what a refusal can name; the filter itself is not served yet.
+/// GEP-1494, experimental.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ExternalAuth {
     pub protocol: Option<Box<str>>,
     pub backend_ref: Option<BackendReference>,
+    pub http: Option<HttpAuth>,
+    pub forward_body: Option<ForwardBody>,
+}
+
+/// What an HTTP authentication server is sent, and what of its answer is used.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct HttpAuth {
+    /// Stands before the path of the request.
+    pub path: Option<Box<str>>,
+    #[serde(deserialize_with = "or_default")]
+    pub allowed_headers: Box<[Box<str>]>,
+    /// Empty: all.
+    #[serde(deserialize_with = "or_default")]
+    pub allowed_response_headers: Box<[Box<str>]>,
+}
+
+/// How much of a request's body goes along.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ForwardBody {
+    /// Bytes.
+    #[serde(default)]
+    pub max_size: u16,
 }
 
 /// A Service and its port, perhaps in another namespace.

@@ -1,0 +1,500 @@
+//! Providers: the named ways to find out who is asking, as the operator writes them.
+//!
+//! A provider is a name with one kind: `oidc`, `jwt`, `basic` or `external`. Routes choose by name
+//! (`vestibule.dev/auth: dex`), one provider or a chain of them (`jwt, else dex`). The same shape, in the key `provider` of
+//! a labelled Secret, defines a provider for one namespace. Secrets are named here, never written.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::auth::{HeaderRules, Policy};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeSeed, Error, Expected, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use super::units::{self, Bytes};
+use super::{Fault, Settings};
+use crate::config::providers::check_external;
+
+/// A named way to find out who is asking: one kind, with what it needs.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Provider {
+    /// Login with an OpenID provider, and a session in a cookie. (live)
+    Oidc(Box<OidcProvider>),
+    /// Bearer tokens that are signed JWTs. (live)
+    Jwt(Box<JwtProvider>),
+    /// Names and passwords from an htpasswd file. (live)
+    Basic(BasicProvider),
+    /// Another server is asked about each request. (live)
+    External(Box<ExternalProvider>),
+}
+
+/// Login with an OpenID provider.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OidcProvider {
+    /// The issuer, as the provider writes it into its tokens. (live)
+    pub issuer: Arc<str>,
+    /// The client that is registered there. (live)
+    pub client_id: Arc<str>,
+    /// Its secret. Default: a public client. (live)
+    #[serde(default)]
+    pub client_secret: Option<SecretSource>,
+    /// What is asked for besides `openid`. Default: `[profile, email]`. (live)
+    #[serde(default)]
+    pub scopes: Option<Vec<Arc<str>>>,
+}
+
+/// Bearer tokens that are signed JWTs.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct JwtProvider {
+    /// The issuer, as it stands in the tokens. (live)
+    pub issuer: Arc<str>,
+    /// A token must be meant for one of these. (live)
+    pub audiences: Vec<Arc<str>>,
+    /// Where the keys are. Default: what the issuer's discovery document says. (live)
+    #[serde(default)]
+    pub jwks_url: Option<Arc<str>>,
+}
+
+/// Names and passwords.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BasicProvider {
+    /// Where the lines `name:hash` stand, as htpasswd writes them: bcrypt, argon2, apr1. (live)
+    pub users: SecretSource,
+    /// What browsers show when they ask for a name. Default: the provider's name. (live)
+    #[serde(default)]
+    pub realm: Option<Arc<str>>,
+    /// Groups that all of these users are in. Default: none. (live)
+    #[serde(default)]
+    pub groups: Vec<Arc<str>>,
+}
+
+/// Another server is asked about each request: a 2xx answer lets it pass.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ExternalProvider {
+    /// What the server is: sets the path, the headers, and what counts as an identity. Default: none. (live)
+    #[serde(default)]
+    pub preset: Option<ExternalPreset>,
+    /// The Service of the server. Either this or `url`. (live)
+    #[serde(default)]
+    pub service: Option<ServicePort>,
+    /// The server's address with the path that is asked, such as `https://auth.example.com/verify`. A name in the form
+    /// `name.namespace.svc` means the Service. (live)
+    #[serde(default)]
+    pub url: Option<Arc<str>>,
+    /// The path that is asked. Default: the preset's, else that of `url`. (live)
+    #[serde(default)]
+    pub path: Option<Arc<str>>,
+    /// The method of the question. Default: `get`. (live)
+    #[serde(default)]
+    pub method: Question,
+    /// Sends the Host of the request instead of the server's own. Default: false. (live)
+    #[serde(default)]
+    pub pass_host: bool,
+    /// The client's headers that the server is sent; `*` stands for all that do not concern the connection. Default: the
+    /// preset's, else `*`. (live)
+    #[serde(default)]
+    pub request_headers: Option<Vec<Arc<str>>>,
+    /// Headers that the server is sent besides, with these values. (live)
+    #[serde(default)]
+    #[schemars(with = "std::collections::BTreeMap<String, String>")]
+    pub set_headers: std::collections::BTreeMap<Arc<str>, Arc<str>>,
+    /// The server's headers that the application is told, in place of the client's own. Default: the preset's, else none.
+    /// (live)
+    #[serde(default)]
+    pub response_headers: Option<Vec<Arc<str>>>,
+    /// A 2xx answer without one of these headers is not an identity, and refuses. Default: the preset's, else none. (live)
+    #[serde(default)]
+    pub require_headers: Option<Vec<Arc<str>>>,
+    /// Header of the answer → part of the identity (`user`, `email`, `name`, `groups`), for `auth-allow`. Default: the
+    /// preset's. (live)
+    #[serde(default)]
+    pub identity: Option<IdentityHeaders>,
+    /// The part of a request's body that the server is sent; a longer one gets 413. Default: 0, no body. (live)
+    #[serde(default)]
+    pub forward_body: Bytes,
+    /// Where a person is sent after a 401; the address that was asked for is added as a parameter. Default: the preset's,
+    /// else the answer is passed on. (live)
+    #[serde(default)]
+    pub signin: Option<Arc<str>>,
+    /// The name of that parameter. Default: `rd`. (live)
+    #[serde(default)]
+    pub signin_parameter: Option<Arc<str>>,
+    /// Paths of the server itself that every guarded host sends to it, without asking it first. Default: the preset's.
+    /// (live)
+    #[serde(default)]
+    pub own_paths: Option<Vec<Arc<str>>>,
+    /// Keeps answers for a while. Default: none is kept. (live)
+    #[serde(default)]
+    pub cache: Option<AnswerCache>,
+    /// How long the question may take, all in all; after it the request gets 503. Default: 5s. (live)
+    #[serde(default = "external_timeout", deserialize_with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
+    pub timeout: Duration,
+}
+
+/// What an authentication server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExternalPreset {
+    /// An outpost of authentik, embedded or of its own.
+    Authentik,
+    /// Authelia 4.38 and later.
+    Authelia,
+    /// OAuth2-Proxy with `--reverse-proxy` and `--set-xauthrequest`.
+    Oauth2Proxy,
+}
+
+/// The method of the question.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Question {
+    #[default]
+    Get,
+    Head,
+    Post,
+    /// That of the request.
+    Preserve,
+}
+
+/// Which header of an answer says what of the identity.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct IdentityHeaders {
+    /// The name that the application knows the person by. (live)
+    pub user: Option<Arc<str>>,
+    /// The mail address. (live)
+    pub email: Option<Arc<str>>,
+    /// The name for people. (live)
+    pub name: Option<Arc<str>>,
+    /// The groups. (live)
+    pub groups: Option<Arc<str>>,
+    /// What stands between two groups. Default: `,`. (live)
+    pub groups_separator: Option<char>,
+}
+
+/// How answers of an authentication server are kept.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AnswerCache {
+    /// Requests with the same key get the same answer: variables as nginx has them, such as
+    /// `$cookie_session$http_authorization`. Host and route belong to the key always. (live)
+    pub key: Arc<str>,
+    /// For how long. Default: 5m. (live)
+    #[serde(default = "cache_duration", deserialize_with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
+    pub duration: Duration,
+}
+
+/// A port of a Service.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServicePort {
+    /// The Service's namespace. In a namespace's own provider it is that namespace. (live)
+    #[serde(default)]
+    pub namespace: Option<Arc<str>>,
+    /// The Service's name. (live)
+    pub name: Arc<str>,
+    /// The number of its port. (live)
+    pub port: u16,
+}
+
+/// Where a secret value stands.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum SecretSource {
+    /// A key of a Secret.
+    SecretRef(SecretKey),
+    /// A file; a relative path starts at the settings file's directory.
+    File(PathBuf),
+    /// An environment variable.
+    Env(String),
+}
+
+impl<'de> Deserialize<'de> for SecretSource {
+    /// Errors never repeat what was written: whoever gets this wrong has often written the secret itself.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NoSecrets)
+    }
+}
+
+struct NoSecrets;
+
+impl<'de> Visitor<'de> for NoSecrets {
+    type Value = SecretSource;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("`secretRef`, `file` or `env`, which name a secret; it is never written here")
+    }
+
+    fn visit_str<E: Error>(self, _: &str) -> Result<SecretSource, E> {
+        Err(E::custom(format_args!("expected {}", &self as &dyn Expected)))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SecretSource, A::Error> {
+        let wrong = || A::Error::custom(format_args!("expected one of {}", &self as &dyn Expected));
+        let source = match map.next_key::<Cow<'de, str>>()?.as_deref() {
+            Some("secretRef") => SecretSource::SecretRef(map.next_value_seed(OneKey)?),
+            Some("file") => SecretSource::File(map.next_value()?),
+            Some("env") => SecretSource::Env(map.next_value()?),
+            Some(_) | None => return Err(wrong()),
+        };
+        if map.next_key::<serde::de::IgnoredAny>()?.is_some() { Err(wrong()) } else { Ok(source) }
+    }
+}
+
+struct OneKey;
+
+impl<'de> DeserializeSeed<'de> for OneKey {
+    type Value = SecretKey;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<SecretKey, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for OneKey {
+    type Value = SecretKey;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("`namespace`, `name` and `key` of a Secret")
+    }
+
+    fn visit_str<E: Error>(self, _: &str) -> Result<SecretKey, E> {
+        Err(E::custom(format_args!("expected {}", &self as &dyn Expected)))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<SecretKey, A::Error> {
+        SecretKey::deserialize(MapAccessDeserializer::new(map))
+    }
+}
+
+/// One key of a Secret.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SecretKey {
+    /// The Secret's namespace. In a namespace's own provider it is that namespace. (live)
+    #[serde(default)]
+    pub namespace: Option<Arc<str>>,
+    /// The Secret's name. In a namespace's own provider it may be left out: the labelled Secret itself. (live)
+    #[serde(default)]
+    pub name: Option<Arc<str>>,
+    /// The key. (live)
+    pub key: Arc<str>,
+}
+
+/// What holds for routes that say nothing of authentication themselves.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct AuthDefaults {
+    /// A provider, or a chain such as `jwt, else dex`. Default: none; such routes are open. (live)
+    pub provider: Option<Chain>,
+    /// Who may enter, as in `auth-allow`. Default: whoever the provider knows. (live)
+    pub allow: Option<Arc<str>>,
+    /// How applications are told who is asking, as in `auth-headers`. Default: `oauth2-proxy`. (live)
+    pub headers: Option<Arc<str>>,
+    /// Forbids routes to opt out: by `none`, by `auth-skip`, or by a provider that is not the operator's. Default: false.
+    /// (live)
+    pub mandatory: bool,
+    /// Namespaces where `mandatory` does not hold. Default: none. (live)
+    pub opt_out_namespaces: Vec<Arc<str>>,
+    /// Header names besides the presets that routes may have set by `auth-headers`; they count in the `auth` of the whole
+    /// edge only. Default: none. (live)
+    pub custom_headers: Vec<Arc<str>>,
+}
+
+impl Provider {
+    /// The secrets that it names.
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = &SecretSource> {
+        match self {
+            Provider::Oidc(oidc) => oidc.client_secret.as_ref(),
+            Provider::Basic(basic) => Some(&basic.users),
+            Provider::Jwt(_) | Provider::External(_) => None,
+        }
+        .into_iter()
+    }
+
+    /// Lets relative files start at `directory`.
+    pub(super) fn resolve_files(&mut self, directory: &Path) {
+        let secret = match self {
+            Provider::Oidc(oidc) => oidc.client_secret.as_mut(),
+            Provider::Basic(basic) => Some(&mut basic.users),
+            Provider::Jwt(_) | Provider::External(_) => None,
+        };
+        if let Some(SecretSource::File(file)) = secret {
+            *file = directory.join(&*file);
+        }
+    }
+}
+
+impl Settings {
+    /// Finds the first provider that cannot be used as it is written, and the first default that names none.
+    pub(super) fn validate_providers(&self) -> Result<(), Fault> {
+        for (name, provider) in &self.providers {
+            let field = format!("providers.{name}");
+            if !is_provider_name(name) || &**name == NONE {
+                let message =
+                    "is no name of a provider; write one of lower-case letters, digits and `-`, not `none`";
+                return Err(Fault::new(field, message));
+            }
+            if let Provider::External(external) = provider {
+                let one_place = external.service.is_some() != external.url.is_some();
+                let message = "needs either `service` or `url`, one of the two".to_owned();
+                let checked = if one_place { check_external(external) } else { Err(message) };
+                checked.map_err(|message| Fault::new(format!("{field}.external"), message))?;
+            }
+        }
+        self.validate_default("auth", &self.auth)?;
+        for (index, class) in self.classes.iter().enumerate() {
+            if let Some(auth) = &class.auth {
+                self.validate_default(&format!("classes[{index}].auth"), auth)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn validate_default(&self, field: &str, auth: &AuthDefaults) -> Result<(), Fault> {
+        if let Some(Chain::Providers(names)) = &auth.provider
+            && let Some(name) = names.iter().find(|name| !self.providers.contains_key(*name))
+        {
+            let message = format!("there is no provider `{name}`; define it under `providers`");
+            return Err(Fault::new(format!("{field}.provider"), message));
+        }
+        if let Err(error) = Policy::parse(auth.allow.as_deref(), None, None) {
+            return Err(Fault::new(format!("{field}.allow"), error.to_string()));
+        }
+        if let Some(Err(error)) = auth.headers.as_deref().map(HeaderRules::parse) {
+            return Err(Fault::new(format!("{field}.headers"), error.to_string()));
+        }
+        if auth.mandatory && auth.provider.as_ref().is_none_or(|chain| *chain == Chain::None) {
+            let message = "nothing can be mandatory without a default; name a provider in `provider`";
+            return Err(Fault::new(format!("{field}.mandatory"), message));
+        }
+        Ok(())
+    }
+}
+
+/// Providers in the order in which they are asked, or the word that none is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Chain {
+    /// `none`.
+    None,
+    /// The first that finds credentials of its kind decides. Never empty, at most [`CHAIN_LEN_MAX`].
+    Providers(Arc<[Arc<str>]>),
+}
+
+/// Why a text is no chain of providers.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChainError {
+    #[error("`{0}` is no name of a provider")]
+    Name(Box<str>),
+    #[error("`{0}` stands in the chain twice")]
+    Twice(Box<str>),
+    #[error("the chain has more than {CHAIN_LEN_MAX} providers")]
+    TooLong,
+    #[error("`none` stands alone or not at all")]
+    NoneWithOthers,
+}
+
+impl Chain {
+    /// Reads `dex`, `jwt, else dex` or `none`.
+    pub fn parse(text: &str) -> Result<Chain, ChainError> {
+        let mut names: Vec<Arc<str>> = Vec::new();
+        for (index, part) in text.split(',').enumerate() {
+            let part = part.trim();
+            let name = match part.strip_prefix("else ") {
+                Some(rest) if index > 0 => rest.trim(),
+                Some(_) | None => part,
+            };
+            if !is_provider_name(name) {
+                return Err(ChainError::Name(shortened(name)));
+            }
+            if names.iter().any(|known| **known == *name) {
+                return Err(ChainError::Twice(name.into()));
+            }
+            if names.len() == CHAIN_LEN_MAX {
+                return Err(ChainError::TooLong);
+            }
+            names.push(name.into());
+        }
+        match (names.iter().any(|name| **name == *NONE), names.len()) {
+            (true, 1) => Ok(Chain::None),
+            (true, _) => Err(ChainError::NoneWithOthers),
+            (false, _) => Ok(Chain::Providers(names.into())),
+        }
+    }
+}
+
+impl fmt::Display for Chain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Chain::None => f.write_str(NONE),
+            Chain::Providers(names) => f.write_str(&names.join(", else ")),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Chain {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Chain::parse(&Cow::<'de, str>::deserialize(deserializer)?).map_err(Error::custom)
+    }
+}
+
+impl JsonSchema for Chain {
+    fn schema_name() -> Cow<'static, str> {
+        "Chain".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string"})
+    }
+}
+
+/// True for what may name a provider: as objects are named, so that a Secret can carry the name.
+pub fn is_provider_name(name: &str) -> bool {
+    let plain =
+        name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte));
+    let ends = |edge: Option<u8>| edge.is_some_and(|byte| byte.is_ascii_alphanumeric());
+    plain
+        && name.len() <= PROVIDER_NAME_BYTES_MAX
+        && ends(name.bytes().next())
+        && ends(name.bytes().next_back())
+}
+
+fn shortened(text: &str) -> Box<str> {
+    text.chars().take(60).collect::<String>().escape_debug().to_string().into()
+}
+
+fn external_timeout() -> Duration {
+    EXTERNAL_TIMEOUT
+}
+
+fn cache_duration() -> Duration {
+    CACHE_DURATION
+}
+
+/// Opts out of a default.
+pub const NONE: &str = "none";
+/// Providers of one chain.
+pub const CHAIN_LEN_MAX: usize = 4;
+/// A label of the DNS, twice over.
+pub const PROVIDER_NAME_BYTES_MAX: usize = 127;
+/// How long an authentication server may take.
+pub const EXTERNAL_TIMEOUT: Duration = Duration::from_secs(5);
+const CACHE_DURATION: Duration = Duration::from_secs(300);
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 //! Credentials are named here and stand elsewhere: in a Secret of Vestibule's own namespace, a file, or the environment. No
 //! object of a tenant can name them.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +12,9 @@ use std::time::Duration;
 use acme::name::Name;
 use acme::store::StoreError;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::load::Fault;
 use super::{ValueSource, units};
@@ -268,7 +271,7 @@ pub enum Check {
 }
 
 /// Where a credential stands.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum CredentialSource {
     /// A key of a Secret in Vestibule's own namespace.
@@ -376,6 +379,46 @@ impl Issuer {
                 *path = base.join(&*path);
             }
         }
+    }
+}
+
+/// What may be written for a [`CredentialSource`].
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+enum WrittenSource {
+    SecretRef(SecretKey),
+    File(PathBuf),
+    Env(String),
+}
+
+/// Whoever writes a credential itself is told so, in words that do not repeat it.
+impl<'de> Deserialize<'de> for CredentialSource {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+
+        impl<'de> Visitor<'de> for Reader {
+            type Value = CredentialSource;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("secretRef, file or env: where the credential stands")
+            }
+
+            fn visit_str<E: de::Error>(self, _: &str) -> Result<CredentialSource, E> {
+                Err(E::custom(
+                    "a credential is not written here: write secretRef, file or env, and where it stands",
+                ))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<CredentialSource, A::Error> {
+                Ok(match WrittenSource::deserialize(MapAccessDeserializer::new(map))? {
+                    WrittenSource::SecretRef(key) => CredentialSource::SecretRef(key),
+                    WrittenSource::File(path) => CredentialSource::File(path),
+                    WrittenSource::Env(name) => CredentialSource::Env(name),
+                })
+            }
+        }
+
+        deserializer.deserialize_any(Reader)
     }
 }
 

@@ -165,7 +165,7 @@ async fn respond(
             );
             request.headers.insert(HOST, host_value);
             if let Some(gate) = &route.wake
-                && let Some(response) = awaken(worker, gate, backends, &target, &request, record).await?
+                && let Some(response) = awaken(worker, gate, backends, &target, request, record).await?
             {
                 return Ok(response);
             }

@@ -8,6 +8,7 @@ use std::sync::mpsc as std_mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use ::auth::session::KeyRing;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
@@ -15,6 +16,7 @@ use crate::access::Sink;
 use crate::admin::metrics::Metrics;
 use crate::limit::Limiter;
 use crate::listen::{self, BindError, Inherited};
+use crate::login::Logins;
 use crate::reject::refusals::Refusals;
 use crate::request::identity::passwords::Passwords;
 use crate::route::table::{ListenerKey, Table};
@@ -90,6 +92,7 @@ impl Edge {
         options.metrics.watch(&limiter);
         let shared = Arc::new(Shared {
             passwords: Passwords::new(options.control.clone()),
+            logins: Arc::new(Logins::new(options.control.clone())),
             resolver: Resolver::new(
                 options.control,
                 api_server_address(std::env::var("KUBERNETES_SERVICE_HOST").ok().as_deref())
@@ -178,6 +181,11 @@ impl Edge {
             actual: *actual,
         });
         bound.collect()
+    }
+
+    /// Puts the keys that sessions are sealed with in force. Without any, routes that people log in to refuse (503).
+    pub fn set_session_keys(&self, ring: Arc<KeyRing>) {
+        self.shared.logins.set_ring(ring);
     }
 
     /// The last refusals of each worker.

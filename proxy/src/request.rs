@@ -153,6 +153,9 @@ async fn respond(
     let mut response = match &route.action {
         Action::Redirect(rule) => redirect::redirect(rule, &route.origin.path, &target, view.port)?,
         Action::Location(fixed) => redirect::to_fixed(&fixed.location, fixed.status),
+        Action::Login(provider) => {
+            return Box::pin(crate::login::serve(worker, provider, request, &target, &host_value)).await;
+        }
         Action::Status(status) => return Err(Reject::RouteStatus(*status)),
         Action::Forward(backends) => {
             set_forwarded(
@@ -164,6 +167,8 @@ async fn respond(
                 ForwardedRules::default(),
             );
             request.headers.insert(HOST, host_value);
+            // A session is between the browser and the edge, on open routes too.
+            ::auth::session::strip_cookies(&mut request.headers);
             if let Some(gate) = &route.wake
                 && let Some(response) = awaken(worker, gate, backends, &target, request, record).await?
             {

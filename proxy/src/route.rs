@@ -157,6 +157,8 @@ pub enum Action {
     Redirect(Box<Redirect>),
     /// Sends every request to one address.
     Location(Box<Location>),
+    /// Logging in and out (`/oauth2/…`).
+    Login(Arc<crate::login::OidcProvider>),
     /// Answers this status always: a backend reference that cannot be used (500), or no backend at all.
     Status(StatusCode),
 }
@@ -166,7 +168,7 @@ impl Action {
     pub(crate) fn backends(&self) -> impl Iterator<Item = &Arc<Backend>> {
         let shares = match self {
             Action::Forward(shares) => &**shares,
-            Action::Redirect(_) | Action::Location(_) | Action::Status(_) => &[],
+            Action::Redirect(_) | Action::Location(_) | Action::Login(_) | Action::Status(_) => &[],
         };
         shares.iter().filter(|share| share.weight > 0).filter_map(|share| share.backend.as_ref().ok())
     }

@@ -2,6 +2,7 @@
 //!
 //! Everything here runs on the control runtime. It reads, compiles and publishes; the workers serve.
 
+mod session_keys;
 mod source;
 
 use std::io;
@@ -15,6 +16,7 @@ use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use self::session_keys::SessionKeys;
 use self::source::{Changed, Source};
 use crate::access::Writer;
 use crate::admin::metrics::Metrics;
@@ -33,6 +35,7 @@ use crate::options::{Role, SampleAppAt};
 use crate::overload::{LOOK_EVERY, Watchman};
 use crate::sample_app;
 use crate::settings::SettingsError;
+use crate::settings::providers::SecretSource;
 use crate::settings::{AccessLogFormat, DefaultCertificate, PemSource, Settings};
 use crate::tls::certificates::{Certificate, CertificateError};
 use crate::tls::tickets::TicketSecret;
@@ -177,6 +180,7 @@ struct Control<'o> {
     own_problems: Vec<Problem>,
     /// Why nothing can be ordered.
     certificate_problems: Vec<Problem>,
+    session_keys: SessionKeys,
     /// Of the last compilation.
     statuses: Statuses,
     /// Where certificates can be ordered.
@@ -244,6 +248,7 @@ impl<'o> Control<'o> {
             interrupt: signal(SignalKind::interrupt()).map_err(ServeError::System)?,
             addresses_missing: false,
             names_files: false,
+            session_keys: SessionKeys::default(),
             own_problems: Vec::new(),
             statuses: Statuses::default(),
             certificate_problems: Vec::new(),
@@ -335,6 +340,9 @@ impl<'o> Control<'o> {
 
     /// Takes up new content of the files that the settings name: secrets are rotated without a change of the settings.
     async fn read_again(&mut self) {
+        if let Err(error) = self.look_at_session_keys() {
+            tracing::error!("auth.sessionKeys: {error}");
+        }
         if self.source.is_complete() && self.compiler.set_outside(Outside::read(&self.settings)) {
             for error in self.compile().await {
                 tracing::error!("{error}");
@@ -377,10 +385,17 @@ impl<'o> Control<'o> {
         Ok(())
     }
 
+    fn look_at_session_keys(&mut self) -> Result<(), String> {
+        let source = self.settings.auth.session_keys.as_ref();
+        self.session_keys.look(source, self.source.objects(), &self.edge, wall_clock())
+    }
+
     /// Compiles the objects and makes the result live. Returns the addresses that could not be bound.
     async fn compile(&mut self) -> Vec<BindError> {
         let outside = Outside::read(&self.settings);
-        self.names_files = !outside.is_empty();
+        let keys_in_file = matches!(self.settings.auth.session_keys, Some(SecretSource::File(_)));
+        self.names_files = !outside.is_empty() || keys_in_file;
+        let session_keys = self.look_at_session_keys();
         self.compiler.set_outside(outside);
         let compiled = self.compiler.compile(self.source.objects(), &self.settings);
         self.workloads.configure(self.compiler.gates().live(), Arc::clone(&self.settings)).await;
@@ -396,6 +411,14 @@ impl<'o> Control<'o> {
         problems.extend(self.own_problems.iter().chain(&self.certificate_problems).cloned());
         problems.extend(failures.iter().map(port_unavailable));
         problems.extend(self.workloads.complaints().into_iter().map(cannot_wake));
+        problems.extend(session_keys.err().map(|error| Problem {
+            severity: Severity::Degraded,
+            object: None,
+            field: "auth.sessionKeys".into(),
+            reason: "SessionKeysUnusable",
+            message: error.into(),
+            place: None,
+        }));
         self.source.locate(&mut problems);
         problems.sort();
         problems.dedup();

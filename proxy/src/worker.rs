@@ -21,6 +21,7 @@ use crate::access::{AccessLog, Sink};
 use crate::admin::metrics::{Metrics, WorkerMetrics};
 use crate::http1::head::{DATE_BYTES, DateCache};
 use crate::limit::Limiter;
+use crate::login::Logins;
 use crate::overload::Step;
 use crate::reject::refusals::Refusals;
 use crate::request::external;
@@ -40,6 +41,7 @@ pub(crate) const MAILBOX_LEN_MAX: usize = 64;
 /// What all workers share. Nothing in it is written on the path of an ordinary request.
 pub(crate) struct Shared {
     pub(crate) resolver: Resolver,
+    pub(crate) logins: Arc<Logins>,
     pub(crate) passwords: Passwords,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) addresses: sockets::ClientAddresses,

@@ -28,6 +28,8 @@ use crate::wait::eventually_some;
 /// One running edge with one worker, on free ports of 127.0.0.1.
 pub struct Edge {
     runtime: Runtime,
+    /// Ends after the edge.
+    _control: Control,
     edge: Option<proxy::edge::Edge>,
     compiler: Compiler,
     objects: Objects,
@@ -45,6 +47,7 @@ impl Edge {
     #[track_caller]
     pub fn from_yaml(yaml: &str) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let control = Control::start();
         let log = Lines::default();
         let (writer, access) = Writer::start(log.clone()).expect("a thread");
         let (objects, settings) = read(yaml);
@@ -58,7 +61,7 @@ impl Edge {
                 binds: true,
                 workers,
                 inherited: Inherited::default(),
-                control: runtime.handle().clone(),
+                control: control.handle(),
                 metrics: Arc::clone(&metrics),
                 access,
             },
@@ -67,6 +70,7 @@ impl Edge {
         .expect("threads");
         let mut this = Edge {
             runtime,
+            _control: control,
             edge: Some(edge),
             compiler: Compiler::new(TicketSecret::random(), None, Locality::default()),
             objects: Objects::new(),
@@ -90,6 +94,12 @@ impl Edge {
         self.compiler.set_outside(Outside::read(&self.settings));
         self.apply(objects);
         self.publish();
+    }
+
+    /// Puts the keys of sessions in force, as replicas share them.
+    pub fn set_session_keys(&self, ring: &str) {
+        let ring = auth::session::KeyRing::parse(ring).expect("a key ring");
+        self.edge.as_ref().expect("a running edge").set_session_keys(Arc::new(ring));
     }
 
     /// Takes up new EndpointSlices without compiling; panics when anything else is in `yaml`.
@@ -186,6 +196,38 @@ impl Drop for Edge {
         // The workers end when their mailboxes close, and with them every connection.
         drop(self.edge.take());
         drop(self.writer.take());
+    }
+}
+
+/// A control runtime that is always at work, as the process has one.
+struct Control {
+    handle: tokio::runtime::Handle,
+    end: Option<tokio::sync::oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Control {
+    fn start() -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let handle = runtime.handle().clone();
+        let (end, ended) = tokio::sync::oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            let _ = runtime.block_on(ended);
+        });
+        Control { handle, end: Some(end), thread: Some(thread) }
+    }
+
+    fn handle(&self) -> tokio::runtime::Handle {
+        self.handle.clone()
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 

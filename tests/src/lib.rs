@@ -11,6 +11,7 @@ pub mod edge;
 pub mod frames;
 pub mod manifests;
 pub mod message;
+pub mod openid;
 pub mod process;
 pub mod scenario;
 pub mod streams;

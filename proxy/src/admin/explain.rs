@@ -336,6 +336,10 @@ fn follow(route: &Route, target: &Target, question: &Question, verdicts: &mut Ve
             say("backend", false, format!("the route answers {status} always"));
             format!("{} route_status", status.as_u16())
         }
+        Action::Login(provider) => {
+            say("login", true, format!("logging in and out by {}", provider.name()));
+            "a login".into()
+        }
         Action::Location(fixed) => {
             let location = fixed.location.as_bytes().escape_ascii();
             say("redirect", false, format!("the route sends to {location}"));

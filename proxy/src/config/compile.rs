@@ -33,6 +33,7 @@ use super::objects::{Cursor, Objects};
 use super::problem::{Kind, ObjectRef, Problem, Severity};
 use super::providers::Outside;
 use super::status::{RouteStatus, Statuses};
+use crate::login::Providers;
 use crate::route::host::HostPattern;
 use crate::route::table::Table;
 use crate::settings::Settings;
@@ -65,6 +66,7 @@ pub struct Compiler {
     /// What the settings name outside the objects.
     outside: Outside,
     backends: Backends,
+    providers: Arc<Providers>,
     certificates: Certificates,
     policies: Policies,
     gateways: BTreeMap<ObjectRef, LoweredGateway>,
@@ -125,6 +127,7 @@ impl Compiler {
             seen: None,
             outside: Outside::default(),
             backends: Backends::new(locality),
+            providers: Arc::default(),
             certificates: Certificates::default(),
             policies: Policies::default(),
             gateways: BTreeMap::new(),
@@ -221,6 +224,7 @@ impl Compiler {
                 (settings, &self.outside),
                 &mut self.backends,
                 &nothing,
+                &self.providers,
                 reference.clone(),
             );
             let Some(looked_at) = self.policies.update(&reference, objects, scope) else { continue };
@@ -244,6 +248,7 @@ impl Compiler {
                     (settings, &self.outside),
                     &mut self.backends,
                     &self.policies,
+                    &self.providers,
                     reference.clone(),
                 );
                 gateway::lower(gateway, &mut self.certificates, scope)
@@ -348,6 +353,7 @@ impl Compiler {
             (settings, &self.outside),
             &mut self.backends,
             &self.policies,
+            &self.providers,
             reference.clone(),
         );
         let parents = Parents { gateways: &self.gateways, objects };

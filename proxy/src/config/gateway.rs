@@ -321,6 +321,7 @@ fn add_sets(
             (scope.settings, scope.outside),
             scope.backends,
             scope.policies,
+            scope.providers,
             reference,
         );
         let judged =

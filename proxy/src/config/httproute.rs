@@ -20,7 +20,7 @@ use super::objects::httproute::{
 };
 use super::objects::metadata::Metadata;
 use super::problem::{ObjectRef, Severity};
-use super::providers::{self, Guard, OWN_PATH_NAME, OwnPath, guard};
+use super::providers::{self, Guard, OWN_PATH_NAME, OwnPath, OwnTarget, guard};
 use super::status::{Condition, ParentStatus, RouteStatus};
 use super::values::parse_duration;
 use crate::route::auth::Auth;
@@ -335,7 +335,7 @@ impl Lowering<'_, '_> {
         (handling.auth, handling.declared_open) = (auth, self.guard.declared_open);
         let backends = match &action {
             Shape::Forward(portions) => &portions[..],
-            Shape::Redirect(_) | Shape::Status(_) => &[],
+            Shape::Redirect(_) | Shape::Login(_) | Shape::Status(_) => &[],
         };
         let live = backends.iter().filter(|portion| portion.weight > 0);
         let live = live.filter_map(|portion| portion.backend.as_ref().ok());
@@ -369,7 +369,10 @@ impl Lowering<'_, '_> {
             let origin = Origin { object, rule: index as u32, name, path: own.path.clone() };
             let parts = Parts {
                 reading: self.base(),
-                action: Shape::Forward(vec![Portion::whole(own.backend.clone())]),
+                action: match &own.to {
+                    OwnTarget::Server(backend) => Shape::Forward(vec![Portion::whole(backend.clone())]),
+                    OwnTarget::Login(provider) => Shape::Login(provider.clone()),
+                },
                 handling: handling(&self.reading.annotations, &self.scope.source).of_server().shared(),
                 gate: None,
                 refusal: None,
@@ -461,6 +464,7 @@ struct Parts {
 enum Shape {
     Forward(Vec<Portion>),
     Redirect(crate::route::Redirect),
+    Login(Arc<crate::login::OidcProvider>),
     Status(StatusCode),
 }
 
@@ -479,6 +483,7 @@ impl Parts {
                 Action::Forward(portions.iter().cloned().map(Portion::into_share).collect())
             }
             Shape::Redirect(redirect) => Action::Redirect(Box::new(redirect.clone())),
+            Shape::Login(provider) => Action::Login(provider.clone()),
             Shape::Status(status) => Action::Status(*status),
         };
         let mut route = route(origin, action, &self.reading, self.handling.clone());

@@ -21,7 +21,7 @@ use super::lower::{
 use super::objects::ingress::{Ingress, IngressBackend, IngressPath, IngressRule, IngressTls, PathType};
 use super::objects::metadata::Known;
 use super::problem::{Kind, Severity};
-use super::providers::{Guard, OWN_PATH_NAME, OwnPath, guard};
+use super::providers::{Guard, OWN_PATH_NAME, OwnPath, OwnTarget, guard};
 use crate::certificates::requests::{Wish, wish};
 use crate::route::expression::LetterCase;
 use crate::route::host::{HostPattern, WildcardLabels};
@@ -316,7 +316,10 @@ impl Lowering<'_, '_> {
         let redirects = self.reading.annotations.ssl_redirect != Some(false);
         let lower = |(index, own): (usize, OwnPath)| {
             let origin = self.origin(rule, Some(OWN_PATH_NAME.into()), own.path.clone());
-            let action = Action::Forward([WeightedBackend::whole(own.backend)].into());
+            let action = match own.to {
+                OwnTarget::Server(backend) => Action::Forward([WeightedBackend::whole(backend)].into()),
+                OwnTarget::Login(provider) => Action::Login(provider),
+            };
             let mut route = route(origin, action, &self.reading, handling.clone());
             if secure && !self.class.https.is_empty() && redirects {
                 route.https_redirect = Some(https_redirect(redirect_port(self.class)));

@@ -16,6 +16,7 @@ use super::providers::Outside;
 use super::status::RouteStatus;
 use crate::certificates::requests::shared_places;
 use crate::limit::Limiting;
+use crate::login::Providers;
 use crate::request::target::Scheme;
 use crate::route::auth::Auth;
 use crate::route::host::HostPattern;
@@ -129,6 +130,7 @@ pub(crate) struct Scope<'a> {
     pub(crate) outside: &'a Outside,
     pub(crate) backends: &'a mut Backends,
     pub(crate) policies: &'a Policies,
+    pub(crate) providers: &'a Arc<Providers>,
     /// The object that is being lowered.
     pub(crate) source: ObjectRef,
     pub(crate) problems: Vec<Problem>,
@@ -141,10 +143,11 @@ impl<'a> Scope<'a> {
         (settings, outside): (&'a Settings, &'a Outside),
         backends: &'a mut Backends,
         policies: &'a Policies,
+        providers: &'a Arc<Providers>,
         source: ObjectRef,
     ) -> Self {
         let (problems, depends) = (Vec::new(), Vec::new());
-        Scope { objects, settings, outside, backends, policies, source, problems, depends }
+        Scope { objects, settings, outside, backends, policies, providers, source, problems, depends }
     }
 
     pub(crate) fn problem(

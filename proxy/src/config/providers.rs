@@ -6,6 +6,7 @@
 mod basic;
 mod external;
 mod guard;
+mod login;
 mod nginx;
 mod outside;
 mod url;
@@ -16,6 +17,7 @@ use super::certs::{SEALED, is_sealed};
 use super::lower::Scope;
 use super::objects::Secret;
 use super::objects::core::SecretBytes;
+use crate::login::OidcProvider;
 use crate::request::external::NamePattern;
 use crate::route::auth::{Provider, ProviderKind};
 use crate::route::{PathPattern, Route};
@@ -33,13 +35,24 @@ pub(crate) struct Usable {
     /// Header names by which it tells the application who asks, and which only it may set.
     pub(crate) told_by: Vec<NamePattern>,
     pub(crate) own_paths: Vec<OwnPath>,
+    /// Claims that it can say besides those that every identity has; `None`: it is asked for whatever is wanted.
+    pub(crate) claims: Option<Vec<String>>,
 }
 
 /// A path of an authentication server that guarded hosts send to it, unasked.
 #[derive(Clone, Debug)]
 pub(crate) struct OwnPath {
     pub(crate) path: PathPattern,
-    pub(crate) backend: Arc<Backend>,
+    pub(crate) to: OwnTarget,
+}
+
+/// Who answers there.
+#[derive(Clone, Debug)]
+pub(crate) enum OwnTarget {
+    /// The authentication server.
+    Server(Arc<Backend>),
+    /// This edge: logging in and out.
+    Login(Arc<OidcProvider>),
 }
 
 /// Whose provider it is: what a tenant writes reaches only what is the tenant's.
@@ -53,7 +66,12 @@ pub(crate) enum Home {
 impl Usable {
     /// One that tells the application by the headers of the route alone.
     fn telling_by_headers(name: Arc<str>, kind: ProviderKind) -> Self {
-        Usable { provider: Arc::new(Provider { name, kind }), told_by: Vec::new(), own_paths: Vec::new() }
+        Usable {
+            provider: Arc::new(Provider { name, kind }),
+            told_by: Vec::new(),
+            own_paths: Vec::new(),
+            claims: Some(Vec::new()),
+        }
     }
 }
 
@@ -143,10 +161,15 @@ impl Scope<'_> {
                 let compiled = external::compile(self, written, home)?;
                 let kind = ProviderKind::External(Box::new(compiled.external));
                 let provider = Arc::new(Provider { name: name.clone(), kind });
-                Ok(Usable { provider, told_by: compiled.told_by, own_paths: compiled.own_paths })
+                Ok(Usable {
+                    provider,
+                    told_by: compiled.told_by,
+                    own_paths: compiled.own_paths,
+                    claims: Some(Vec::new()),
+                })
             }
-            Written::Oidc(_) => Err(not_yet("oidc")),
-            Written::Jwt(_) => Err(not_yet("jwt")),
+            Written::Oidc(written) => login::oidc(self, name, written, home),
+            Written::Jwt(written) => login::jwt(self, name, written, home),
             Written::Basic(written) => {
                 let basic = basic::compile(self, name, written, home)?;
                 Ok(Usable::telling_by_headers(name.clone(), ProviderKind::Basic(basic)))
@@ -182,10 +205,6 @@ pub(crate) fn check_told(names: &[Arc<str>]) -> Result<(), String> {
     external::told_names(names.iter().map(|name| &**name), "auth-response-headers")
         .map(|_| ())
         .map_err(|error| format!("it {error}"))
-}
-
-fn not_yet(kind: &str) -> String {
-    format!("is of the kind `{kind}`, which is not supported yet")
 }
 
 fn is_definition(secret: &Arc<Secret>) -> bool {

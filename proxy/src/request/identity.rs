@@ -18,6 +18,7 @@ use super::external::{Asked, Given, Judgement, NamePattern, Refused, ask};
 use super::forwarded::{ClientView, RequestId};
 use super::target::Target;
 use crate::connection::Client;
+use crate::login::{self, Asking, Found};
 use crate::message::{Request, Response};
 use crate::reject::words::Language;
 use crate::reject::{Forbidden, Reject};
@@ -74,7 +75,7 @@ pub(super) async fn identify(
     auth.told_by.strip(&mut request.headers);
     afterwards.language = Language::of(&request.headers);
     if skips(auth, &subject, request) {
-        return Ok(Entry::Open(None));
+        return Ok(Entry::Open(opportunity(auth, &subject, request)));
     }
     let mut refused = None;
     for provider in &auth.chain {
@@ -108,12 +109,15 @@ enum Finding {
 enum Known {
     External(Rc<Given>),
     Basic(Box<Identity>),
+    /// With cookies for the answer.
+    Own(Box<Identity>, Vec<HeaderValue>),
 }
 
 impl Known {
     fn identity(&self) -> &Identity {
         match self {
             Known::External(given) => &given.identity,
+            Known::Own(identity, _) => identity,
             Known::Basic(identity) => identity,
         }
     }
@@ -124,7 +128,15 @@ async fn consult(
     subject: &Subject<'_>,
     request: &mut Request,
 ) -> Result<Finding, Reject> {
+    let logins = &subject.worker.shared.logins;
+    let asking = || {
+        let authority = subject.host.to_str().map_err(|_| Reject::Internal)?;
+        let (method, headers) = (&request.method, &request.headers);
+        Ok::<_, Reject>(Asking { method, headers, target: subject.target, authority })
+    };
     match &provider.kind {
+        ProviderKind::Oidc(provider) => Ok(login::login(logins, provider, asking()?).await?.into()),
+        ProviderKind::Jwt(issuer) => Ok(login::bearer(logins, issuer, asking()?).await?.into()),
         ProviderKind::External(external) => {
             let Subject { worker, client, view, target, route, host, request_id } = *subject;
             let Request { method, headers, body, .. } = request;
@@ -154,6 +166,30 @@ async fn consult(
     }
 }
 
+impl From<Found> for Finding {
+    fn from(found: Found) -> Self {
+        match found {
+            Found::Known(identity, cookies) => Finding::Known(Known::Own(identity, cookies)),
+            Found::Unknown(answer, cookies) => Finding::Unknown(Refused { answer, cookies }),
+            Found::No(reject) => Finding::No(Refused { answer: Err(reject), cookies: Vec::new() }),
+        }
+    }
+}
+
+/// Where nobody has to be known, a session that is there still says who asks.
+fn opportunity(auth: &Auth, subject: &Subject<'_>, request: &mut Request) -> Option<Box<Identity>> {
+    let rules = auth.headers.as_ref()?;
+    let Request { method, headers, .. } = request;
+    let authority = subject.host.to_str().ok()?;
+    let asking = Asking { method, headers, target: subject.target, authority };
+    let identity = auth.chain.iter().find_map(|provider| match &provider.kind {
+        ProviderKind::Oidc(provider) => login::glance(&subject.worker.shared.logins, provider, asking),
+        ProviderKind::External(_) | ProviderKind::Jwt(_) | ProviderKind::Basic(_) => None,
+    })?;
+    rules.apply(Some(&identity), headers);
+    Some(Box::new(identity))
+}
+
 /// Requests that need nobody, by the rules of the route.
 fn skips(auth: &Auth, subject: &Subject<'_>, request: &Request) -> bool {
     // A normalised path is ASCII.
@@ -164,6 +200,13 @@ fn skips(auth: &Auth, subject: &Subject<'_>, request: &Request) -> bool {
 fn enter(auth: &Auth, known: Known, request: &mut Request, afterwards: &mut Afterwards) -> Entry {
     let headers = &mut request.headers;
     match known {
+        Known::Own(identity, cookies) => {
+            if let Some(rules) = &auth.headers {
+                rules.apply(Some(&identity), headers);
+            }
+            afterwards.cookies.extend(cookies);
+            Entry::Open(Some(identity))
+        }
         Known::External(given) => {
             tell(headers, &given.headers);
             if let Some(rules) = &auth.headers {

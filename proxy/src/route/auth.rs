@@ -8,6 +8,7 @@ use ::auth::{HeaderRules, Policy};
 use http::{HeaderMap, HeaderName};
 use smallvec::SmallVec;
 
+use crate::login::{OidcProvider, TokenIssuer};
 use crate::request::external::{External, NamePattern};
 use crate::request::identity::passwords::Basic;
 
@@ -37,6 +38,10 @@ pub struct Provider {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProviderKind {
     External(Box<External>),
+    /// People log in, and a cookie remembers them.
+    Oidc(Arc<OidcProvider>),
+    /// Bearer tokens.
+    Jwt(Arc<TokenIssuer>),
     Basic(Basic),
 }
 

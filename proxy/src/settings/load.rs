@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use super::providers::SecretSource;
 use super::{DefaultCertificate, Settings, Trust, ValueSource, workloads};
 use crate::yaml;
 
@@ -46,6 +47,9 @@ impl Settings {
             settings.issuers.iter_mut().for_each(|issuer| issuer.resolve_paths(directory));
             for provider in settings.providers.values_mut() {
                 provider.resolve_files(directory);
+            }
+            if let Some(SecretSource::File(file)) = &mut settings.auth.session_keys {
+                *file = directory.join(&*file);
             }
         }
         if let DefaultCertificate::Pem(pem) = &mut settings.tls.default_certificate

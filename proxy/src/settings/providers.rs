@@ -48,6 +48,124 @@ pub struct OidcProvider {
     /// What is asked for besides `openid`. Default: `[profile, email]`. (live)
     #[serde(default)]
     pub scopes: Option<Vec<Arc<str>>>,
+    /// How the secret is shown to the provider. Default: `basic`. (live)
+    #[serde(default)]
+    pub client_auth: ClientAuth,
+    /// Addresses that win over those of the provider's discovery document. With `authorization`, `token` and `jwks` the
+    /// document is not asked for. (live)
+    #[serde(default)]
+    pub endpoints: OidcEndpoints,
+    /// Further parameters of the request to log in, such as `prompt` or `acr_values`. Default: none. (live)
+    #[serde(default)]
+    #[schemars(with = "std::collections::BTreeMap<String, String>")]
+    pub parameters: std::collections::BTreeMap<Arc<str>, Arc<str>>,
+    /// Which claims say what. (live)
+    #[serde(default)]
+    pub claims: ClaimNames,
+    /// Claims that sessions keep besides, for `claim:…` rules and own headers. Default: none. (live)
+    #[serde(default)]
+    pub keep_claims: Vec<Arc<str>>,
+    /// How long sessions last. (live)
+    #[serde(default)]
+    pub session: OidcSession,
+    /// The one host, as `host` or `host:port`, whose `/oauth2/callback` is registered at the provider; a route of it must
+    /// use this provider. Applications on other hosts send people there and back. Default: each host by itself. (live)
+    #[serde(default)]
+    pub auth_host: Option<Arc<str>>,
+    /// Where the provider is reached from here, as `host:port` or `http://host:port`, when its public name leads elsewhere.
+    /// Default: where its addresses say. (live)
+    #[serde(default)]
+    pub connect_to: Option<Arc<str>>,
+}
+
+/// How a client shows its secret to the provider.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ClientAuth {
+    /// By HTTP Basic authentication.
+    #[default]
+    Basic,
+    /// In the body of the request.
+    Post,
+}
+
+/// The addresses of an OpenID provider.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct OidcEndpoints {
+    /// Where people log in. (live)
+    pub authorization: Option<Arc<str>>,
+    /// Where codes are redeemed. (live)
+    pub token: Option<Arc<str>>,
+    /// Where the keys are. (live)
+    pub jwks: Option<Arc<str>>,
+    /// Where claims are, that the id token does not hold. (live)
+    pub userinfo: Option<Arc<str>>,
+    /// Where people log out. (live)
+    pub end_session: Option<Arc<str>>,
+}
+
+/// Which claims say what.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ClaimNames {
+    /// The name that people know an account by. Default: `preferred_username`. (live)
+    pub user: Option<Arc<str>>,
+    /// The mail address. Default: `email`. (live)
+    pub email: Option<Arc<str>>,
+    /// The groups; a dotted path such as `realm_access.roles` reaches into objects. Default: `groups`. (live)
+    pub groups: Option<Arc<str>>,
+    /// Takes mail addresses for verified whatever the provider says of them. Only for providers where nobody chooses their
+    /// own address. Default: false. (live)
+    pub trust_email: bool,
+}
+
+/// How long sessions last, and where they are good.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct OidcSession {
+    /// From login to the end, however busy. Default: 24h. (live)
+    #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
+    pub lifetime: Duration,
+    /// The end without any request; 0s for none. Default: 0s. (live)
+    #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
+    pub idle: Duration,
+    /// After this the provider is asked again, unseen, when a page is opened; 0s for never. Default: 1h. (live)
+    #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
+    pub renew_after: Duration,
+    /// When browsers send the session with what other sites cause. Default: `lax`. (live)
+    pub same_site: CookieSameSite,
+    /// One session for all hosts of this domain. Every one of their applications then sees the cookie before it is removed.
+    /// Default: each host has its own. (live)
+    pub cookie_domain: Option<Arc<str>>,
+}
+
+/// When browsers send a cookie with what other sites cause.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum CookieSameSite {
+    /// When a link is followed.
+    #[default]
+    Lax,
+    /// Never.
+    Strict,
+    /// Always: for applications in frames of other sites.
+    None,
+}
+
+impl Default for OidcSession {
+    fn default() -> Self {
+        OidcSession {
+            lifetime: Duration::from_secs(24 * 3600),
+            idle: Duration::ZERO,
+            renew_after: Duration::from_secs(3600),
+            same_site: CookieSameSite::Lax,
+            cookie_domain: None,
+        }
+    }
 }
 
 /// Bearer tokens that are signed JWTs.
@@ -61,6 +179,18 @@ pub struct JwtProvider {
     /// Where the keys are. Default: what the issuer's discovery document says. (live)
     #[serde(default)]
     pub jwks_url: Option<Arc<str>>,
+    /// The algorithms that are taken. Default: all that sign with a key pair. (live)
+    #[serde(default)]
+    pub algorithms: Vec<Arc<str>>,
+    /// Which claims say what. (live)
+    #[serde(default)]
+    pub claims: ClaimNames,
+    /// Claims that are read besides, for `claim:…` rules and own headers. Default: none. (live)
+    #[serde(default)]
+    pub keep_claims: Vec<Arc<str>>,
+    /// Where the issuer is reached from here, as `host:port` or `http://host:port`. Default: where its addresses say. (live)
+    #[serde(default)]
+    pub connect_to: Option<Arc<str>>,
 }
 
 /// Names and passwords.
@@ -310,6 +440,9 @@ pub struct AuthDefaults {
     /// Header names besides the presets that routes may have set by `auth-headers`; they count in the `auth` of the whole
     /// edge only. Default: none. (live)
     pub custom_headers: Vec<Arc<str>>,
+    /// The keys that sessions are sealed with, in the `auth` of the whole edge only: all replicas need the same. A file that
+    /// is not there is made, and its keys are replaced in time. Default: keys that live as long as the process. (live)
+    pub session_keys: Option<SecretSource>,
 }
 
 impl Provider {

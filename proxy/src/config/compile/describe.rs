@@ -188,6 +188,7 @@ impl fmt::Display for Does<'_> {
                 let location = String::from_utf8_lossy(fixed.location.as_bytes());
                 write!(f, "-> {} {location}", fixed.status.as_u16())
             }
+            Action::Login(provider) => write!(f, "-> login {}", provider.name()),
             Action::Status(status) => write!(f, "-> {}", status.as_u16()),
         }
     }

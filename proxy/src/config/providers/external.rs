@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method};
 
 use super::url::ServerUrl;
-use super::{Home, OwnPath};
+use super::{Home, OwnPath, OwnTarget};
 use crate::config::backend::{Speech, Through, numbered_port};
 use crate::config::lower::Scope;
 use crate::config::objects::httproute::ExternalAuth;
@@ -72,7 +72,8 @@ pub(super) fn compile(
     };
     let target = manner.target.or(url_target).ok_or("has no path: write one under `path`")?;
     let host = HeaderValue::from_str(&host).map_err(|_| "has a host that is no header value")?;
-    let own_paths = manner.own_paths.into_iter().map(|path| OwnPath { path, backend: backend.clone() });
+    let own_paths =
+        manner.own_paths.into_iter().map(|path| OwnPath { path, to: OwnTarget::Server(backend.clone()) });
     let own_paths = own_paths.collect();
     let selected = manner.response_headers.iter().chain(&manner.lenient).cloned().collect();
     Ok(Compiled {

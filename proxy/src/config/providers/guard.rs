@@ -101,6 +101,7 @@ fn compile(scope: &mut Scope<'_>, words: &AuthWords, defaults: &AuthDefaults) ->
     }
     let policy = policy(words, defaults, by_default)?;
     let headers = headers(scope, words, defaults, &usable)?;
+    needs_claims(&usable, &policy, headers.as_ref())?;
     Ok(Guard { by_default, ..assemble(usable, policy, headers, words) })
 }
 
@@ -134,6 +135,26 @@ fn needs_provider(words: &AuthWords) -> Result<(), Fault> {
         }
         None => Ok(()),
     }
+}
+
+/// A claim that no session keeps would be absent at every request: rules that need it would let nobody in, or everybody.
+fn needs_claims(usable: &[Usable], policy: &Policy, headers: Option<&HeaderRules>) -> Result<(), Fault> {
+    let by_rules = policy.extra_claims().map(|claim| (None, claim));
+    let by_headers =
+        headers.into_iter().flat_map(HeaderRules::extra_claims).map(|claim| (Some("auth-headers"), claim));
+    for (key, claim) in by_rules.chain(by_headers) {
+        let lacks = |usable: &&Usable| {
+            usable.claims.as_ref().is_some_and(|known| !known.iter().any(|known| known == claim))
+        };
+        if let Some(provider) = usable.iter().find(lacks) {
+            let name = &provider.provider.name;
+            let message = format!(
+                "the claim `{claim}` is not one that the provider `{name}` says: add it to `keepClaims` of the provider"
+            );
+            return Err(Fault::new(key, "ClaimUnknown", message));
+        }
+    }
+    Ok(())
 }
 
 fn mandatory(key: &'static str, what: &str) -> Fault {

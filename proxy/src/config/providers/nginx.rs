@@ -72,7 +72,12 @@ pub(super) fn provider(scope: &mut Scope<'_>, words: &AuthWords) -> Result<Optio
         cache: cache(words)?,
     };
     let provider = Provider { name: "auth-url".into(), kind: ProviderKind::External(Box::new(external)) };
-    Ok(Some(Usable { provider: Arc::new(provider), told_by, own_paths: Vec::new() }))
+    Ok(Some(Usable {
+        provider: Arc::new(provider),
+        told_by,
+        own_paths: Vec::new(),
+        claims: Some(Vec::new()),
+    }))
 }
 
 /// Users of a Secret of the object's own namespace (`auth-type: basic`).

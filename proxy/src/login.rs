@@ -1,0 +1,129 @@
+//! The shell around `auth`: what logins and tokens need of the process.
+//!
+//! Workers decide with what is known; whatever needs the network is done by control, through a queue that is
+//! bounded in length and time: when it is full, the answer is 503. Providers are asked when somebody needs them, so that the
+//! process starts and serves without them; the last good answer is kept.
+
+mod endpoints;
+mod provider;
+pub(crate) mod ring;
+mod visit;
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ::auth::oidc::logout::{LogoutError, Revocation, Revocations};
+use ::auth::session::KeyRing;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use jiff::Timestamp;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+
+use crate::fetch::Fetcher;
+use crate::reject::Reject;
+
+pub(crate) use endpoints::serve;
+pub(crate) use provider::{OidcProvider, Providers, TokenIssuer};
+pub(crate) use visit::{Asking, Found, bearer, glance, login};
+
+/// Jobs for control that may wait or run, of all workers.
+pub(crate) const JOBS_LEN_MAX: usize = 4096;
+/// How long a request waits for control.
+pub(crate) const JOB_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What logins share, for the life of the process.
+pub(crate) struct Logins {
+    control: Handle,
+    pub(crate) fetcher: Arc<Fetcher>,
+    ring: ArcSwapOption<KeyRing>,
+    revocations: ArcSwap<Revocations>,
+    /// Held while `revocations` is made anew.
+    revoking: Mutex<()>,
+    jobs: Arc<Semaphore>,
+}
+
+impl Logins {
+    pub(crate) fn new(control: Handle) -> Self {
+        Logins {
+            fetcher: Arc::new(Fetcher::new(control.clone())),
+            control,
+            ring: ArcSwapOption::empty(),
+            revocations: ArcSwap::default(),
+            revoking: Mutex::new(()),
+            jobs: Arc::new(Semaphore::new(JOBS_LEN_MAX)),
+        }
+    }
+
+    /// Puts the keys of sessions in force for the next request.
+    pub(crate) fn set_ring(&self, ring: Arc<KeyRing>) {
+        self.ring.store(Some(ring));
+    }
+
+    /// The keys of sessions. Without any nobody can be known, so the request is refused.
+    pub(crate) fn ring(&self) -> Result<arc_swap::Guard<Option<Arc<KeyRing>>>, Reject> {
+        let ring = self.ring.load();
+        if ring.is_none() {
+            return Err(Reject::AuthUnavailable("there is no key ring for sessions".into()));
+        }
+        Ok(ring)
+    }
+
+    pub(crate) fn revocations(&self) -> arc_swap::Guard<Arc<Revocations>> {
+        self.revocations.load()
+    }
+
+    pub(crate) fn revoke(
+        &self,
+        revocation: Revocation,
+        lifetime: Duration,
+        now: Timestamp,
+    ) -> Result<(), LogoutError> {
+        let _one = self.revoking.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut revocations = Revocations::clone(&self.revocations.load());
+        revocations.add(revocation, lifetime, now)?;
+        self.revocations.store(Arc::new(revocations));
+        Ok(())
+    }
+
+    /// Has control do `job`, and waits for it.
+    pub(crate) async fn on_control<T: Send + 'static>(
+        &self,
+        job: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Reject> {
+        let permit = Arc::clone(&self.jobs).try_acquire_owned().map_err(|_| Reject::Overloaded)?;
+        let job = self.control.spawn(async move {
+            let done = job.await;
+            drop(permit);
+            done
+        });
+        wait(job).await
+    }
+
+    /// Has control do `job` when it finds the time; nobody waits. A job that finds no room is left out.
+    pub(crate) fn in_background(&self, job: impl Future<Output = ()> + Send + 'static) {
+        if let Ok(permit) = Arc::clone(&self.jobs).try_acquire_owned() {
+            self.control.spawn(async move {
+                job.await;
+                drop(permit);
+            });
+        }
+    }
+}
+
+async fn wait<T>(job: tokio::task::JoinHandle<T>) -> Result<T, Reject> {
+    match tokio::time::timeout(JOB_TIMEOUT, job).await {
+        Ok(Ok(done)) => Ok(done),
+        // Control ends with the process, and a job that failed has said so.
+        Ok(Err(_)) => Err(Reject::Internal),
+        Err(_) => Err(Reject::AuthUnavailable("control did not answer in time".into())),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the shell of logins, where time comes in")]
+pub(crate) fn wall_clock() -> Timestamp {
+    Timestamp::now()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,647 @@
+//! Logins with a real OpenID provider, from the browser's side: `tests/run auth`.
+
+use std::net::SocketAddr;
+use std::sync::LazyLock;
+
+use auth::session::KeyRing;
+use serde_json::json;
+use tests::client::Client;
+use tests::edge::Edge;
+use tests::manifests;
+use tests::openid::{Browser, OpenIdProvider};
+use tests::upstream::Upstream;
+use tests::wait::eventually;
+
+const APP: &str = "http://app.example";
+const APPS: [&str; 3] = [APP, "http://other.example", "http://auth.example"];
+
+/// The keys that all replicas of these tests share.
+static KEYS: LazyLock<String> = LazyLock::new(|| {
+    #[expect(clippy::disallowed_methods, reason = "sessions of these tests begin now")]
+    let now = jiff::Timestamp::now();
+    KeyRing::new(now).expect("random bytes").to_text()
+});
+
+/// A provider, an application, and an edge before it.
+struct Site {
+    provider: OpenIdProvider,
+    app: Upstream,
+    edge: Edge,
+    yaml: String,
+}
+
+impl Site {
+    /// `oidc` are further settings of the provider, `annotations` those of the route besides `auth`.
+    fn new(oidc: &str, annotations: &str) -> Self {
+        let mut site = Self::before_start(OpenIdProvider::new(&APPS), oidc, annotations);
+        site.provider.start();
+        site
+    }
+
+    fn before_start(provider: OpenIdProvider, oidc: &str, annotations: &str) -> Self {
+        let app = Upstream::saying("app");
+        let yaml = [
+            manifests::settings(&format!(
+                "providers:\n  dex:\n    oidc:\n      issuer: {}\n      clientId: edge\n      \
+                 clientSecret: {{secretRef: {{namespace: shop, name: client, key: secret}}}}\n      \
+                 scopes: [profile, email, groups]\n{oidc}\n",
+                provider.issuer()
+            )),
+            "---\napiVersion: v1\nkind: Secret\nmetadata: {name: client, namespace: shop}\n\
+             stringData: {secret: edge-secret-0123456789abcdef0123}\n"
+                .to_owned(),
+            manifests::site(&format!("auth: dex\n{annotations}"), app.address),
+        ]
+        .concat();
+        let edge = replica(&yaml);
+        Site { provider, app, edge, yaml }
+    }
+
+    fn browser(&self) -> Browser {
+        browser(self.edge.http())
+    }
+
+    /// A browser in which `account` is logged in, at the application's start page.
+    #[track_caller]
+    fn logged_in(&self, account: &str) -> Browser {
+        let mut browser = self.browser();
+        let form = browser.visit(&format!("{APP}/"));
+        let answer = browser.log_in(&form, account);
+        assert_eq!(answer.status, 200, "{}: {:#?}", answer.text(), browser.visited);
+        browser
+    }
+}
+
+fn replica(yaml: &str) -> Edge {
+    let edge = Edge::from_yaml(yaml);
+    edge.set_session_keys(&KEYS);
+    edge
+}
+
+fn browser(edge: SocketAddr) -> Browser {
+    let hosts = ["app.example", "other.example", "auth.example"];
+    Browser::new(&hosts.map(|host| (host, edge)))
+}
+
+fn send(edge: SocketAddr, request: &str) -> tests::message::Answer {
+    let mut client = Client::connect(edge);
+    client.send(request);
+    client.answer()
+}
+
+#[test]
+fn a_login_ends_at_the_page_that_was_wanted_and_the_application_knows_who_it_is() {
+    let site = Site::new("", "");
+    let mut browser = site.browser();
+    let form = browser.visit(&format!("{APP}/deep/link?a=b&c=%2F"));
+    let started = &browser.visited[1];
+    for part in [
+        "code_challenge_method=S256",
+        "state=",
+        "nonce=",
+        "redirect_uri=http%3A%2F%2Fapp.example%2Foauth2%2Fcallback",
+    ] {
+        assert!(started.contains(part), "{started}");
+    }
+    assert_eq!(browser.cookies("app.example").len(), 1, "one login is under way");
+    let answer = browser.log_in(&form, "ada");
+    assert_eq!((answer.status, &*answer.text()), (200, "app"), "{:#?}", browser.visited);
+    assert_eq!(browser.visited.last().map(String::as_str), Some("http://app.example/deep/link?a=b&c=%2F"));
+
+    let requests = site.app.requests();
+    assert_eq!(requests.len(), 1, "one request reached the application");
+    let request = &requests[0];
+    for (name, value) in [
+        ("x-auth-request-user", "ada"),
+        ("x-auth-request-email", "ada@example.test"),
+        ("x-auth-request-groups", "admins,staff"),
+        ("x-auth-request-preferred-username", "ada"),
+    ] {
+        assert_eq!(request.fields.all(name), [value], "{name}");
+    }
+    assert!(!request.fields.has("cookie"), "the session is between browser and edge: {:?}", request.fields);
+    let cookies = browser.cookies("app.example");
+    assert_eq!(cookies.len(), 1, "the login that ended has no cookie any more: {cookies:?}");
+    for line in browser.set_cookies.iter().filter(|line| line.starts_with("vb")) {
+        assert!(
+            line.contains("; HttpOnly") && line.contains("; SameSite=Lax") && line.contains("; Path=/;"),
+            "{line}"
+        );
+    }
+
+    // Cookies of the application itself still reach it.
+    browser.plant("app.example", "theme", "dark");
+    browser.open(&format!("{APP}/again"));
+    assert_eq!(site.app.requests()[1].fields.all("cookie"), ["theme=dark"]);
+}
+
+#[test]
+fn only_a_person_is_sent_to_log_in() {
+    let site = Site::new("", "");
+    let mut browser = site.browser();
+    let answer = browser.fetch(&format!("{APP}/api"));
+    assert_eq!(answer.status, 401);
+    assert!(answer.fields.has("www-authenticate") && !answer.fields.has("set-cookie"), "{:?}", answer.fields);
+    for lines in [
+        "Accept: */*\r\n",
+        "",
+        "User-Agent: \r\n",
+        "User-Agent: kube-probe/1.34\r\n",
+        "Sec-Fetch-Mode: no-cors\r\nSec-Fetch-Dest: image\r\nAccept: text/html\r\n",
+        "Sec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: iframe\r\nAccept: text/html\r\n",
+    ] {
+        let answer = browser.send("GET", &format!("{APP}/"), lines, "");
+        assert_eq!(answer.status, 401, "{lines}");
+        assert!(!answer.fields.has("set-cookie"), "{lines}");
+    }
+    let posted = browser.send("POST", &format!("{APP}/form"), "Accept: text/html\r\n", "a=b");
+    assert_eq!(posted.status, 401, "what was typed would be lost");
+    let by_script = browser.fetch(&format!("{APP}/oauth2/start"));
+    assert_eq!(by_script.status, 401);
+    assert!(site.app.requests().is_empty());
+}
+
+#[test]
+fn logins_in_several_tabs_do_not_meet() {
+    let site = Site::new("", "");
+    let mut browser = site.browser();
+    let tabs = ["/one", "/two", "/three"].map(|page| browser.open(&format!("{APP}{page}")));
+    let locations = tabs.map(|tab| tab.fields.one("location").expect("a redirect").to_owned());
+    assert_eq!(browser.cookies("app.example").len(), 3);
+    let form = browser.visit(&locations[1]);
+    browser.log_in(&form, "ada");
+    assert_eq!(browser.visited.last().map(String::as_str), Some("http://app.example/two"));
+    for (location, page) in [(&locations[0], "/one"), (&locations[2], "/three")] {
+        let answer = browser.visit(location);
+        assert_eq!(answer.status, 200);
+        assert_eq!(browser.visited.last(), Some(&format!("{APP}{page}")));
+    }
+}
+
+#[test]
+fn a_logout_ends_the_session_here_and_at_the_provider() {
+    let site = Site::new("", "");
+    let mut browser = site.logged_in("ada");
+    let ask = browser.visit(&format!("{APP}/oauth2/sign_out"));
+    assert!(browser.cookies("app.example").is_empty());
+    assert_eq!(ask.status, 200, "{:#?}", browser.visited);
+    let answer = browser.submit(&ask, "logout=yes");
+    assert_eq!(answer.status, 200, "{:#?}", browser.visited);
+    assert!(answer.text().contains("Signed out"), "{}", answer.text());
+    assert_eq!(
+        browser.visited.last().map(|at| at.split('?').next().unwrap_or_default().to_owned()).as_deref(),
+        Some("http://app.example/oauth2/signed_out")
+    );
+    let form = browser.visit(&format!("{APP}/"));
+    assert!(form.text().contains("name=password"), "the provider asks again: {}", form.text());
+
+    // A picture on another site logs nobody out.
+    let mut browser = site.logged_in("bob");
+    let lines = "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: no-cors\r\nSec-Fetch-Dest: image\r\n";
+    browser.send("GET", &format!("{APP}/oauth2/sign_out"), lines, "");
+    assert_eq!(browser.open(&format!("{APP}/")).status, 200);
+}
+
+#[test]
+fn rules_say_who_may_enter() {
+    let site =
+        Site::new("", "auth-allow: \"group:admins, email:eve@example.test\"\nauth-deny: \"user:mallory\"");
+    assert_eq!(site.logged_in("ada").open(&format!("{APP}/")).status, 200);
+    for account in ["bob", "eve"] {
+        let mut browser = site.browser();
+        let form = browser.visit(&format!("{APP}/"));
+        let answer = browser.log_in(&form, account);
+        assert_eq!(answer.status, 403, "{account}");
+        assert!(answer.text().contains(&format!("{account}@example.test")), "{}", answer.text());
+        assert!(!answer.text().contains("eve@example.test") || account == "eve", "others are not named");
+    }
+    // Rules are judged at each request: no new login is needed when they change.
+    let mut browser = site.logged_in("ada");
+    let mut site = site;
+    let stricter = site.yaml.replace("group:admins, email:eve@example.test", "group:nobody");
+    site.edge.republish(&stricter);
+    eventually("the new rule counts", || browser.open(&format!("{APP}/")).status == 403);
+}
+
+#[test]
+fn skipped_paths_need_nobody_and_cannot_be_pretended() {
+    let site = Site::new("", "auth-skip: \"GET /status, /public/*\"");
+    let edge = site.edge.http();
+    let get = |target: &str, lines: &str| {
+        send(edge, &format!("GET {target} HTTP/1.1\r\nHost: app.example\r\nConnection: close\r\n{lines}\r\n"))
+            .status
+    };
+    assert_eq!(get("/status", ""), 200);
+    assert_eq!(get("/public/x", ""), 200);
+    for target in [
+        "/api?x=/status",
+        "/status/",
+        "/statusx",
+        "/api?/public/",
+        "/public",
+        "/x/../api",
+        "/public/../api",
+        "/public/%2e%2e/api",
+        "//api",
+        "/Status",
+    ] {
+        assert_eq!(get(target, ""), 401, "{target}");
+    }
+    for target in [
+        "/api#/status",
+        "/public/..%2fapi",
+        "/public/..%5capi",
+        "/public\\..\\api",
+        "/public/..;/api",
+        "/api%00/status",
+    ] {
+        assert_eq!(get(target, ""), 400, "{target}");
+    }
+    assert_eq!(get("/api%23/status", ""), 401, "%23 is data");
+    for lines in [
+        "X-Forwarded-Uri: /status\r\n",
+        "X-Original-URL: /status\r\n",
+        "X-Forwarded-Method: OPTIONS\r\n",
+        "X-Rewrite-URL: /status\r\n",
+        "X-Auth-Request-User: ada\r\nX-Forwarded-User: ada\r\n",
+        "User-Agent: GoogleHC/1.0\r\n",
+    ] {
+        assert_eq!(get("/api", lines), 401, "{lines}");
+    }
+    // What says who it is comes from the edge alone, on open paths too.
+    let spoofed: String = [
+        "X-Auth-Request-User",
+        "x_auth_request_user",
+        "X.Auth.Request.User",
+        "X-Auth_Request.Email",
+        "X-Forwarded-User",
+        "X_Forwarded_Groups",
+        "Remote-User",
+        "remote_user",
+        "X-authentik-username",
+    ]
+    .map(|name| format!("{name}: root\r\n"))
+    .concat();
+    let before = site.app.requests().len();
+    assert_eq!(get("/public/spoofed", &spoofed), 200);
+    let seen = site.app.requests()[before].clone();
+    assert!(!format!("{:?}", seen.fields).contains("root"), "{:?}", seen.fields);
+    // A session that is there says who it is, although nobody had to ask.
+    site.logged_in("ada").send("GET", &format!("{APP}/public/y"), &spoofed, "");
+    let last = site.app.requests().pop().expect("a request");
+    assert_eq!(last.fields.all("x-auth-request-user"), ["ada"]);
+    assert!(!format!("{:?}", last.fields).contains("root"), "{:?}", last.fields);
+}
+
+#[test]
+fn a_session_that_is_over_is_renewed_unseen() {
+    let site = Site::new("      session: {lifetime: 2s, renewAfter: 0s}", "");
+    let mut browser = site.logged_in("ada");
+    assert_eq!(browser.open(&format!("{APP}/page")).status, 200);
+    eventually("the session ends", || browser.fetch(&format!("{APP}/page")).status == 401);
+    // The script's refusal took the cookie, so the next page asks, and the provider still knows who it is.
+    let answer = browser.visit(&format!("{APP}/page?again"));
+    assert_eq!(
+        (answer.status, browser.visited.last().map(String::as_str)),
+        (200, Some("http://app.example/page?again"))
+    );
+}
+
+#[test]
+fn the_provider_is_asked_again_in_the_background() {
+    let site = Site::new("      session: {renewAfter: 1s}", "");
+    let mut browser = site.logged_in("ada");
+    site.provider.account(r#"{"id": "ada", "groups": ["newcomers"]}"#);
+    eventually("a page asks the provider, and nobody sees it", || {
+        let answer = browser.open(&format!("{APP}/page"));
+        answer.fields.one("location").is_some_and(|location| location.contains("prompt=none"))
+    });
+    assert_eq!(browser.fetch(&format!("{APP}/api")).status, 200, "scripts go on meanwhile");
+    let answer = browser.visit(&format!("{APP}/page"));
+    assert_eq!(answer.status, 200);
+    let groups = |site: &Site| {
+        site.app.requests().pop().expect("a request").fields.one("x-auth-request-groups").map(str::to_owned)
+    };
+    assert_eq!(groups(&site).as_deref(), Some("newcomers"), "and what has changed is known");
+
+    // Who was logged out at the provider is asked to log in.
+    let mut browser = site.logged_in("bob");
+    browser.plant(&site.provider.address().to_string(), "_session", "gone");
+    eventually("the provider wants to see the person", || {
+        browser.visit(&format!("{APP}/page")).text().contains("name=password")
+    });
+}
+
+#[test]
+fn without_the_provider_sessions_go_on_and_logins_wait() {
+    let mut site = Site::new("      session: {renewAfter: 1s}", "");
+    let mut inside = site.logged_in("ada");
+    site.provider.stop();
+    let mut renewals = 0;
+    for _ in 0..200 {
+        renewals += usize::from(inside.open(&format!("{APP}/")).status != 200);
+        tests::wait::pause();
+    }
+    // At most the one that was found out to be in vain; after that the session is good as it is.
+    assert!(renewals <= 1, "{renewals} pages were lost");
+    drop(site.edge);
+
+    // A new replica, which knows nothing of the provider.
+    site.edge = replica(&site.yaml);
+    inside.point("app.example", site.edge.http());
+    assert_eq!(inside.open(&format!("{APP}/")).status, 200);
+    let mut outside = site.browser();
+    let answer = outside.open(&format!("{APP}/"));
+    assert_eq!(answer.status, 503);
+    assert!(
+        answer.text().contains("Sign-in is not available") && answer.fields.has("retry-after"),
+        "{}",
+        answer.text()
+    );
+    assert!(!answer.fields.has("set-cookie"));
+    assert_eq!(outside.fetch(&format!("{APP}/")).status, 401, "scripts hear what they always hear");
+
+    site.provider.start();
+    let mut form = None;
+    eventually("people can log in again", || {
+        let answer = outside.visit(&format!("{APP}/"));
+        let asks = answer.status == 200;
+        form = asks.then_some(answer);
+        asks
+    });
+    assert_eq!(outside.log_in(&form.expect("a form"), "bob").status, 200);
+}
+
+#[test]
+fn new_keys_of_the_provider_lock_nobody_out() {
+    let site = Site::new("", "");
+    let mut browser = site.logged_in("ada");
+    for keep in [true, false] {
+        site.provider.rotate(keep);
+        assert_eq!(browser.open(&format!("{APP}/")).status, 200, "sessions do not depend on them");
+        assert_eq!(
+            site.logged_in("bob").open(&format!("{APP}/")).status,
+            200,
+            "and logins find the new ones"
+        );
+    }
+}
+
+#[test]
+fn new_keys_of_the_edge_lock_nobody_out() {
+    let site = Site::new("", "");
+    let mut browser = site.logged_in("ada");
+    let ring = KeyRing::parse(&KEYS).expect("a ring");
+    #[expect(clippy::disallowed_methods, reason = "the new key is new now")]
+    let now = jiff::Timestamp::now();
+    site.edge.set_session_keys(&ring.with_new_key(now).expect("random bytes").to_text());
+    assert_eq!(browser.open(&format!("{APP}/")).status, 200);
+    let mut newcomer = site.logged_in("bob");
+    // A replica that has not heard of the new key reads what this one seals.
+    let other = replica(&site.yaml);
+    newcomer.point("app.example", other.http());
+    assert_eq!(newcomer.open(&format!("{APP}/")).status, 200);
+    // With keys of its own, an edge knows nobody.
+    site.edge.set_session_keys(&KeyRing::new(now).expect("random bytes").to_text());
+    assert_eq!(browser.fetch(&format!("{APP}/")).status, 401);
+}
+
+#[test]
+fn any_replica_can_go_on_where_another_began() {
+    let site = Site::new("", "");
+    let other = replica(&site.yaml);
+    let mut browser = site.browser();
+    let form = browser.visit(&format!("{APP}/page"));
+    browser.point("app.example", other.http());
+    let answer = browser.log_in(&form, "ada");
+    assert_eq!(answer.status, 200, "the callback came to the other one: {:#?}", browser.visited);
+    browser.point("app.example", site.edge.http());
+    assert_eq!(browser.open(&format!("{APP}/page")).status, 200);
+}
+
+#[test]
+fn a_login_is_good_in_its_own_browser_host_and_time() {
+    let site = Site::new("", "");
+    let mut victim = site.browser();
+    let mut attacker = site.logged_in("bob");
+    // The attacker's callback in the victim's browser logs nobody in.
+    attacker.open(&format!("{APP}/oauth2/sign_out"));
+    let started = attacker.open(&format!("{APP}/"));
+    let location = started.fields.one("location").expect("a redirect").to_owned();
+    let answer = attacker.open(&location);
+    let callback = answer.fields.one("location").expect("the provider knows bob").to_owned();
+    let answer = victim.open(&callback);
+    assert_eq!(answer.status, 403, "{callback}: {}", answer.text());
+    assert!(victim.cookies("app.example").is_empty());
+
+    // A session is for its host.
+    let session = site.logged_in("ada").cookies("app.example");
+    let (name, value) = session.iter().next().expect("a session");
+    let mut thief = site.browser();
+    thief.plant("other.example", name, value);
+    assert_eq!(thief.fetch("http://other.example/").status, 401);
+    thief.plant("app.example", name, &value.replace('A', "B"));
+    assert_eq!(thief.fetch(&format!("{APP}/")).status, 401);
+
+    // Beginning a login ends the session that was there, on the wire, in one answer.
+    let mut browser = site.browser();
+    browser.plant("app.example", name, "1.planted");
+    let answer = browser.open(&format!("{APP}/"));
+    assert_eq!(answer.status, 302);
+    let cleared = answer.fields.all("set-cookie").iter().any(|line| line.starts_with(&format!("{name}=;")));
+    assert!(cleared, "{:?}", answer.fields);
+}
+
+#[test]
+fn nobody_is_led_away_by_a_login() {
+    let site = Site::new("", "");
+    for wanted in [
+        "//evil.example",
+        "https://evil.example/",
+        "/%5cevil.example",
+        "/%09/evil.example",
+        "http://app.example.evil.example/",
+        "http:%2f%2fapp.example@evil.example/",
+    ] {
+        let mut browser = site.browser();
+        let form = browser.visit(&format!("{APP}/oauth2/start?rd={wanted}"));
+        let answer = browser.log_in(&form, "ada");
+        assert_eq!(
+            (answer.status, browser.visited.last().map(String::as_str)),
+            (200, Some("http://app.example/")),
+            "{wanted}"
+        );
+    }
+    let mut browser = site.browser();
+    let form = browser.visit(&format!("{APP}/oauth2/start?rd=%2Fpage%3Fa%3Db"));
+    browser.log_in(&form, "ada");
+    assert_eq!(browser.visited.last().map(String::as_str), Some("http://app.example/page?a=b"));
+}
+
+#[test]
+fn other_proxies_can_ask_as_they_ask_oauth2_proxy() {
+    let site = Site::new("", "");
+    let mut browser = site.browser();
+    assert_eq!(browser.fetch(&format!("{APP}/oauth2/auth")).status, 401);
+    assert_eq!(browser.fetch(&format!("{APP}/oauth2/userinfo")).status, 401);
+    let mut browser = site.logged_in("ada");
+    let answer = browser.fetch(&format!("{APP}/oauth2/auth"));
+    assert_eq!((answer.status, answer.fields.one("x-auth-request-email")), (202, Some("ada@example.test")));
+    for (query, status) in [
+        ("allowed_groups=admins,other", 202),
+        ("allowed_groups=other", 403),
+        ("allowed_emails=ada@example.test", 202),
+        ("allowed_emails=bob@example.test", 403),
+        ("allowed_email_domains=example.test", 202),
+        ("allowed_email_domains=example.test&allowed_groups=other", 403),
+        ("allowed_groups=", 403),
+        ("allowed_groups=admins,,", 403),
+    ] {
+        assert_eq!(browser.fetch(&format!("{APP}/oauth2/auth?{query}")).status, status, "{query}");
+    }
+    let info: serde_json::Value =
+        serde_json::from_str(&browser.fetch(&format!("{APP}/oauth2/userinfo")).text()).expect("JSON");
+    assert_eq!(info["groups"], json!(["admins", "staff"]));
+    assert_eq!((&info["user"], &info["email"]), (&json!("ada"), &json!("ada@example.test")));
+    assert_eq!(browser.fetch(&format!("{APP}/oauth2/unknown")).status, 404);
+}
+
+#[test]
+fn a_logout_at_the_provider_ends_sessions_here() {
+    let provider = OpenIdProvider::new(&APPS);
+    let mut site = Site::before_start(provider, "", "");
+    let address = format!("http://{}/oauth2/backchannel-logout", site.edge.http());
+    let provider = std::mem::replace(&mut site.provider, OpenIdProvider::new(&APPS));
+    site.provider = provider.with_backchannel(address);
+    site.provider.start();
+
+    let mut browser = site.logged_in("ada");
+    let session = browser.cookies("app.example");
+    assert_eq!(browser.fetch(&format!("{APP}/")).status, 200);
+    let ask = browser.visit(&format!("{APP}/oauth2/sign_out"));
+    browser.submit(&ask, "logout=yes");
+    // The cookie that a thief kept is worth nothing any more.
+    let (name, value) = session.iter().next().expect("a session");
+    let mut thief = site.browser();
+    eventually("the session is over", || {
+        thief.plant("app.example", name, value);
+        thief.fetch(&format!("{APP}/")).status == 401
+    });
+    for body in ["", "logout_token=", "logout_token=a.b.c", "x=y"] {
+        let answer = thief.send("POST", &format!("{APP}/oauth2/backchannel-logout"), "", body);
+        assert_eq!(answer.status, 400, "{body}");
+    }
+}
+
+#[test]
+fn claims_that_only_userinfo_says_are_known() {
+    let mut site =
+        Site::before_start(OpenIdProvider::new(&APPS).with_lean_tokens(), "", "auth-allow: \"group:admins\"");
+    site.provider.start();
+    assert_eq!(site.logged_in("ada").open(&format!("{APP}/")).status, 200);
+    let request = site.app.requests().pop().expect("a request");
+    assert_eq!(request.fields.all("x-auth-request-email"), ["ada@example.test"]);
+}
+
+#[test]
+fn one_auth_host_serves_many_applications() {
+    let site = Site::new("      authHost: auth.example", "");
+    let mut browser = site.browser();
+    let form = browser.visit(&format!("{APP}/page"));
+    assert!(
+        browser.visited[1].starts_with("http://auth.example/oauth2/start?request="),
+        "{:#?}",
+        browser.visited
+    );
+    let answer = browser.log_in(&form, "ada");
+    assert_eq!(
+        (answer.status, browser.visited.last().map(String::as_str)),
+        (200, Some("http://app.example/page"))
+    );
+    // The next application needs no form, and has a session of its own.
+    let answer = browser.visit("http://other.example/two");
+    assert_eq!(
+        (answer.status, browser.visited.last().map(String::as_str)),
+        (200, Some("http://other.example/two"))
+    );
+    assert!(
+        !browser.visited.iter().rev().take(4).any(|at| at.contains("127.0.0.1")),
+        "{:#?}",
+        browser.visited
+    );
+    assert_ne!(browser.cookies("app.example"), browser.cookies("other.example"));
+}
+
+#[test]
+fn tokens_or_else_logins() {
+    let app = Upstream::saying("app");
+    let mut provider = OpenIdProvider::new(&APPS);
+    let issuer = provider.issuer();
+    let yaml = [
+        manifests::settings(&format!(
+            "providers:\n  robots:\n    jwt: {{issuer: \"{issuer}\", audiences: [api]}}\n  dex:\n    oidc:\n      \
+             issuer: {issuer}\n      clientId: edge-rs256\n      \
+             clientSecret: {{secretRef: {{namespace: shop, name: client, key: secret}}}}\n"
+        )),
+        "---\napiVersion: v1\nkind: Secret\nmetadata: {name: client, namespace: shop}\n\
+         stringData: {secret: edge-secret-0123456789abcdef0123}\n"
+            .to_owned(),
+        manifests::site("auth: robots, else dex", app.address),
+    ]
+    .concat();
+    let edge = replica(&yaml);
+    let with = |token: &str| {
+        let lines = format!("Authorization: Bearer {token}\r\n");
+        send(
+            edge.http(),
+            &format!("GET /api HTTP/1.1\r\nHost: app.example\r\nConnection: close\r\n{lines}\r\n"),
+        )
+    };
+    assert_eq!(with("a.b.c").status, 503, "without keys nobody can tell");
+    provider.start();
+    let good = provider.token(&json!({"sub": "robot", "aud": "api", "groups": ["machines"]}));
+    eventually("the keys are there", || with(&good).status == 200);
+    let request = app.requests().pop().expect("a request");
+    assert_eq!(request.fields.all("x-auth-request-user"), ["robot"]);
+    for claims in [
+        json!({"sub": "robot", "aud": "other"}),
+        json!({"sub": "robot", "aud": "api", "exp": 1}),
+        json!({"sub": "robot", "aud": "api", "nbf": 99_999_999_999_u64}),
+        json!({"aud": "api"}),
+    ] {
+        let answer = with(&provider.token(&claims));
+        assert_eq!(answer.status, 401, "{claims}");
+        assert!(answer.fields.one("www-authenticate").is_some_and(|text| text.contains("invalid_token")));
+    }
+    assert_eq!(with("a.b.c").status, 401);
+    assert_eq!(with(&format!("{good}x")).status, 401);
+    // A person without a token is sent to log in, with the other client, whose tokens RS256 signs.
+    let mut browser = browser(edge.http());
+    let form = browser.visit(&format!("{APP}/"));
+    assert_eq!(browser.log_in(&form, "ada").status, 200, "{:#?}", browser.visited);
+}
+
+#[test]
+fn a_thousand_logins_begin_at_the_same_time() {
+    let site = Site::new("", "");
+    site.logged_in("ada");
+    let edge = site.edge.http();
+    let started: usize = std::thread::scope(|scope| {
+        let people: Vec<_> = (0..20)
+            .map(|_| {
+                scope.spawn(move || {
+                    let lines = "Host: app.example\r\nSec-Fetch-Mode: navigate\r\nAccept: text/html\r\n";
+                    let mut client = Client::connect(edge);
+                    (0..50)
+                        .filter(|page| {
+                            client.send(format!("GET /{page} HTTP/1.1\r\n{lines}\r\n"));
+                            client.answer().status == 302
+                        })
+                        .count()
+                })
+            })
+            .collect();
+        people.into_iter().map(|person| person.join().expect("no panic")).sum()
+    });
+    assert_eq!(started, 1000);
+}

@@ -3,6 +3,7 @@
 mod certificates;
 mod check;
 mod explain;
+mod migrate;
 mod paint;
 mod schema;
 mod serve;
@@ -53,6 +54,8 @@ pub enum Failure {
     Log(String),
     #[error("explain: {0}")]
     Question(#[from] crate::admin::explain::QuestionError),
+    #[error("migrate: {0}")]
+    Migrate(#[from] crate::migrate::ReadError),
     #[error("admin: {0}")]
     Ask(#[from] crate::admin::client::AskError),
     #[error("certificates: {0}")]
@@ -68,6 +71,7 @@ pub fn run(options: &Options, out: &mut dyn Write) -> Result<Outcome, Failure> {
         Command::Check(options) => check::run(options, &mut io::stdin().lock(), out),
         Command::Explain(options) => explain::run(options, out),
         Command::Certificates(options) => certificates::run(options, out),
+        Command::Migrate(options) => migrate::run(options, &mut io::stdin().lock(), out),
         Command::Status(options) => status::run(options, out),
         Command::Why(options) => why::run(options, out),
         Command::Schema(options) => schema::run(options, out),

@@ -16,6 +16,7 @@ mod grpcroute;
 mod httproute;
 pub mod ingress;
 mod lower;
+pub mod nginx;
 pub mod objects;
 pub mod problem;
 pub mod providers;

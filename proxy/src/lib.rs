@@ -16,6 +16,7 @@ pub mod limit;
 pub mod listen;
 pub(crate) mod login;
 pub mod message;
+pub mod migrate;
 pub mod options;
 pub mod overload;
 pub mod reject;

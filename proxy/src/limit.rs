@@ -11,6 +11,7 @@ mod cells;
 mod flights;
 pub mod rule;
 
+use std::fmt::Display;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, OnceLock};
@@ -105,24 +106,24 @@ pub enum Value<'a> {
 
 impl Limiting {
     /// What `written` means for an object called `owner`. `None` when nothing is limited.
-    pub fn new(written: &WrittenLimits, owner: &str, status: Option<StatusCode>) -> Option<Arc<Limiting>> {
+    pub fn new(written: &WrittenLimits, owner: &str) -> Option<Arc<Limiting>> {
         if written.rates.is_empty() && written.at_once.is_empty() {
             return None;
         }
-        let answer = |rule: &dyn std::fmt::Display| Answer { rule: rule.to_string().into(), status };
+        let answer = |rule: &dyn Display, status| Answer { rule: rule.to_string().into(), status };
         let rates = written.rates.iter().enumerate().map(|(index, rule)| RateLimit {
             rate: rule.rate,
             by: rule.by.clone(),
             mode: rule.mode,
             scope: scope(owner, "rate", index, &rule.by),
-            answer: answer(rule),
+            answer: answer(rule, written.rate_status),
         });
         let at_once = written.at_once.iter().enumerate().map(|(index, rule)| AtOnceLimit {
             max: rule.max,
             by: rule.by.clone(),
             mode: rule.mode,
             scope: scope(owner, "at once", index, &rule.by),
-            answer: answer(rule),
+            answer: answer(rule, written.at_once_status),
         });
         Some(Arc::new(Limiting {
             rates: rates.collect(),

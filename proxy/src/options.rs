@@ -81,6 +81,11 @@ pub enum Command {
     /// Exit code 1 when no route answers, or the one that does refuses because it is not in force. A redirect, a fixed
     /// status and an address that may not enter are answers like any other.
     Explain(Explain),
+    /// Say what comes along from ingress-nginx, Traefik and their companions, and write the YAML for it.
+    ///
+    /// Reads manifests: a directory, or what `kubectl get -o yaml` printed. Exit code 1 when something is left to be done by
+    /// hand.
+    Migrate(Migrate),
     /// Show an overview of a running process.
     Status(Status),
     /// List the certificates that a running process orders, or carry them elsewhere.
@@ -169,6 +174,28 @@ pub struct Check {
     /// The settings file.
     #[arg(long, value_name = "FILE", env = "VESTIBULE_SETTINGS")]
     pub settings: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Migrate {
+    /// The manifests: a file, a directory, or `-` for standard input.
+    #[arg(value_name = "PATH", default_value = "-")]
+    pub manifests: PathBuf,
+    /// Write the objects that say the same here into this directory.
+    #[arg(long, value_name = "DIR")]
+    pub write: Option<PathBuf>,
+    /// Print the steps of moving in, and the way back.
+    #[arg(long)]
+    pub plan: bool,
+    /// How the report is written.
+    #[arg(long, value_enum, default_value_t = crate::migrate::Format::Text)]
+    pub format: crate::migrate::Format,
+    /// The class of the Ingresses that are written.
+    #[arg(long, default_value = "vestibule")]
+    pub class: String,
+    /// The namespace that Vestibule runs in, which network policies have to admit.
+    #[arg(long, default_value = "vestibule")]
+    pub namespace: String,
 }
 
 #[derive(Debug, Args)]

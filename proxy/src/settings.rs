@@ -139,6 +139,18 @@ pub struct Class {
     /// The addresses that are written to the status of Ingresses of this class: what external-dns publishes. (live)
     #[serde(default)]
     pub publish: Publish,
+    /// Takes the place of ingress-nginx: its annotations and defaults hold, and its IngressClass of this name is ours. So it
+    /// is, too, when the IngressClass of this name has the controller `k8s.io/ingress-nginx`. Default: none. (live)
+    #[serde(default)]
+    pub ingress_nginx: Option<IngressNginx>,
+}
+
+/// How a class takes the place of ingress-nginx.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct IngressNginx {
+    /// The ConfigMap of its controller, as `namespace/name`. Default: none, so that its defaults hold. (live)
+    pub config_map: Option<Arc<str>>,
 }
 
 /// Under which addresses clients reach an Ingress class. Both may be given.
@@ -425,6 +437,7 @@ impl Default for Settings {
                 trust: None,
                 auth: None,
                 publish: Publish::default(),
+                ingress_nginx: None,
             }],
             gateway_classes: vec!["vestibule".into()],
             gateways: vec![GatewayBinding {

@@ -5,6 +5,7 @@
 
 pub mod foreign;
 pub mod keys;
+pub mod reference;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use ipnet::IpNet;
 
 pub(crate) use self::keys::auth::cache_default as auth_cache_default;
+use self::keys::nginx::Does;
 use self::keys::{KEYS, Key, Setter};
 use super::objects::metadata::StringMap;
 use super::problem::{Kind, Severity};
@@ -70,6 +72,9 @@ pub struct Annotations {
     pub limits: LimitWords,
     pub wake: wake::policy::Words,
     pub auth: Box<AuthWords>,
+    /// In place of 308.
+    pub https_redirect_status: Option<StatusCode>,
+    pub forwarded_prefix: Option<HeaderValue>,
     /// Keys of other controllers that the author declares to be without effect; `*` at the end takes the rest.
     pub ignore: Vec<Box<str>>,
 }
@@ -139,6 +144,10 @@ pub struct LimitWords {
     pub burst_multiplier: Option<u32>,
     /// `limit-allowlist`
     pub exempt: Vec<IpNet>,
+    /// What those over a rate get in place of 429 with Retry-After.
+    pub rate_status: Option<StatusCode>,
+    /// The same for requests at once.
+    pub connections_status: Option<StatusCode>,
 }
 
 /// The `cors-*` keys; they count only together with `enable-cors`.
@@ -175,6 +184,7 @@ pub struct Reading {
     /// Set when a key that guards access cannot be enforced.
     pub refusal: Option<Refusal>,
     pub findings: Vec<Finding>,
+    pub dialect: Dialect,
 }
 
 /// What is wrong with one key.
@@ -187,25 +197,85 @@ pub struct Finding {
     pub message: Arc<str>,
 }
 
+/// Whose keys are in force, besides our own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dialect {
+    #[default]
+    Own,
+    /// The object's class takes the place of ingress-nginx.
+    Nginx,
+}
+
 /// Reads the annotations of an object of this kind.
-pub fn read(annotations: &StringMap, kind: Kind) -> Reading {
-    let mut reading = Reading::default();
+pub fn read(annotations: &StringMap, kind: Kind, dialect: Dialect) -> Reading {
+    let mut reading = Reading { dialect, ..Reading::default() };
     // First, so that what it names is known when the others are judged.
     if let Some(list) = annotations.get(IGNORE) {
         reading.annotations.ignore = items(list).map(Into::into).collect();
     }
     for (key, value) in annotations.iter() {
-        match key.strip_prefix(PREFIX).or_else(|| reading.canary_of_nginx(key)) {
-            Some(name) => reading.own(key, name, value, kind),
-            None => reading.foreign(key, value),
+        let nginx = key.strip_prefix(NGINX_PREFIX).filter(|_| dialect == Dialect::Nginx);
+        match (key.strip_prefix(PREFIX).or_else(|| reading.canary_of_nginx(key)), nginx) {
+            (_, Some(name)) => reading.nginx(key, name, value, kind),
+            (Some(name), None) => reading.own(key, name, value, kind),
+            (None, None) => reading.foreign(key, value),
         }
     }
     reading
 }
 
 impl Reading {
+    /// A key of ingress-nginx, in a class that takes its place.
+    fn nginx(&mut self, key: &str, name: &str, value: &str, kind: Kind) {
+        if self.ignores(key) {
+            return;
+        }
+        let Some(known) = keys::nginx::find(name) else { return self.unknown_of_nginx(key, name) };
+        let asks_for_nothing = |values: &[&str]| {
+            let value = value.trim();
+            values.iter().any(|default| {
+                let flag = super::values::parse_flag(default);
+                value.eq_ignore_ascii_case(default)
+                    || (flag.is_some() && flag == super::values::parse_flag(value))
+            })
+        };
+        match known.does {
+            Does::Same(_) if name == "backend-protocol" && value.trim().eq_ignore_ascii_case("FCGI") => {
+                let message =
+                    format!("`{key}: FCGI`: FastCGI is not spoken; put a web server beside the application");
+                self.refuse(key, "NotSupported", message);
+            }
+            Does::Same(own) => match keys::find(own) {
+                Some(same) => self.known(key, same, value, kind),
+                None => self.unknown(key, own),
+            },
+            Does::Nothing(_) => {}
+            Does::Only(values, _) if asks_for_nothing(values) => {}
+            Does::Only(_, instead) | Does::Refused(instead) => {
+                let value = shorten(value);
+                let message = format!("`{key}: {value}` is not supported: {instead}");
+                self.bad(key, known.guards_access, "NotSupported", message);
+            }
+        }
+    }
+
+    fn unknown_of_nginx(&mut self, key: &str, name: &str) {
+        let message = format!("`{key}` is no key of ingress-nginx 1.15 and has no effect");
+        if name.starts_with("auth") || name.starts_with("whitelist") || name.starts_with("denylist") {
+            self.refuse(key, "UnknownAnnotation", message);
+        } else {
+            self.note(key, Severity::Warning, "UnknownAnnotation", message);
+        }
+    }
+
     fn own(&mut self, key: &str, name: &str, value: &str, kind: Kind) {
-        let Some(known) = keys::find(name) else { return self.unknown(key, name) };
+        match keys::find(name) {
+            Some(known) => self.known(key, known, value, kind),
+            None => self.unknown(key, name),
+        }
+    }
+
+    fn known(&mut self, key: &str, known: &Key, value: &str, kind: Kind) {
         if !known.takes.includes(kind) {
             return self.misplaced(key, known, kind);
         }
@@ -332,6 +402,8 @@ impl LimitWords {
             rates: self.rates.iter().cloned().chain(nginx.into_iter().flatten()).collect(),
             at_once: self.at_once.iter().cloned().chain(at_once).collect(),
             exempt: self.exempt.clone(),
+            rate_status: self.rate_status,
+            at_once_status: self.connections_status,
         }
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
-use super::annotations::Reading;
+use super::annotations::{Dialect, Reading};
 use super::attach::{Attachment, Belonging, Parents, attach};
 use super::lower::{BackendWishes, Content, Lowered, Scope, Share, handling, https_redirect, route};
 use super::objects::httproute::{
@@ -87,7 +87,7 @@ pub(crate) fn lower_written(written: Written<'_>, parents: Parents<'_>, mut scop
         // Another controller's, as far as can be seen: nothing to say about its rules.
         return scope.finish(Vec::new());
     }
-    let mut reading = scope.annotations(&metadata.annotations);
+    let mut reading = scope.annotations(&metadata.annotations, Dialect::Own);
     let wishes = scope.backend_wishes(&reading.annotations).map_err(|refusal| {
         reading.refusal.get_or_insert(refusal);
     });
@@ -393,6 +393,7 @@ impl Lowering<'_, '_> {
     /// What the annotations give to every route.
     fn base(&self) -> Reading {
         Reading {
+            dialect: self.reading.dialect,
             annotations: self.reading.annotations.clone(),
             refusal: self.reading.refusal.clone(),
             findings: Vec::new(),

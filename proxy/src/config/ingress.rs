@@ -12,12 +12,13 @@ use std::sync::Arc;
 use acme::name::Name;
 use http::StatusCode;
 
-use super::annotations::{Annotations, Reading};
+use super::annotations::{Annotations, Dialect, Reading};
 use super::backend::port_of;
 use super::certs::Certificates;
 use super::lower::{
     BackendWishes, Content, Lowered, Place, Scope, Share, bystander, handling, https_redirect, route,
 };
+use super::nginx::{self, Defaults};
 use super::objects::ingress::{Ingress, IngressBackend, IngressPath, IngressRule, IngressTls, PathType};
 use super::objects::metadata::Known;
 use super::problem::{Kind, Severity};
@@ -61,7 +62,14 @@ pub(crate) fn lower(
     certificates: &mut Certificates,
     mut scope: Scope<'_>,
 ) -> Lowered {
-    let mut reading = scope.annotations(&ingress.metadata.annotations);
+    let nginx = nginx::taken_over(class, scope.objects);
+    let dialect = if nginx.is_some() { Dialect::Nginx } else { Dialect::Own };
+    let mut reading = scope.annotations(&ingress.metadata.annotations, dialect);
+    if let Some(nginx) = nginx {
+        let defaults = Defaults::read(&nginx, &mut scope);
+        defaults.fill(&mut reading.annotations);
+        reading.refusal = reading.refusal.or(defaults.refusal);
+    }
     let wishes = match scope.backend_wishes(&reading.annotations) {
         Ok(wishes) => Some(wishes),
         Err(refusal) => {
@@ -121,6 +129,19 @@ impl Lowering<'_, '_> {
             rules.extend(self.path(index, entry + 1, path, secure));
         }
         rules.extend(self.own_paths(index, http.paths.len() + 1, secure));
+        if self.reading.dialect == Dialect::Nginx {
+            let is_path = |without: &str| http.paths.iter().any(|path| path.path.as_deref() == Some(without));
+            let slashed = http.paths.iter().enumerate().filter(|(_, path)| {
+                // Whoever gave the path without the slash a rule of its own wants no redirect.
+                path.path
+                    .as_deref()
+                    .and_then(|text| text.strip_suffix('/'))
+                    .is_some_and(|without| !is_path(without))
+            });
+            for (entry, path) in slashed {
+                rules.extend(self.slash(index, SLASHED_FROM + entry, path, secure));
+            }
+        }
         self.twins(index, &host, secure);
         self.share(host, Content::Rules(rules.into()));
     }
@@ -195,22 +216,49 @@ impl Lowering<'_, '_> {
             }
         };
         let pattern = match path_type {
-            PathType::Exact => PathPattern::exact(text),
-            PathType::Prefix | PathType::ImplementationSpecific if self.uses_expressions() => {
-                PathPattern::regex(text, LetterCase::Insensitive)
+            PathType::Exact if self.reading.dialect == Dialect::Own || !self.uses_expressions(text) => {
+                PathPattern::exact(text)
             }
-            PathType::Prefix | PathType::ImplementationSpecific => PathPattern::prefix(text),
+            _ if self.uses_expressions(text) => PathPattern::regex(text, LetterCase::Insensitive),
+            PathType::Exact | PathType::Prefix | PathType::ImplementationSpecific => {
+                PathPattern::prefix(text)
+            }
         };
         pattern.map_err(|error| format!("the path is not served: {error}"))
     }
 
-    /// Asked for by `use-regex`, or by a rewrite that names groups, which only an expression has.
-    fn uses_expressions(&self) -> bool {
+    /// ingress-nginx sends a request for `/shop` to `/shop/` where that is the path of a rule.
+    fn slash(&mut self, rule: usize, entry: usize, path: &IngressPath, secure: bool) -> Option<Rule> {
+        let text = path.path.as_deref().filter(|text| text.len() > 1)?;
+        let without = text.strip_suffix('/')?;
+        if self.uses_expressions(text) {
+            return None;
+        }
+        let pattern = PathPattern::exact(without).ok()?;
+        let origin = self.origin(rule, Some("trailing slash".into()), pattern.clone());
+        let action = Action::Redirect(Box::new(Redirect {
+            scheme: None,
+            host: None,
+            port: None,
+            path: Some(PathRewrite::Full(text.into())),
+            status: StatusCode::MOVED_PERMANENTLY,
+        }));
+        let route = self.route(origin, action, None, secure);
+        Some(self.matched(rule, entry, pattern, route))
+    }
+
+    /// Asked for by `use-regex`, or by a rewrite that names groups, which only an expression has; in ingress-nginx by any
+    /// rewrite to another path.
+    fn uses_expressions(&self, path: &str) -> bool {
         let words = &self.reading.annotations;
         let names_groups = |target: &str| {
             target.split('$').skip(1).any(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
         };
-        words.use_regex == Some(true) || words.rewrite_target.as_deref().is_some_and(names_groups)
+        let rewrites = |target: &str| match self.reading.dialect {
+            Dialect::Own => names_groups(target),
+            Dialect::Nginx => target != path,
+        };
+        words.use_regex == Some(true) || words.rewrite_target.as_deref().is_some_and(rewrites)
     }
 
     /// What the path does, and the refusal that its Service brings along.
@@ -304,7 +352,9 @@ impl Lowering<'_, '_> {
         route.wake = self.scope.gate(words, route.action.backends());
         let wanted = secure && !self.class.https.is_empty() && words.ssl_redirect != Some(false);
         if (wanted || words.force_ssl_redirect == Some(true)) && !exempt {
-            route.https_redirect = Some(https_redirect(redirect_port(self.class)));
+            let mut redirect = https_redirect(redirect_port(self.class));
+            redirect.status = words.https_redirect_status.unwrap_or(redirect.status);
+            route.https_redirect = Some(redirect);
         }
         Arc::new(route)
     }
@@ -556,5 +606,7 @@ fn describe_ports(service: &super::objects::Service) -> String {
     if ports.is_empty() { "no ports".into() } else { ports.join(", ") }
 }
 
+/// Redirects to paths with a slash come after all else that one rule brings in.
+const SLASHED_FROM: usize = 1 << 20;
 /// What a certificate authority asks for over plain HTTP (RFC 8555 §8.3) is never redirected.
 const ACME_CHALLENGE: &str = "/.well-known/acme-challenge";

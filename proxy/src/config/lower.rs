@@ -4,9 +4,9 @@
 
 use std::sync::{Arc, LazyLock};
 
-use http::StatusCode;
+use http::{HeaderName, StatusCode};
 
-use super::annotations::{self, Annotations, NextUpstream, Reading, WrittenProtocol};
+use super::annotations::{self, Annotations, Dialect, NextUpstream, Reading, WrittenProtocol};
 use super::backend::{Backends, PortChoice, Speech, Through, unverified_tls};
 use super::backend_tls::Policies;
 use super::certs::{Certificates, SEALED, is_sealed};
@@ -236,8 +236,12 @@ impl<'a> Scope<'a> {
 
     /// Reads the annotations of the object being lowered, and those of its Namespace, which takes none: whoever wrote a
     /// guard there believes that it is in force.
-    pub(crate) fn annotations(&mut self, object: &super::objects::metadata::StringMap) -> Reading {
-        let mut reading = annotations::read(object, self.source.kind);
+    pub(crate) fn annotations(
+        &mut self,
+        object: &super::objects::metadata::StringMap,
+        dialect: Dialect,
+    ) -> Reading {
+        let mut reading = annotations::read(object, self.source.kind, dialect);
         for finding in &reading.findings {
             let field = format!("metadata.annotations['{}']", finding.key);
             self.problem(finding.severity, field, finding.reason, finding.message.clone());
@@ -496,7 +500,7 @@ pub(crate) fn handling(words: &Annotations, source: &ObjectRef) -> Handling {
         auth: None,
         declared_open: false,
         limits: Limits { body_bytes_max: words.body_bytes_max },
-        limiting: Limiting::new(&words.limits.written(), &source.to_string(), None),
+        limiting: Limiting::new(&words.limits.written(), &source.to_string()),
         timeouts: Timeouts {
             request: None,
             backend_request: None,
@@ -505,11 +509,19 @@ pub(crate) fn handling(words: &Annotations, source: &ObjectRef) -> Handling {
             send: words.send_timeout,
         },
         retry: retry(words),
-        request_headers: set(&words.request_headers),
+        request_headers: request_headers(words),
         response_headers: set(&words.response_headers),
         rewrite: Rewrite { host: words.upstream_vhost.clone(), path: None },
         mirrors: Vec::new(),
     }
+}
+
+fn request_headers(words: &Annotations) -> HeaderEdits {
+    let mut set = words.request_headers.clone();
+    if let (Some(prefix), Some(_)) = (&words.forwarded_prefix, &words.rewrite_target) {
+        set.push((HeaderName::from_static("x-forwarded-prefix"), prefix.clone()));
+    }
+    HeaderEdits { set, ..HeaderEdits::default() }
 }
 
 fn retry(words: &Annotations) -> Retry {

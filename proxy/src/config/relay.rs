@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::annotations::Reading;
+use super::annotations::{Dialect, Reading};
 use super::attach::{Attachment, Belonging, Parents, attach};
 use super::backend::{PortChoice, Speech, Through, numbered_port, numbered_udp_port};
 use super::backend_ref::{Unresolved, resolve};
@@ -31,7 +31,7 @@ pub(crate) fn lower(
     if attachments.is_empty() {
         return scope.finish(Vec::new());
     }
-    let mut reading = scope.annotations(&metadata.annotations);
+    let mut reading = scope.annotations(&metadata.annotations, Dialect::Own);
     let wishes = scope.backend_wishes(&reading.annotations).map_err(|refusal| {
         reading.refusal.get_or_insert(refusal);
     });

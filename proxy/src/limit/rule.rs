@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use http::HeaderName;
+use http::{HeaderName, StatusCode};
 use ipnet::IpNet;
 
 use super::{By, Mode};
@@ -21,6 +21,10 @@ pub struct WrittenLimits {
     pub rates: Vec<WrittenRate>,
     pub at_once: Vec<WrittenAtOnce>,
     pub exempt: Vec<IpNet>,
+    /// What those over a rate get in place of 429 with Retry-After.
+    pub rate_status: Option<StatusCode>,
+    /// The same for requests at once.
+    pub at_once_status: Option<StatusCode>,
 }
 
 /// One rule of `rate-limit`.

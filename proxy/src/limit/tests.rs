@@ -5,9 +5,9 @@ fn limiting(rates: &str, at_once: &str) -> Arc<Limiting> {
     let written = WrittenLimits {
         rates: parse_rates(rates).unwrap_or_default(),
         at_once: parse_at_once(at_once).unwrap_or_default(),
-        exempt: Vec::new(),
+        ..WrittenLimits::default()
     };
-    Limiting::new(&written, "Ingress shop/web", None).expect("a limit")
+    Limiting::new(&written, "Ingress shop/web").expect("a limit")
 }
 
 fn address(text: &str) -> Value<'static> {
@@ -41,7 +41,6 @@ fn rules_count_apart_and_outlive_the_configuration() {
     let other = Limiting::new(
         &WrittenLimits { rates: parse_rates("1/m").unwrap(), ..Default::default() },
         "Ingress shop/api",
-        None,
     );
     assert_eq!(limiter.count(&other.unwrap().rates[0], Value::All, now), Decision::Passes);
 }

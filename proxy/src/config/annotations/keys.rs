@@ -1,6 +1,7 @@
 //! The table of keys. The documentation, the schema and the reader are made from it.
 
 pub(super) mod auth;
+pub mod nginx;
 mod setters;
 mod waking;
 
@@ -330,6 +331,20 @@ pub static KEYS: &[Key] = &[
             "Headers set on the answer, one a line.",
         ),
         &["response-headers", "custom-headers"],
+    ),
+    text(
+        "x-forwarded-prefix",
+        Takes::Ingress,
+        "a path such as \"/app\"",
+        |a, value| {
+            if value.contains('$') {
+                return Err("groups of the path cannot be filled in here".into());
+            }
+            let path = absolute_path(value)?;
+            a.forwarded_prefix = Some(path.parse().map_err(|_| "it is no header value")?);
+            Ok(())
+        },
+        "X-Forwarded-Prefix for the backend; only together with rewrite-target.",
     ),
     // Limits and times.
     key(

@@ -7,7 +7,7 @@ fn map(pairs: &[(&str, &str)]) -> StringMap {
 }
 
 fn on_ingress(pairs: &[(&str, &str)]) -> Reading {
-    read(&map(pairs), Kind::Ingress)
+    read(&map(pairs), Kind::Ingress, Dialect::Own)
 }
 
 fn own(name: &str, value: &str) -> Reading {

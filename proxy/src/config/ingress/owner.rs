@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::config::nginx::NGINX_CONTROLLER;
 use crate::config::objects::ingress::Ingress;
 use crate::config::objects::{IngressClass, Objects};
 use crate::settings::{Class, Settings};
@@ -30,7 +31,7 @@ pub(crate) fn owner<'a>(ingress: &Ingress, objects: &Objects, settings: &'a Sett
     if let Some(name) = written {
         let object = objects.ingress_classes.find("", name);
         return match (object.map(|class| &*class.spec.controller), listed(name)) {
-            (Some(INGRESS_CONTROLLER) | None, Some(class)) => Owner::Class(class),
+            (Some(INGRESS_CONTROLLER | NGINX_CONTROLLER) | None, Some(class)) => Owner::Class(class),
             (Some(INGRESS_CONTROLLER), None) => Owner::Unbound(name.into()),
             (None, None) if objects.ingress_classes.is_empty() => Owner::Nobody(Some(name.into())),
             (Some(_), _) | (None, None) => Owner::Other,
@@ -39,11 +40,11 @@ pub(crate) fn owner<'a>(ingress: &Ingress, objects: &Objects, settings: &'a Sett
     // Of two default classes the API server refuses to choose; here the one by name is as good as another.
     let default = objects.ingress_classes.iter().find(|class| is_default(class));
     match default {
-        Some(class) if *class.spec.controller == *INGRESS_CONTROLLER => match listed(&class.metadata.name) {
-            Some(class) => Owner::Class(class),
-            None => Owner::Unbound(class.metadata.name.clone()),
+        Some(class) => match (&*class.spec.controller, listed(&class.metadata.name)) {
+            (INGRESS_CONTROLLER | NGINX_CONTROLLER, Some(class)) => Owner::Class(class),
+            (INGRESS_CONTROLLER, None) => Owner::Unbound(class.metadata.name.clone()),
+            (_, _) => Owner::Other,
         },
-        Some(_) => Owner::Other,
         None => match settings.classes.iter().find(|class| class.default) {
             Some(class) => Owner::Class(class),
             None if objects.ingress_classes.is_empty() => Owner::Nobody(None),

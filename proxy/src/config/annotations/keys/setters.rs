@@ -108,12 +108,23 @@ pub(super) fn parse_cors_name(name: &str) -> Result<HeaderName, String> {
 }
 
 pub(super) fn set_next_upstream(annotations: &mut Annotations, value: &str) -> Result<(), String> {
+    annotations.next_upstream = Some(NextUpstream::parse(value)?);
+    Ok(())
+}
+
+impl NextUpstream {
+    /// Reads the words of nginx's `proxy_next_upstream`.
+    pub fn parse(value: &str) -> Result<NextUpstream, String> {
+        parse_next_upstream(value)
+    }
+}
+
+fn parse_next_upstream(value: &str) -> Result<NextUpstream, String> {
     let mut codes = Vec::new();
     for word in value.split_ascii_whitespace() {
         match word {
             "off" => {
-                annotations.next_upstream = Some(NextUpstream::Off);
-                return Ok(());
+                return Ok(NextUpstream::Off);
             }
             // What is repeated without being asked, as far as that is safe.
             "error" | "timeout" | "invalid_header" => {}
@@ -129,8 +140,7 @@ pub(super) fn set_next_upstream(annotations: &mut Annotations, value: &str) -> R
             }
         }
     }
-    annotations.next_upstream = Some(NextUpstream::On { codes });
-    Ok(())
+    Ok(NextUpstream::On { codes })
 }
 
 pub(super) fn set_protocol(annotations: &mut Annotations, value: &str) -> Result<(), String> {

@@ -1,8 +1,8 @@
 //! What it costs to know who asks: cookie parsed, session opened, rules judged, headers written.
 //!
 //! `cargo run --profile quick --package auth --example session_check [ROUNDS]` prints nanoseconds for one check with a cookie
-//! of about 600 bytes. Allocations are counted from outside: run it with two numbers of rounds under
-//! `valgrind --tool=none --trace-malloc=no` or memcheck, and divide the difference of "total heap usage" by theirs.
+//! of about 650 bytes. Allocations are counted from outside: run it with two numbers of rounds under valgrind and
+//! divide the difference of "total heap usage" by theirs: 27 for one check, of which 15 are groups and their list.
 
 use std::hint::black_box;
 use std::time::Instant;

@@ -262,8 +262,14 @@ fn list(values: &[String], separator: char) -> Option<HeaderValue> {
 }
 
 fn encode(text: &str, separator: Option<char>, into: &mut String) {
+    let stays = |byte: u8| is_plain(byte) && separator != Some(char::from(byte));
+    // Nearly all of them do, and are copied whole.
+    if text.bytes().all(stays) {
+        into.push_str(text);
+        return;
+    }
     for byte in text.bytes() {
-        if is_plain(byte) && separator != Some(char::from(byte)) {
+        if stays(byte) {
             into.push(char::from(byte));
         } else {
             // Writing to a string cannot fail.

@@ -144,6 +144,12 @@ impl Input<'_> {
     }
 
     fn texts(&mut self) -> Option<Vec<String>> {
-        (0..self.length()?).map(|_| self.text()).collect()
+        let length = self.length()?;
+        // No more room at once than there are bytes left: what is written is not believed before it was read.
+        let mut texts = Vec::with_capacity(self.0.len().min(length as usize));
+        for _ in 0..length {
+            texts.push(self.text()?);
+        }
+        Some(texts)
     }
 }

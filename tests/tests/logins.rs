@@ -10,7 +10,7 @@ use tests::edge::Edge;
 use tests::manifests;
 use tests::openid::{Browser, OpenIdProvider};
 use tests::upstream::Upstream;
-use tests::wait::eventually;
+use tests::wait::{eventually, eventually_some};
 
 const APP: &str = "http://app.example";
 const APPS: [&str; 3] = [APP, "http://other.example", "http://auth.example"];
@@ -312,12 +312,14 @@ fn the_provider_is_asked_again_in_the_background() {
     let site = Site::new("      session: {renewAfter: 1s}", "");
     let mut browser = site.logged_in("ada");
     site.provider.account(r#"{"id": "ada", "groups": ["newcomers"]}"#);
-    eventually("a page asks the provider, and nobody sees it", || {
+    let asked = eventually_some("a page asks the provider, and nobody sees it", || {
         let answer = browser.open(&format!("{APP}/page"));
-        answer.fields.one("location").is_some_and(|location| location.contains("prompt=none"))
+        let asks = answer.fields.one("location").is_some_and(|location| location.contains("prompt=none"));
+        asks.then_some(answer)
     });
     assert_eq!(browser.fetch(&format!("{APP}/api")).status, 200, "scripts go on meanwhile");
-    let answer = browser.visit(&format!("{APP}/page"));
+    assert_eq!(browser.open(&format!("{APP}/page")).status, 200, "and a second page is not sent away, too");
+    let answer = browser.follow(&format!("{APP}/page"), asked);
     assert_eq!(answer.status, 200);
     let groups = |site: &Site| {
         site.app.requests().pop().expect("a request").fields.one("x-auth-request-groups").map(str::to_owned)

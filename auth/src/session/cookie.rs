@@ -232,6 +232,17 @@ impl FlowCookie {
         Ok(id)
     }
 
+    /// Whether a login began in this browser within the last `seconds`, and has not come back.
+    pub fn is_under_way(headers: &HeaderMap, transport: Transport, seconds: i64, now: Timestamp) -> bool {
+        let prefix = flow_prefix(transport);
+        pairs(headers).filter_map(|(name, _)| std::str::from_utf8(name).ok()?.strip_prefix(prefix)).any(
+            |id| {
+                let began = id.get(..8).and_then(|time| u32::from_str_radix(time, 16).ok());
+                began.is_some_and(|began| (0..seconds).contains(&(now.as_second() - i64::from(began))))
+            },
+        )
+    }
+
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ::auth::bearer::{self, Judgement};
 use ::auth::oidc::{Manner, Step, Visit};
-use ::auth::session::{Reading, Transport, Worth};
+use ::auth::session::{FlowCookie, Reading, Transport, Worth};
 use ::auth::{Identity, Invalid};
 use http::header::{CACHE_CONTROL, LOCATION, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -80,8 +80,11 @@ pub(crate) async fn login(
             return Ok(Found::Known(Box::new(session.identity), cookies.unwrap_or_default()));
         }
         Reading::Session(session, Worth::Renew) => {
-            // Only while the provider answers: a session outlives its provider's bad hours.
-            if navigates && *asking.method == Method::GET && can_renew(logins, provider, &visit).await {
+            // Only while the provider answers, and not again where the last attempt has not come back: a session outlives
+            // its provider's bad hours.
+            let tried = FlowCookie::is_under_way(visit.headers, visit.transport, RENEW_AGAIN_SECONDS, now);
+            let may = navigates && *asking.method == Method::GET && !tried;
+            if may && can_renew(logins, provider, &visit).await {
                 let known = provider.known();
                 if let Ok(step) =
                     core.begin(ring, known.as_deref(), &visit, &return_to(), Manner::Silent, now)
@@ -194,6 +197,8 @@ pub(crate) fn challenge(provider: &str) -> HeaderValue {
     HeaderValue::from_str(&format!("Bearer realm=\"{provider}\"")).unwrap_or(BEARER)
 }
 
+/// Between two attempts to renew a session of one browser.
+const RENEW_AGAIN_SECONDS: i64 = 60;
 const BEARER: HeaderValue = HeaderValue::from_static("Bearer");
 /// RFC 6750 §3.1.
 const BEARER_INVALID: HeaderValue = HeaderValue::from_static("Bearer error=\"invalid_token\"");

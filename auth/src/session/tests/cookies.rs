@@ -223,6 +223,10 @@ fn logins_in_several_tabs_have_cookies_of_their_own() {
     assert_eq!(browser.jar.len(), FLOWS_LEN_MAX);
     assert_eq!(ids[0].read(&browser.headers()), None, "the oldest is dropped");
     assert_eq!(ids[FLOWS_LEN_MAX + 1].read(&browser.headers()), Some("sealed"));
+    let under_way =
+        |second: i64| FlowCookie::is_under_way(&browser.headers(), Transport::Tls, 60, at(second));
+    assert!(under_way(6) && under_way(65) && !under_way(66) && !under_way(0), "the newest began at 6");
+    assert!(!FlowCookie::is_under_way(&HeaderMap::new(), Transport::Tls, 60, at(6)));
     browser.take(&[ids[3].clear(Transport::Tls).expect("a value")]);
     assert_eq!(ids[3].read(&browser.headers()), None);
     for id in ["", "../x", "0123", &"0".repeat(33), &"g".repeat(32)] {

@@ -1,10 +1,11 @@
 //! A CA and its name server, for certificates by ACME: Pebble and BIND on loopback, and doubles of DNS hosts that write into
 //! the same BIND. `tests/run acme` installs them and puts them on the path.
 
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use crate::ports;
 use crate::process::{Files, Lines};
 use crate::wait::{eventually, eventually_some};
 
@@ -37,8 +38,7 @@ impl World {
     /// Starts the name server only.
     pub fn without_ca() -> World {
         let directory = tempfile::tempdir().expect("a directory");
-        let dns = free_port();
-        let (acme, management) = (free_port(), free_port());
+        let [dns, acme, management] = [(); 3].map(|()| ports::unused());
         let root = directory.path();
         for file in ["named.conf", "pebble.json", "root.zone", "example.test.zone", "delegated.test.zone"] {
             let text = std::fs::read_to_string(source(file)).expect(file);
@@ -88,7 +88,7 @@ impl World {
 
     /// Starts a double of a DNS host that writes into the name server; returns its address.
     pub fn start_double(&mut self, file: &str, environment: &[(&str, &str)]) -> SocketAddr {
-        let address = free_port();
+        let address = ports::unused();
         let python = std::env::var("VESTIBULE_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
         let mut double = Command::new(python);
         double.arg(source(file)).env("PORT", address.port().to_string());
@@ -250,14 +250,4 @@ pub fn stored(files: &Files, file: &str) -> serde_json::Value {
 
 fn source(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("acme").join(file)
-}
-
-/// A port that nothing listens on, by TCP and by UDP.
-fn free_port() -> SocketAddr {
-    eventually_some("a free port", || {
-        let tcp = TcpListener::bind("127.0.0.1:0").ok()?;
-        let address = tcp.local_addr().ok()?;
-        UdpSocket::bind(address).ok()?;
-        Some(address)
-    })
 }

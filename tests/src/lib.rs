@@ -12,6 +12,7 @@ pub mod frames;
 pub mod manifests;
 pub mod message;
 pub mod openid;
+pub mod ports;
 pub mod process;
 pub mod scenario;
 pub mod streams;

@@ -1,16 +1,16 @@
 //! A real OpenID provider as a process, and a browser that follows redirects, fills in forms and keeps cookies.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::client::Client;
 use crate::message::Answer;
+use crate::ports;
 use crate::wait::pause;
 
 /// oidc-provider, with clients `edge` and `edge-rs256` and accounts `ada`, `bob` and `eve`; it ends with this handle.
@@ -23,7 +23,11 @@ pub struct OpenIdProvider {
 impl OpenIdProvider {
     /// A provider that is not started yet, on a port of its own. Its clients may be sent back to these origins.
     pub fn new(apps: &[&str]) -> Self {
-        OpenIdProvider { port: free_port(), environment: vec![("APPS", apps.join(" "))], process: None }
+        OpenIdProvider {
+            port: ports::unused().port(),
+            environment: vec![("APPS", apps.join(" "))],
+            process: None,
+        }
     }
 
     /// Posts logout tokens there.
@@ -119,18 +123,6 @@ fn tool() -> PathBuf {
     let script = std::env::var_os("OIDC_PROVIDER").map_or(default, PathBuf::from);
     assert!(script.exists(), "{} is missing: `tests/run auth` puts it there", script.display());
     script
-}
-
-/// A port that nothing listens on, and that the system gives to nobody who asks for any: the provider comes back to it.
-fn free_port() -> u16 {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    loop {
-        let number = std::process::id().wrapping_mul(31).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
-        let port = 20_000 + (number % 10_000) as u16;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
 }
 
 /// A person's browser. Cookies go to the host that set them; paths and domains of cookies are not looked at.

@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use tests::cluster::{ControlPlane, Traffic, eventually, fetch, pause, run, within_deadline, workspace};
+use tests::ports;
 
 #[test]
 fn routes_follow_the_objects() {
@@ -367,6 +368,5 @@ fn own_address() -> IpAddr {
 }
 
 fn free_ports() -> [SocketAddr; 3] {
-    let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
-    listeners.map(|listener| listener.local_addr().expect("an address"))
+    [(); 3].map(|()| ports::unused())
 }

@@ -1,6 +1,6 @@
 //! Beside a real nginx, configured as ingress-nginx would for the same annotations: the same requests, the same answers.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -8,6 +8,7 @@ use tests::client::Client;
 use tests::edge::Edge;
 use tests::manifests::{service, settings};
 use tests::message::Answer;
+use tests::ports;
 use tests::scenario::run;
 use tests::upstream::Upstream;
 use tests::wait::eventually;
@@ -25,8 +26,7 @@ impl Nginx {
     /// `http` and `server` are lines of these contexts; `UPSTREAM` in them is the upstream's address.
     fn start(http: &str, server: &str, upstream: SocketAddr) -> Nginx {
         let directory = tempfile::tempdir().expect("a directory");
-        let address =
-            TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port");
+        let address = ports::unused();
         let path = directory.path().display();
         let text = format!(
             "daemon off; master_process off; worker_processes 1; pid {path}/pid; error_log {path}/error.log;\nevents {{ worker_connections 64; }}\n\

@@ -1,13 +1,14 @@
 //! Workloads that sleep and wake: programs of this machine behind the edge, started by requests and stopped when idle.
 
 use std::io::Write as _;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::ops::Deref;
 
 use tests::client::Client;
 use tests::cluster::workspace;
 use tests::manifests;
 use tests::message::Answer;
+use tests::ports;
 use tests::process::{Files, Process, binary};
 use tests::wait::eventually;
 
@@ -23,9 +24,7 @@ const APP: &str = "exec @APP@";
 
 impl Program {
     fn new(name: &'static str, script: &'static str) -> Self {
-        // Free now, and in all likelihood still free when the program binds it.
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        Program { name, address: listener.local_addr().expect("an address"), script }
+        Program { name, address: ports::unused(), script }
     }
 
     fn settings(&self) -> String {

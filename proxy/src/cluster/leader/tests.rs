@@ -40,13 +40,19 @@ async fn anothers_lease_is_taken_only_when_it_does_not_change_for_its_duration()
     let (mut candidate, leads) = Candidate::new(server.client.clone(), seat());
     candidate.round().await;
     assert!(!*leads.borrow());
-    sleep(Duration::from_millis(1100)).await;
+    seen_longer_ago(&mut candidate);
     *version.lock().unwrap() = 2;
     candidate.round().await;
     assert!(!*leads.borrow(), "it was renewed meanwhile");
-    sleep(Duration::from_millis(1100)).await;
+    seen_longer_ago(&mut candidate);
     candidate.round().await;
     assert!(*leads.borrow());
+}
+
+/// As if the Lease had been seen longer ago than it lasts.
+fn seen_longer_ago(candidate: &mut Candidate) {
+    let (_, since) = candidate.seen.as_mut().expect("seen");
+    *since -= Duration::from_millis(1100);
 }
 
 #[tokio::test]

@@ -289,6 +289,31 @@ fn requests_at_once_are_bounded_until_their_last_byte() {
 }
 
 #[test]
+fn connections_are_bounded_in_all_and_by_address() {
+    let elsewhere = "127.0.0.2".parse().expect("an address");
+    for (bound, whole) in [("connections: 2", true), ("connectionsPerAddress: 2", false)] {
+        let upstream = Upstream::saying("hello");
+        let edge = edge("", &format!("limits: {{{bound}}}"), &upstream);
+        let mut open = [(); 2].map(|()| Client::connect(edge.http()));
+        assert!(open.iter_mut().all(|client| client.get(HOST, "/").status == 200), "{bound}");
+        let mut late = Client::connect(edge.http());
+        assert!(late.reader.answer("GET").expect("an end, and no error").is_none(), "{bound}: one too many");
+        assert_eq!(edge.metric("vestibule_connections_refused_total"), 1.0);
+        let mut stranger = Client::connect_from(elsewhere, edge.http());
+        stranger.send(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n"));
+        let answer = stranger.reader.answer("GET").ok().flatten();
+        assert_eq!(answer.is_none(), whole, "{bound}: somebody else");
+        drop(open);
+        // The worker notices an end when it is its turn.
+        eventually("there is room again", || {
+            let mut client = Client::connect(edge.http());
+            client.send(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n"));
+            client.reader.answer("GET").is_ok_and(|answer| answer.is_some())
+        });
+    }
+}
+
+#[test]
 fn requests_under_way_are_bounded() {
     let upstream = Upstream::start(|connection| {
         if connection.request().is_some() {

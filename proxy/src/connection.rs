@@ -17,7 +17,7 @@ use crate::request::target::Scheme;
 use crate::route::relay::Relays;
 use crate::snapshot::{Current, Served, Slot};
 use crate::tls::Alpn;
-use crate::tls::accept::{HandshakeError, TlsInfo, accept_in_turn};
+use crate::tls::accept::{HandshakeError, TlsInfo, accept_in_turns};
 use crate::transport::{Rewound, Transport};
 use crate::worker::Worker;
 use crate::worker::sockets::Socket;
@@ -111,10 +111,10 @@ async fn set_up(
     let (scheme, tls, transport) = match &served.listener.tls {
         None => (Scheme::Http, None, Transport::Tcp(stream)),
         Some(listener_tls) => {
-            let turn = worker.handshakes.acquire();
+            let turns = &worker.handshake_turns;
             let accepted = match hello {
-                Some(hello) => hello.finish(stream, listener_tls, deadline, turn).await,
-                None => accept_in_turn(stream, listener_tls, deadline, turn).await,
+                Some(hello) => hello.finish(stream, listener_tls, deadline, turns).await,
+                None => accept_in_turns(stream, listener_tls, deadline, turns).await,
             };
             match accepted {
                 Ok((stream, info)) => {

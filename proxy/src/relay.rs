@@ -133,7 +133,7 @@ impl Inbound {
             TlsVerdict::Passthrough(relay) => Ok(inbound(Some(relay), raw.into(), Transport::Tcp(stream))),
             TlsVerdict::Terminate(relay, tls) => {
                 let (stream, info): (_, TlsInfo) =
-                    hello.finish(stream, tls, deadline, worker.handshakes.acquire()).await?;
+                    hello.finish(stream, tls, deadline, &worker.handshake_turns).await?;
                 worker.metrics.handshake_done(&info);
                 Ok(inbound(Some(relay), Bytes::new(), Transport::TlsServer(Box::new(stream))))
             }

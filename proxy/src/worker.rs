@@ -97,8 +97,8 @@ pub(crate) struct Worker {
     /// Requests under way.
     in_flight: Cell<usize>,
     index: usize,
-    /// Turns for TLS handshakes, whose cost is nearly all of a connection's.
-    pub(crate) handshakes: Semaphore,
+    /// Turns for steps of TLS handshakes, whose cost is nearly all of a connection's.
+    pub(crate) handshake_turns: Semaphore,
 }
 
 /// The settings of the snapshot that was current when this was asked for.
@@ -220,7 +220,7 @@ fn serve(runtime: &LocalRuntime, start: Start) {
         step: Cell::default(),
         in_flight: Cell::new(0),
         index,
-        handshakes: Semaphore::new(settings.limits.handshakes_per_worker),
+        handshake_turns: Semaphore::new(settings.limits.handshakes_per_worker),
         shared,
     });
     worker.tick();

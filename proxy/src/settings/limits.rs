@@ -38,7 +38,8 @@ pub struct Limits {
     #[serde(deserialize_with = "units::duration")]
     #[schemars(with = "units::DurationText")]
     pub worker_lag: Duration,
-    /// TLS handshakes that one worker does at a time; more wait for their turn. Default: 64. (restart)
+    /// TLS handshakes of which a worker computes a step before it turns to its other work; more wait for their turn.
+    /// Default: 64. (restart)
     pub handshakes_per_worker: usize,
     /// Networks whose addresses stand for many clients: nodes and pods, where the address of a client is lost on the way.
     /// Their requests are not counted by limits per address; those of trusted proxies are not in any case. Default: none.

@@ -1,13 +1,17 @@
 //! Handshakes with clients.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use rustls::server::{Accepted, Acceptor};
 use rustls::{AlertDescription, InvalidMessage, PeerIncompatible, ProtocolVersion};
 use rustls_pki_types::UnixTime;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::StartHandshake;
 pub use tokio_rustls::server::TlsStream;
@@ -102,22 +106,21 @@ pub async fn accept<IO>(
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    accept_in_turn(io, tls, deadline, async {}).await
+    accept_in_turns(io, tls, deadline, &Semaphore::const_new(1)).await
 }
 
-/// As [`accept`], but waits for `turn` before the part that costs time, and holds what it gives until the end. A client
-/// that connects and says nothing takes no turn.
-pub(crate) async fn accept_in_turn<IO, T>(
+/// As [`accept`], but each step of the handshake waits for one of `turns` (see [`in_turns`]).
+pub(crate) async fn accept_in_turns<IO>(
     mut io: IO,
     tls: &ListenerTls,
     deadline: Instant,
-    turn: impl Future<Output = T>,
+    turns: &Semaphore,
 ) -> Result<(TlsStream<IO>, TlsInfo), HandshakeError>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
     let hello = Hello::read(&mut io, deadline, None).await?;
-    hello.finish(io, tls, deadline, turn).await
+    hello.finish(io, tls, deadline, turns).await
 }
 
 /// The first message of a client, read whole, before anything was answered.
@@ -142,13 +145,13 @@ impl Hello {
         self.0.client_hello().server_name().and_then(super::parse_server_name)
     }
 
-    /// Does the rest of the handshake over the same `io`.
-    pub(crate) async fn finish<IO, T>(
+    /// Does the rest of the handshake over the same `io`, each step in one of `turns`.
+    pub(crate) async fn finish<IO>(
         self,
         mut io: IO,
         tls: &ListenerTls,
         deadline: Instant,
-        turn: impl Future<Output = T>,
+        turns: &Semaphore,
     ) -> Result<(TlsStream<IO>, TlsInfo), HandshakeError>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
@@ -160,15 +163,34 @@ impl Hello {
             let _ = timeout_at(deadline, close_with(&mut io, &UNRECOGNIZED_NAME_ALERT)).await;
             return Err(HandshakeError::UnknownName { server_name });
         }
-        let _turn = timeout_at(deadline, turn).await.map_err(|_| HandshakeError::Timeout)?;
         let policy = tls.policy(server_name.as_ref());
         let handshake = StartHandshake::from_parts(self.0, io).into_stream(policy.config.clone());
-        let stream = timeout_at(deadline, handshake)
+        let stream = timeout_at(deadline, in_turns(turns, handshake))
             .await
             .map_err(|_| HandshakeError::Timeout)?
             .map_err(classify_io)?;
         let info = describe(&stream, server_name, &policy.client_auth);
         Ok((stream, info))
+    }
+}
+
+/// Does a handshake, each step of it in a turn, so that of a flood of handshakes no more than there are turns are computed
+/// before the connections that are open get their time. The turn ends with the step: a client that does not go on holds
+/// none.
+async fn in_turns<F: Future>(turns: &Semaphore, handshake: F) -> F::Output {
+    let mut handshake = pin!(handshake);
+    loop {
+        let turn = turns.acquire().await;
+        // Behind all that is ready to run.
+        tokio::task::yield_now().await;
+        let step = poll_fn(|context| Poll::Ready(handshake.as_mut().poll(context))).await;
+        drop(turn);
+        if let Poll::Ready(stream) = step {
+            return stream;
+        }
+        // The poll above has arranged for this task to be woken.
+        let mut woken = false;
+        poll_fn(|_| if std::mem::replace(&mut woken, true) { Poll::Ready(()) } else { Poll::Pending }).await;
     }
 }
 
@@ -222,7 +244,7 @@ where
 {
     close_with(io, PLAIN_HTTP_ANSWER).await;
     // To close with bytes unread would reset the connection, and the client might never see the answer. Both bounds keep a
-    // client that goes on sending from holding its place among the handshakes.
+    // client that goes on sending from holding its place among the connections.
     let drain = async {
         let mut rest = Vec::with_capacity(READ_BYTES);
         for _ in 0..DRAIN_READS_MAX {

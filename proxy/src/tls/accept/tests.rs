@@ -101,13 +101,37 @@ async fn a_silent_client_and_a_slow_one_run_out_of_time() {
 async fn a_client_that_stops_after_its_hello_runs_out_of_time() {
     let authority = Authority::new("server authority");
     let tls = listener(&[use_of(authority.issue(&["a.example"]))], vec![]);
-    let config = Arc::new(authority.client());
-    let mut connection = rustls::ClientConnection::new(config, "a.example".try_into().unwrap()).unwrap();
-    let mut hello = Vec::new();
-    connection.write_tls(&mut hello).unwrap();
     let (mut client, server) = tokio::io::duplex(64 << 10);
-    client.write_all(&hello).await.unwrap();
+    client.write_all(&hello(&authority)).await.unwrap();
     assert!(matches!(accept(server, &tls, at_once()).await, Err(HandshakeError::Timeout)));
+}
+
+#[tokio::test]
+async fn who_stops_in_a_handshake_holds_no_turn_and_who_has_none_waits() {
+    let authority = Authority::new("server authority");
+    let tls = listener(&[use_of(authority.issue(&["a.example"]))], vec![]);
+    let turns = Semaphore::new(1);
+    let (mut silent, server) = tokio::io::duplex(64 << 10);
+    silent.write_all(&hello(&authority)).await.unwrap();
+    tokio::select! {
+        _ = accept_in_turns(server, &tls, soon(), &turns) => panic!("its client has not gone on"),
+        answer = silent.read_u8() => { answer.unwrap(); }
+    }
+    assert_eq!(turns.available_permits(), 1);
+
+    let taken = turns.acquire().await.unwrap();
+    let (mut late, server) = tokio::io::duplex(64 << 10);
+    late.write_all(&hello(&authority)).await.unwrap();
+    let refused = accept_in_turns(server, &tls, at_once(), &turns).await;
+    assert!(matches!(refused, Err(HandshakeError::Timeout)), "without a turn there is no step");
+    drop(taken);
+
+    let (client, server) = tokio::io::duplex(64 << 10);
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(authority.client()));
+    let connect = connector.connect("a.example".try_into().unwrap(), client);
+    let (server, client) = tokio::join!(accept_in_turns(server, &tls, soon(), &turns), connect);
+    server.unwrap();
+    client.unwrap();
 }
 
 #[tokio::test]
@@ -219,6 +243,15 @@ fn client_hello(version: [u8; 2], extensions: &[u8]) -> Vec<u8> {
 
 /// The extension with ecdsa_secp256r1_sha256 alone.
 const SIGNATURE_ALGORITHMS: &[u8] = &[0, 13, 0, 4, 0, 2, 4, 3];
+
+/// What a client sends first.
+fn hello(authority: &Authority) -> Vec<u8> {
+    let config = Arc::new(authority.client());
+    let mut client = rustls::ClientConnection::new(config, "a.example".try_into().unwrap()).unwrap();
+    let mut bytes = Vec::new();
+    client.write_tls(&mut bytes).unwrap();
+    bytes
+}
 
 fn soon() -> Instant {
     Instant::now() + Duration::from_secs(10)

@@ -8,6 +8,7 @@ mod api;
 mod backoff;
 mod events;
 mod leader;
+pub(crate) mod replica_keys;
 pub(crate) mod scale;
 pub(crate) mod secrets;
 mod services;
@@ -117,6 +118,16 @@ impl Cluster {
     /// The Secrets as a store, which is written while `writer` leads.
     pub(crate) fn secret_store(&self, namespace: &str, writer: &StatusWriter) -> SecretStore {
         SecretStore::new(&self.client, namespace, writer.leads())
+    }
+
+    /// The namespace of the Pod.
+    pub(crate) fn namespace(&self) -> &str {
+        self.client.default_namespace()
+    }
+
+    /// Keeps the Secret with the keys of calls between replicas, while `writer` leads.
+    pub(crate) fn keep_replica_keys(&self, name: &str, writer: &StatusWriter) {
+        tokio::spawn(replica_keys::keep(self.client.clone(), name.into(), writer.leads()));
     }
 
     /// What puts the workloads of this cluster to sleep and wakes them.

@@ -21,6 +21,7 @@ pub mod options;
 pub mod overload;
 pub mod reject;
 mod relay;
+pub(crate) mod replicas;
 pub mod request;
 pub mod route;
 pub mod sample_app;

@@ -2,6 +2,7 @@
 //!
 //! Everything here runs on the control runtime. It reads, compiles and publishes; the workers serve.
 
+mod replicas;
 mod session_keys;
 mod source;
 
@@ -16,6 +17,7 @@ use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use self::replicas::Port;
 use self::session_keys::SessionKeys;
 use self::source::{Changed, Source};
 use crate::access::Writer;
@@ -24,7 +26,7 @@ use crate::admin::{self, Live, State};
 use crate::certificates::Certificates;
 use crate::cluster::ClusterError;
 use crate::config::compile::{Compiler, Refresh};
-use crate::config::problem::{Problem, Severity};
+use crate::config::problem::{ObjectRef, Problem, Severity};
 use crate::config::providers::Outside;
 use crate::config::status::Statuses;
 use crate::directory::DirectoryError;
@@ -33,10 +35,14 @@ use crate::edge::{Drained, Edge, EdgeOptions};
 use crate::listen::{BindError, Inherited};
 use crate::options::{Role, SampleAppAt};
 use crate::overload::{LOOK_EVERY, Watchman};
+use crate::replicas::Applied;
+use crate::replicas::programmed::Judged;
+use crate::route::table::{Listener, ListenerKey};
 use crate::sample_app;
 use crate::settings::SettingsError;
 use crate::settings::providers::SecretSource;
 use crate::settings::{AccessLogFormat, DefaultCertificate, PemSource, Settings};
+use crate::snapshot::Snapshot;
 use crate::tls::certificates::{Certificate, CertificateError};
 use crate::tls::tickets::TicketSecret;
 use crate::workload::drive::Workloads;
@@ -85,6 +91,8 @@ pub enum ServeError {
     Bind(#[from] BindError),
     #[error("the admin address {address}: {source}; choose another with --admin")]
     Admin { address: SocketAddr, source: io::Error },
+    #[error("the address for other replicas {address}: {source}; choose another under replicas.listen")]
+    Replicas { address: SocketAddr, source: io::Error },
     #[error("the sample upstream at {address}: {source}; choose another address with --sample-app")]
     SampleApp { address: SocketAddr, source: io::Error },
     #[error("tls.defaultCertificate: {0}")]
@@ -183,6 +191,9 @@ struct Control<'o> {
     session_keys: SessionKeys,
     /// Of the last compilation.
     statuses: Statuses,
+    port: Port,
+    /// When statuses that wait for other replicas are judged again.
+    judge_again_at: Option<Instant>,
     /// Where certificates can be ordered.
     certificates: Option<Certificates>,
 }
@@ -223,6 +234,10 @@ impl<'o> Control<'o> {
             Arc::clone(&settings),
         )
         .map_err(ServeError::System)?;
+        let port = Port::open(&settings, options.role, &source).await?;
+        if let Some(counters) = port.counters() {
+            metrics.watch_replicas(counters);
+        }
         let state = Arc::new(State::new(metrics, edge.refusals()));
         tokio::spawn(watch_over(Arc::clone(&state)));
         if settings.admin.enabled {
@@ -251,6 +266,8 @@ impl<'o> Control<'o> {
             session_keys: SessionKeys::default(),
             own_problems: Vec::new(),
             statuses: Statuses::default(),
+            port,
+            judge_again_at: None,
             certificate_problems: Vec::new(),
             certificates: None,
         };
@@ -272,6 +289,8 @@ impl<'o> Control<'o> {
             tokio::select! {
                 changed = self.source.changed() => self.take_up(changed).await,
                 () = reported(&mut self.certificates) => self.take_report().await,
+                () = self.port.changed() => self.write_statuses(),
+                () = until(self.judge_again_at) => self.write_statuses(),
                 () = tokio::time::sleep(BIND_AGAIN_AFTER), if self.addresses_missing => self.bind_again().await,
                 () = tokio::time::sleep(READ_AGAIN_AFTER), if self.names_files => self.read_again().await,
                 _ = self.terminate.recv() => return,
@@ -292,11 +311,31 @@ impl<'o> Control<'o> {
             for error in self.compile().await {
                 tracing::error!("{error}");
             }
+        } else {
+            // What is wrong with it is told by the next compilation.
+            let _ = self.look_at_replicas();
         }
+        self.write_statuses();
+    }
+
+    /// Has written what is known, as far as it need not wait for other replicas.
+    fn write_statuses(&mut self) {
+        if !self.source.leads().is_some_and(|leads| *leads.borrow()) {
+            self.judge_again_at = None;
+            return;
+        }
+        let judged = self.port.judge(&self.statuses, Instant::now());
+        let judged =
+            judged.unwrap_or_else(|| Judged { statuses: self.statuses.clone(), ..Judged::default() });
+        self.judge_again_at = judged.again_at;
         let live = self.state.live();
         let problems = live.as_ref().map_or(&[][..], |live| live.problems.as_slice());
         let routes = self.compiler.route_statuses();
-        self.source.write_statuses(&self.settings, &self.statuses, problems, routes);
+        self.source.write_statuses(&self.settings, &judged, problems, routes);
+    }
+
+    fn look_at_replicas(&mut self) -> Result<(), String> {
+        self.port.look(&self.settings, &self.source, wall_clock())
     }
 
     /// Where this process may order, and where what is ordered would be kept.
@@ -342,6 +381,9 @@ impl<'o> Control<'o> {
     async fn read_again(&mut self) {
         if let Err(error) = self.look_at_session_keys() {
             tracing::error!("auth.sessionKeys: {error}");
+        }
+        if let Err(error) = self.look_at_replicas() {
+            tracing::error!("replicas: {error}");
         }
         if self.source.is_complete() && self.compiler.set_outside(Outside::read(&self.settings)) {
             for error in self.compile().await {
@@ -394,8 +436,9 @@ impl<'o> Control<'o> {
     async fn compile(&mut self) -> Vec<BindError> {
         let outside = Outside::read(&self.settings);
         let keys_in_file = matches!(self.settings.auth.session_keys, Some(SecretSource::File(_)));
-        self.names_files = !outside.is_empty() || keys_in_file;
+        self.names_files = !outside.is_empty() || keys_in_file || self.settings.replicas.key_file.is_some();
         let session_keys = self.look_at_session_keys();
+        let replica_keys = self.look_at_replicas();
         self.compiler.set_outside(outside);
         let compiled = self.compiler.compile(self.source.objects(), &self.settings);
         self.workloads.configure(self.compiler.gates().live(), Arc::clone(&self.settings)).await;
@@ -419,6 +462,14 @@ impl<'o> Control<'o> {
             message: error.into(),
             place: None,
         }));
+        problems.extend(replica_keys.err().map(|error| Problem {
+            severity: Severity::Degraded,
+            object: None,
+            field: "replicas".into(),
+            reason: "ReplicaKeysUnusable",
+            message: error.into(),
+            place: None,
+        }));
         self.source.locate(&mut problems);
         problems.sort();
         problems.dedup();
@@ -427,6 +478,7 @@ impl<'o> Control<'o> {
         self.state.metrics.retain_routes(|object| objects.contains(object));
         let certificates =
             snapshot.table.listeners.iter().filter_map(|listener| listener.tls.as_ref()?.expires());
+        self.port.applied(self.applied(&snapshot));
         self.state.publish(Live {
             version: snapshot.version,
             applied: wall_clock(),
@@ -438,6 +490,35 @@ impl<'o> Control<'o> {
             certificates_expire: certificates.min(),
         });
         failures
+    }
+
+    /// The generations of Gateways and ListenerSets that are served whole: with every socket open.
+    fn applied(&self, snapshot: &Snapshot) -> Applied {
+        let bound = self.edge.bound();
+        let is_bound = |listener: &Listener| {
+            listener.addresses.iter().all(|address| {
+                bound.iter().any(|bound| bound.listener == listener.key && bound.wanted == *address)
+            })
+        };
+        let listeners = snapshot.table.listeners.iter().filter(|_| self.options.role.serves());
+        let unbound: Vec<&ListenerKey> =
+            listeners.filter(|listener| !is_bound(listener)).map(|listener| &listener.key).collect();
+        let is_whole = |gateway: &ObjectRef| {
+            !unbound.iter().any(|key| match key {
+                ListenerKey::Gateway { namespace, name, .. }
+                | ListenerKey::Datagrams { namespace, name, .. } => {
+                    *namespace == gateway.namespace && *name == gateway.name
+                }
+                ListenerKey::Class { .. } => false,
+            })
+        };
+        let gateways = self.statuses.gateways.iter();
+        let gateways = gateways
+            .filter(|status| status.programmed.holds && is_whole(&status.gateway))
+            .map(|status| (status.gateway.to_string().into(), status.generation));
+        let sets = self.statuses.sets.iter().filter(|status| status.programmed.holds);
+        let sets = sets.map(|status| (status.set.to_string().into(), status.generation));
+        Applied::new(snapshot.version, gateways.chain(sets).collect())
     }
 
     /// Writes the problems that are new, and how many have gone.
@@ -486,6 +567,13 @@ async fn watch_over(state: Arc<State>) {
 async fn reported(certificates: &mut Option<Certificates>) {
     match certificates {
         Some(certificates) => certificates.reported().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment.into()).await,
         None => std::future::pending().await,
     }
 }

@@ -13,6 +13,7 @@ mod load;
 pub mod presets;
 pub mod providers;
 mod relay;
+mod replicas;
 mod requests;
 pub mod units;
 pub mod workloads;
@@ -21,6 +22,7 @@ pub use gateway_services::{Exposure, GatewayServices};
 pub use limits::{Limits, Timeouts, Upstream};
 pub use load::{Fault, SettingsError, ValueError};
 pub use relay::Relay;
+pub use replicas::Replicas;
 pub use requests::Requests;
 
 use std::collections::BTreeMap;
@@ -82,6 +84,8 @@ pub struct Settings {
     pub external_name: ExternalName,
     /// What is read from the API server and written to it, where objects come from a cluster.
     pub cluster: Cluster,
+    /// The port on which the replicas of this edge speak with each other.
+    pub replicas: Replicas,
     /// One line for each request.
     pub access_log: AccessLog,
     /// Health, metrics and insight, on an address of its own.
@@ -400,6 +404,12 @@ impl Settings {
         if self.cluster != running.cluster {
             keys.push("cluster");
         }
+        if self.replicas.listen != running.replicas.listen
+            || self.replicas.secret != running.replicas.secret
+            || self.replicas.key_file != running.replicas.key_file
+        {
+            keys.push("replicas");
+        }
         if self.certificates.namespace != running.certificates.namespace
             || self.certificates.directory != running.certificates.directory
         {
@@ -465,6 +475,7 @@ impl Default for Settings {
             workloads: Vec::new(),
             locality: Locality::default(),
             cluster: Cluster::default(),
+            replicas: Replicas::default(),
             access_log: AccessLog::default(),
             admin: Admin::default(),
             contact: None,

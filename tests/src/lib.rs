@@ -14,6 +14,7 @@ pub mod message;
 pub mod openid;
 pub mod ports;
 pub mod process;
+pub mod replicas;
 pub mod scenario;
 pub mod streams;
 pub mod upstream;

@@ -58,7 +58,18 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- $cluster := dict "lease" (.Values.lease | default (include "vestibule.name" .)) }}
 {{- if .Values.rbac.namespaces }}{{ $_ := set $cluster "namespaces" (include "vestibule.namespaces" . | fromYamlArray) }}{{ end }}
 {{- $admin := dict "address" (has "IPv6" .Values.ipFamilies | ternary "[::]:10254" "0.0.0.0:10254") }}
-{{- mergeOverwrite (dict "classes" $classes "cluster" $cluster "admin" $admin) (deepCopy .Values.settings) | toYaml }}
+{{- $base := dict "classes" $classes "cluster" $cluster "admin" $admin }}
+{{- if .Values.replicas.enabled }}
+{{- $name := include "vestibule.replicas" . }}
+{{- $listen := printf "%s:%v" (has "IPv6" .Values.ipFamilies | ternary "[::]" "0.0.0.0") .Values.replicas.port }}
+{{- $_ := set $base "replicas" (dict "listen" $listen "service" (printf "%s/%s" .Release.Namespace $name) "secret" $name) }}
+{{- end }}
+{{- mergeOverwrite $base (deepCopy .Values.settings) | toYaml }}
+{{- end }}
+
+{{/* The headless Service of all replicas, and the Secret with their keys. */}}
+{{- define "vestibule.replicas" -}}
+{{- printf "%s-replicas" (include "vestibule.name" .) -}}
 {{- end }}
 
 {{- define "vestibule.serviceName" -}}
@@ -107,6 +118,7 @@ linkerd.io/inject: enabled
 {{- end }}
 {{- if .Values.linkerd.skipPorts }}
 {{- $ports := list "10000-10255" }}
+{{- if .Values.replicas.enabled }}{{ $ports = append $ports (toString .Values.replicas.port) }}{{ end }}
 {{- range .Values.classes }}
 {{- if .http }}{{ $ports = append $ports (toString .http) }}{{ end }}
 {{- if .https }}{{ $ports = append $ports (toString .https) }}{{ end }}

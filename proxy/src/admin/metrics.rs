@@ -6,6 +6,7 @@
 
 mod certificates;
 mod encode;
+mod replicas;
 mod worker;
 
 pub use worker::WorkerMetrics;
@@ -24,6 +25,7 @@ use crate::http2::streams::Abuse;
 use crate::limit::Limiter;
 use crate::message::Protocol;
 use crate::overload::Vitals;
+use crate::replicas::counters::Counters;
 
 /// All metrics of the process.
 #[derive(Debug)]
@@ -34,6 +36,8 @@ pub struct Metrics {
     access_log_dropped: Arc<AtomicU64>,
     vitals: Vitals,
     started: Timestamp,
+    /// Of the port between replicas, where there is one.
+    replicas: OnceLock<Arc<Counters>>,
     /// What the manager of certificates says, where this process orders them.
     pub certificates: ArcSwapOption<acme::manager::Report>,
 }
@@ -153,6 +157,7 @@ impl Metrics {
             access_log_dropped,
             vitals: Vitals::new(workers),
             started: now,
+            replicas: OnceLock::new(),
             certificates: ArcSwapOption::empty(),
         }
     }
@@ -166,6 +171,11 @@ impl Metrics {
     pub(crate) fn watch(&self, limiter: &Arc<Limiter>) {
         // Of two edges in one process the first is told of.
         let _ = self.shared.limiter.set(Arc::clone(limiter));
+    }
+
+    /// Tells of the port between replicas, too.
+    pub(crate) fn watch_replicas(&self, counters: &Arc<Counters>) {
+        let _ = self.replicas.set(Arc::clone(counters));
     }
 
     /// How many workers there are.

@@ -23,7 +23,8 @@ use super::status::{self, Status, Wanted};
 use super::write::{self, WriteError};
 use crate::config::objects::Objects;
 use crate::config::problem::{ObjectRef, Problem};
-use crate::config::status::{RouteStatus, Statuses};
+use crate::config::status::RouteStatus;
+use crate::replicas::programmed::Judged;
 use crate::settings::Settings;
 
 /// The way to the writer. Dropping it ends the writing; [`StatusWriter::stop`] also gives the Lease back.
@@ -66,12 +67,13 @@ impl StatusWriter {
         &self,
         objects: &Objects,
         settings: &Settings,
-        statuses: &Statuses,
+        Judged { statuses, held, again_at: _ }: &Judged,
         problems: &[Problem],
         routes: impl Iterator<Item = &'a Arc<RouteStatus>>,
     ) {
         if *self.leads.borrow() {
             let mut wanted = status::wanted(objects, settings, statuses, routes);
+            wanted.retain(|wanted| !held.contains(&wanted.object));
             wanted.extend(services::wanted(objects, settings, statuses));
             self.wanted.send_replace(wanted.into());
             self.told.send_replace(events::wanted(objects, problems).into());

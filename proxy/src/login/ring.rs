@@ -26,7 +26,7 @@ pub(crate) fn from_file(file: &Path, now: Timestamp) -> Result<KeyRing, RingErro
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let ring = KeyRing::new(now).map_err(bad)?;
-            match write_new(file, &ring.to_text()) {
+            match write_new_file(file, &ring.to_text()) {
                 Ok(()) => return Ok(ring),
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
                     std::fs::read_to_string(file).map_err(io)?
@@ -39,22 +39,23 @@ pub(crate) fn from_file(file: &Path, now: Timestamp) -> Result<KeyRing, RingErro
     let ring = KeyRing::parse(&text).map_err(bad)?;
     match ring.rotated(now).map_err(bad)? {
         Some(rotated) => {
-            replace(file, &rotated.to_text()).map_err(io)?;
+            replace_file(file, &rotated.to_text()).map_err(io)?;
             Ok(rotated)
         }
         None => Ok(ring),
     }
 }
 
-/// Complete or not at all: a link to a finished file, which fails where one is there.
-fn write_new(file: &Path, text: &str) -> std::io::Result<()> {
+/// Writes a file that only its owner can read: complete or not at all, by a link, which fails where one is there.
+pub(crate) fn write_new_file(file: &Path, text: &str) -> std::io::Result<()> {
     let draft = draft(file, text)?;
     let linked = std::fs::hard_link(&draft, file);
     let removed = std::fs::remove_file(&draft);
     linked.and(removed)
 }
 
-fn replace(file: &Path, text: &str) -> std::io::Result<()> {
+/// Puts a file that only its owner can read in the place of another.
+pub(crate) fn replace_file(file: &Path, text: &str) -> std::io::Result<()> {
     std::fs::rename(draft(file, text)?, file)
 }
 

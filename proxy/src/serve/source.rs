@@ -12,10 +12,11 @@ use crate::cluster::writer::StatusWriter;
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::config::objects::Objects;
 use crate::config::problem::Problem;
-use crate::config::status::{RouteStatus, Statuses};
+use crate::config::status::RouteStatus;
 use crate::directory::Directory;
 use crate::directory::watch::Watch;
 use crate::options::Role;
+use crate::replicas::programmed::Judged;
 use crate::settings::{Settings, WriteStatus};
 use crate::workload::drive::Workloads;
 use crate::workload::gate::Bell;
@@ -79,6 +80,9 @@ impl Source {
                     }
                     WriteStatus::On | WriteStatus::Off => None,
                 };
+                if let (Some(writer), Some(_)) = (&writer, settings.replicas.listen) {
+                    cluster.keep_replica_keys(&settings.replicas.secret, writer);
+                }
                 Source::Cluster { cluster, watch, writer }
             }
         })
@@ -99,6 +103,22 @@ impl Source {
                 };
                 Workloads::start(bell, Some(cluster.workloads()), leads)
             }
+        }
+    }
+
+    /// Whether this replica leads, now and later; `None`: it never does.
+    pub(super) fn leads(&self) -> Option<watch::Receiver<bool>> {
+        match self {
+            Source::Directory { .. } => None,
+            Source::Cluster { writer, .. } => writer.as_ref().map(StatusWriter::leads),
+        }
+    }
+
+    /// The namespace of the Pod, in a cluster.
+    pub(super) fn namespace(&self) -> Option<&str> {
+        match self {
+            Source::Directory { .. } => None,
+            Source::Cluster { cluster, .. } => Some(cluster.namespace()),
         }
     }
 
@@ -161,7 +181,7 @@ impl Source {
     pub(super) fn write_statuses<'a>(
         &self,
         settings: &Settings,
-        statuses: &Statuses,
+        statuses: &Judged,
         problems: &[Problem],
         routes: impl Iterator<Item = &'a Arc<RouteStatus>>,
     ) {

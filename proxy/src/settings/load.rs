@@ -48,6 +48,7 @@ impl Settings {
             for provider in settings.providers.values_mut() {
                 provider.resolve_files(directory);
             }
+            settings.replicas.resolve_paths(directory);
             if let Some(SecretSource::File(file)) = &mut settings.auth.session_keys {
                 *file = directory.join(&*file);
             }
@@ -105,6 +106,7 @@ impl Settings {
             }
         }
         super::issuers::validate(&self.issuers)?;
+        self.replicas.validate()?;
         self.validate_workloads()?;
         self.validate_providers()?;
         self.validate_numbers()
@@ -201,7 +203,8 @@ impl Settings {
             http.chain(https)
         });
         let admin = self.admin.enabled.then(|| (self.admin.address, "admin.address".to_owned()));
-        for (address, field) in classes.chain(admin) {
+        let replicas = self.replicas.listen.map(|address| (address, "replicas.listen".to_owned()));
+        for (address, field) in classes.chain(admin).chain(replicas) {
             // Port 0 asks for any free port, so it clashes with nothing.
             if address.port() == 0 {
                 continue;

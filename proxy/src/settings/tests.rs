@@ -205,3 +205,30 @@ fn a_change_that_needs_a_restart_is_named() {
     changed.admin.enabled = false;
     assert_eq!(changed.restart_needed(&running), ["workers", "admin"]);
 }
+
+#[test]
+fn replicas_are_found_in_one_way_and_need_a_port() {
+    for good in [
+        "replicas: {listen: '0.0.0.0:9443', service: edge/replicas}",
+        "replicas: {listen: '0.0.0.0:9443', service: edge/replicas, secret: keys}",
+        "replicas: {listen: '10.0.0.1:9443', keyFile: keys, addresses: ['10.0.0.1:9443', '10.0.0.2:9443']}",
+        "replicas: {listen: '10.0.0.1:9443', keyFile: keys}",
+    ] {
+        parse(good).unwrap();
+    }
+    for (bad, words) in [
+        ("replicas: {listen: '0.0.0.0:9443'}", "replicas.listen: stands alone"),
+        ("replicas: {service: edge/replicas}", "replicas.listen: is missing"),
+        ("replicas: {keyFile: keys}", "replicas.listen: is missing"),
+        ("replicas: {listen: '0.0.0.0:9443', service: replicas}", "`replicas` is not namespace/name"),
+        ("replicas: {listen: '0.0.0.0:9443', service: a/b, addresses: ['10.0.0.1:1']}", "remove one"),
+        ("replicas: {listen: '127.0.0.1:10254', keyFile: keys}", "clashes"),
+    ] {
+        let fault = fault(bad);
+        assert!(fault.contains(words), "{bad}: {fault}");
+    }
+    let listen = "replicas: {listen: '10.0.0.1:9443', keyFile: keys, addresses: [";
+    let addresses = |count: usize| format!("{listen}{}]}}", vec!["'10.0.0.1:1'"; count].join(", "));
+    parse(&addresses(1024)).unwrap();
+    assert!(fault(&addresses(1025)).contains("more than 1024"));
+}

@@ -38,6 +38,9 @@ impl Collector for Collected {
         self.encode_routes(&mut encoder)?;
         self.encode_workers(&mut encoder)?;
         self.encode_configuration(&mut encoder)?;
+        if let Some(counters) = self.metrics.replicas.get() {
+            super::replicas::encode(&counters.counts(), &mut encoder)?;
+        }
         match &*self.metrics.certificates.load() {
             Some(report) => super::certificates::encode(report, &mut encoder),
             None => Ok(()),

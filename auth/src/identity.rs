@@ -141,6 +141,11 @@ impl Identity {
     }
 }
 
+/// True for claims that every identity has a field for, so that no provider has to be told to keep them.
+pub fn has_field(claim: &str) -> bool {
+    OWN_CLAIMS.contains(&claim)
+}
+
 /// The claims that have a field of their own in [`Identity`].
 pub(crate) const OWN_CLAIMS: [&str; 5] = ["sub", "preferred_username", "name", "email", "groups"];
 

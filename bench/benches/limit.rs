@@ -21,7 +21,7 @@ fn main() {
     let written =
         WrittenLimits { rates: parse_rates("1000000/s per ip").expect("a rate"), ..Default::default() };
     let limiting: Arc<Limiting> = Limiting::new(&written, "Ingress shop/web").expect("a limit");
-    let limit = &limiting.rates[0];
+    let limit = &limiting.on_arrival.rates[0];
     let address = |number: u32| Value::Address(IpAddr::V4(Ipv4Addr::from_bits(number)));
     for (name, keys, start) in [
         ("one known key", 1, 0),

@@ -15,6 +15,7 @@ pub mod gateway;
 mod grpcroute;
 mod httproute;
 pub mod ingress;
+mod limits;
 mod lower;
 pub mod nginx;
 pub mod objects;

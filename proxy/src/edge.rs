@@ -21,6 +21,7 @@ use crate::reject::refusals::Refusals;
 use crate::request::identity::passwords::Passwords;
 use crate::route::table::{ListenerKey, Table};
 use crate::settings::Settings;
+use crate::shared_store::limits::Exchange;
 use crate::snapshot::{Slots, Snapshot};
 use crate::upstream::resolve::{Resolver, api_server_address};
 use crate::worker::sockets::Socket;
@@ -38,6 +39,8 @@ pub struct Edge {
     bound: HashMap<Socket, SocketAddr>,
     inherited: Inherited,
     binds: bool,
+    /// Of what rate limits have let through.
+    exchange: Exchange,
     version: u64,
 }
 
@@ -90,6 +93,8 @@ impl Edge {
     pub fn start(options: EdgeOptions, settings: Arc<Settings>) -> std::io::Result<Edge> {
         let limiter = Arc::new(Limiter::new(settings.limits.rate_limit_keys));
         options.metrics.watch(&limiter);
+        let started = Instant::now();
+        let exchange = Exchange::new(options.control.clone(), Arc::clone(&limiter), started);
         let shared = Arc::new(Shared {
             passwords: Passwords::new(options.control.clone()),
             logins: Arc::new(Logins::new(options.control.clone())),
@@ -103,7 +108,7 @@ impl Edge {
             addresses: Default::default(),
             limiter,
             workers: options.workers,
-            started: Instant::now(),
+            started,
         });
         let mut slots = Slots::default();
         let empty = Arc::new(Snapshot::new(0, Arc::default(), settings, &mut slots));
@@ -133,6 +138,7 @@ impl Edge {
             bound: HashMap::new(),
             inherited: options.inherited,
             binds: options.binds,
+            exchange,
             version: 0,
         })
     }
@@ -147,6 +153,7 @@ impl Edge {
         settings: Arc<Settings>,
     ) -> (Arc<Snapshot>, Vec<BindError>) {
         self.version += 1;
+        self.exchange.configure(settings.shared_store.as_ref());
         let snapshot = Arc::new(Snapshot::new(self.version, table, settings, &mut self.slots));
         self.tell(|| Mail::Publish(Arc::clone(&snapshot))).await;
         let addresses = snapshot.addresses().filter(|_| self.binds);

@@ -222,7 +222,7 @@ where
 }
 
 /// Verifies against the system's authorities.
-fn client_config() -> Result<Arc<ClientConfig>, FetchError> {
+pub(crate) fn client_config() -> Result<Arc<ClientConfig>, FetchError> {
     let unreadable = |error: &dyn std::fmt::Display| FetchError::Authorities(error.to_string().into());
     let verifier = rustls_platform_verifier::Verifier::new(tls::provider().clone())
         .map_err(|error| unreadable(&error))?;

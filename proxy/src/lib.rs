@@ -27,6 +27,7 @@ pub mod route;
 pub mod sample_app;
 pub mod serve;
 pub mod settings;
+pub(crate) mod shared_store;
 pub mod snapshot;
 pub mod tls;
 pub(crate) mod transport;

@@ -8,6 +8,7 @@
 //! Nothing here reads a clock, and nothing here waits.
 
 mod cells;
+mod exchange;
 mod flights;
 pub mod rule;
 
@@ -22,6 +23,8 @@ use ipnet::IpNet;
 
 use cells::Cells;
 pub use cells::Decision;
+use exchange::Outbox;
+pub use exchange::{Outgoing, PENDING_LEN_MAX, SharedKey};
 pub use flights::Flight;
 use flights::Flights;
 use rule::{Rate, WrittenLimits};
@@ -29,10 +32,19 @@ use rule::{Rate, WrittenLimits};
 /// What one object limits; all its routes share it, and with it the counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limiting {
-    pub rates: Vec<RateLimit>,
-    pub at_once: Vec<AtOnceLimit>,
+    /// Judged before anybody is asked who they are.
+    pub on_arrival: Bounds,
+    /// Judged when it is known who asks.
+    pub of_identity: Bounds,
     /// Clients in these networks are not counted.
     pub exempt: Vec<IpNet>,
+}
+
+/// Limits that are judged at the same point of a request's way.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    pub rates: Vec<RateLimit>,
+    pub at_once: Vec<AtOnceLimit>,
 }
 
 /// One rate, and what it counts by.
@@ -41,6 +53,7 @@ pub struct RateLimit {
     pub rate: Rate,
     pub by: By,
     pub mode: Mode,
+    pub across: Across,
     /// Tells the counts of one rule from those of another. The same for as long as object, key and place in the list are, so
     /// that a change of configuration forgets nothing.
     scope: u64,
@@ -64,6 +77,12 @@ pub enum By {
     Address,
     /// The value of this header; requests without it are counted by address.
     Header(http::HeaderName),
+    /// The account that asks, by its provider's unchanging name for it; where nobody is known, the address.
+    User,
+    /// Each group of the account that asks; an account without groups is counted by itself.
+    Group,
+    /// Each value of this claim; an account without it is counted by itself.
+    Claim(Arc<str>),
     /// All requests of the object together.
     Route,
 }
@@ -73,6 +92,15 @@ pub enum By {
 pub enum Mode {
     Enforced,
     DryRun,
+}
+
+/// Whose requests count together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Across {
+    /// Those that this process gets.
+    Replica,
+    /// Those of all replicas, through the store that they share.
+    Cluster,
 }
 
 /// What is said to those who are refused.
@@ -91,6 +119,7 @@ pub struct Limiter {
     cells: OnceLock<Cells>,
     keys: usize,
     flights: Flights,
+    outbox: Outbox,
     /// Clients choose what is hashed, so the hash is a keyed one.
     hasher: RandomState,
 }
@@ -101,6 +130,8 @@ pub enum Value<'a> {
     /// As of [`network_of`].
     Address(IpAddr),
     Text(&'a [u8]),
+    /// An account by its name, which no group or claim of the same text shares.
+    Account(&'a str),
     All,
 }
 
@@ -111,30 +142,61 @@ impl Limiting {
             return None;
         }
         let answer = |rule: &dyn Display, status| Answer { rule: rule.to_string().into(), status };
-        let rates = written.rates.iter().enumerate().map(|(index, rule)| RateLimit {
-            rate: rule.rate,
-            by: rule.by.clone(),
-            mode: rule.mode,
-            scope: scope(owner, "rate", index, &rule.by),
-            answer: answer(rule, written.rate_status),
-        });
-        let at_once = written.at_once.iter().enumerate().map(|(index, rule)| AtOnceLimit {
-            max: rule.max,
-            by: rule.by.clone(),
-            mode: rule.mode,
-            scope: scope(owner, "at once", index, &rule.by),
-            answer: answer(rule, written.at_once_status),
-        });
-        Some(Arc::new(Limiting {
-            rates: rates.collect(),
-            at_once: at_once.collect(),
-            exempt: written.exempt.clone(),
-        }))
+        let (mut on_arrival, mut of_identity) = (Bounds::default(), Bounds::default());
+        for (index, rule) in written.rates.iter().enumerate() {
+            let limit = RateLimit {
+                rate: rule.rate,
+                by: rule.by.clone(),
+                mode: rule.mode,
+                across: rule.across,
+                scope: scope(owner, "rate", index, &rule.by),
+                answer: answer(rule, written.rate_status),
+            };
+            if rule.by.needs_identity() { &mut of_identity } else { &mut on_arrival }.rates.push(limit);
+        }
+        for (index, rule) in written.at_once.iter().enumerate() {
+            let limit = AtOnceLimit {
+                max: rule.max,
+                by: rule.by.clone(),
+                mode: rule.mode,
+                scope: scope(owner, "at once", index, &rule.by),
+                answer: answer(rule, written.at_once_status),
+            };
+            if rule.by.needs_identity() { &mut of_identity } else { &mut on_arrival }.at_once.push(limit);
+        }
+        Some(Arc::new(Limiting { on_arrival, of_identity, exempt: written.exempt.clone() }))
+    }
+
+    /// All limits, in the order in which they are judged.
+    pub fn bounds(&self) -> [&Bounds; 2] {
+        [&self.on_arrival, &self.of_identity]
     }
 
     /// True for clients that are not counted.
     pub fn exempts(&self, address: IpAddr) -> bool {
         self.exempt.iter().any(|network| network.contains(&address))
+    }
+}
+
+impl Bounds {
+    pub fn is_empty(&self) -> bool {
+        self.rates.is_empty() && self.at_once.is_empty()
+    }
+
+    /// What each of them says and whether it is in force, in the order in which they are judged.
+    pub fn answers(&self) -> impl Iterator<Item = (&Answer, Mode)> {
+        let at_once = self.at_once.iter().map(|limit| (&limit.answer, limit.mode));
+        at_once.chain(self.rates.iter().map(|limit| (&limit.answer, limit.mode)))
+    }
+}
+
+impl By {
+    /// True for what is not known before somebody is asked who they are.
+    pub fn needs_identity(&self) -> bool {
+        match self {
+            By::User | By::Group | By::Claim(_) => true,
+            By::Address | By::Header(_) | By::Route => false,
+        }
     }
 }
 
@@ -146,6 +208,7 @@ impl Limiter {
             cells: OnceLock::new(),
             keys: keys.clamp(KEYS_MIN, KEYS_MAX),
             flights: Flights::default(),
+            outbox: Outbox::default(),
             hasher: RandomState::new(),
         }
     }
@@ -153,7 +216,12 @@ impl Limiter {
     /// Counts one request against a limit, `now` being the time since the process began. Refused ones are not counted.
     pub fn count(&self, limit: &RateLimit, value: Value<'_>, now: Duration) -> Decision {
         let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
-        self.cells().count(self.hash(limit.scope, value), &limit.rate, now)
+        let cell = self.hash(limit.scope, value);
+        let decision = self.cells().count(cell, &limit.rate, now);
+        if limit.across == Across::Cluster && decision == Decision::Passes {
+            self.outbox.note((limit.scope, limit.rate), value, cell);
+        }
+        decision
     }
 
     /// A place among the requests under way, given back when it is dropped. `None` when all are taken.
@@ -177,6 +245,7 @@ impl Limiter {
             Value::Address(IpAddr::V4(address)) => (4_u8, address.to_bits()).hash(&mut hasher),
             Value::Address(IpAddr::V6(address)) => (6_u8, address.to_bits()).hash(&mut hasher),
             Value::Text(text) => (1_u8, text).hash(&mut hasher),
+            Value::Account(name) => (2_u8, name).hash(&mut hasher),
             Value::All => 0_u8.hash(&mut hasher),
         }
         hasher.finish()

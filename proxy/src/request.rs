@@ -134,7 +134,7 @@ async fn respond(
     let admitted = access::admit(route, view.address)?;
     if let Some(limiting) = &route.limiting {
         let sender = limits::Sender::new(view.address, &request.headers, served, &current.settings);
-        limits::count(worker, limiting, &sender, record)?;
+        limits::count(worker, (limiting, &limiting.on_arrival), &sender, record)?;
     }
     limits::body(route, &current.settings, request)?;
 
@@ -166,6 +166,15 @@ async fn respond(
                 record.request_id(),
                 ForwardedRules::default(),
             );
+    if let Some(limiting) = route.limiting.as_deref().filter(|limiting| !limiting.of_identity.is_empty()) {
+        let sender = limits::Sender::new(view.address, &request.headers, served, &current.settings);
+        // Taken out meanwhile, because the record also keeps the places among the requests under way.
+        let identity = record.identity.take();
+        let sender = sender.known_as(identity.as_deref());
+        let counted = limits::count(worker, (limiting, &limiting.of_identity), &sender, record);
+        record.identity = identity;
+        counted?;
+    }
             request.headers.insert(HOST, host_value);
             // A session is between the browser and the edge, on open routes too.
             ::auth::session::strip_cookies(&mut request.headers);

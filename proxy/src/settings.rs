@@ -15,6 +15,7 @@ pub mod providers;
 mod relay;
 mod replicas;
 mod requests;
+mod shared_store;
 pub mod units;
 pub mod workloads;
 
@@ -24,6 +25,7 @@ pub use load::{Fault, SettingsError, ValueError};
 pub use relay::Relay;
 pub use replicas::Replicas;
 pub use requests::Requests;
+pub use shared_store::SharedStore;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -66,6 +68,8 @@ pub struct Settings {
     pub auth: providers::AuthDefaults,
     /// Bounds on what clients may send and hold open.
     pub limits: Limits,
+    /// Redis or Valkey, for rates that hold for all replicas together (`rate-limit: 600/m per user cluster`). Default: none. (live)
+    pub shared_store: Option<SharedStore>,
     /// Connections and datagrams that are passed on unread.
     pub relay: Relay,
     /// How long a client may take over each part of an exchange.
@@ -466,6 +470,7 @@ impl Default for Settings {
             relay: Relay::default(),
             timeouts: Timeouts::default(),
             requests: Requests::default(),
+            shared_store: None,
             upstream: Upstream::default(),
             tls: Tls::default(),
             issuers: Vec::new(),

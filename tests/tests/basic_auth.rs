@@ -134,6 +134,66 @@ fn the_keys_of_nginx_ask_for_a_password() {
 }
 
 #[test]
+fn limits_count_by_account_and_by_group_wherever_they_come_from() {
+    let app = Upstream::saying("app");
+    let annotations = "auth: house\nrate-limit: 2/h per user; 3/h per group";
+    let yaml =
+        [settings(PROVIDER), manifests::site(annotations, app.address), secret("users", "auth", &users())];
+    let edge = Edge::from_yaml(&yaml.concat());
+    for (headers, status) in [
+        // Who is not let in is not counted.
+        (ADA_WRONG, 401),
+        (ADA_WRONG, 401),
+        (ADA, 200),
+        (ADA, 200),
+        (ADA, 429),
+        (BOB, 200),
+        // Bob has one more, his group has none.
+        (BOB, 429),
+    ] {
+        let answer = get(&edge, headers);
+        assert_eq!(answer.status, status, "{headers}: {answer:?}");
+    }
+    assert_eq!(app.count(), 3);
+}
+
+#[test]
+fn limits_by_address_come_before_the_question_who_it_is() {
+    let app = Upstream::saying("app");
+    let annotations = "auth: house\nrate-limit: 3/h per ip; 1/h per user";
+    let yaml =
+        [settings(PROVIDER), manifests::site(annotations, app.address), secret("users", "auth", &users())];
+    let edge = Edge::from_yaml(&yaml.concat());
+    let statuses: Vec<u16> =
+        [ADA_WRONG, ADA, ADA, ADA_WRONG].iter().map(|headers| get(&edge, headers).status).collect();
+    assert_eq!(statuses, [401, 200, 429, 429]);
+}
+
+#[test]
+fn places_at_the_same_time_are_those_of_an_account() {
+    let app = Upstream::start(|connection| {
+        while let Some(request) = connection.request() {
+            if request.target == "/slow" {
+                // Holds its place until the client leaves.
+                connection.request();
+                return;
+            }
+            connection.send(tests::upstream::ok(&request, "app"));
+        }
+    });
+    let annotations = "auth: house\nconcurrency-limit: 1 per user";
+    let yaml =
+        [settings(PROVIDER), manifests::site(annotations, app.address), secret("users", "auth", &users())];
+    let edge = Edge::from_yaml(&yaml.concat());
+    let mut slow = Client::connect(edge.address("http"));
+    slow.send(format!("GET /slow HTTP/1.1\r\nHost: {HOST}\r\n{ADA}\r\n"));
+    tests::wait::eventually("the slow one is under way", || app.count() == 1);
+    assert_eq!((get(&edge, ADA).status, get(&edge, BOB).status), (429, 200));
+    drop(slow);
+    tests::wait::eventually("its place is given back", || get(&edge, ADA).status == 200);
+}
+
+#[test]
 fn users_that_cannot_be_had_keep_everyone_out() {
     let app = Upstream::saying("app");
     for (annotations, secret) in [

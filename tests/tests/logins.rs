@@ -624,6 +624,37 @@ fn tokens_or_else_logins() {
 }
 
 #[test]
+fn limits_count_tokens_by_a_claim() {
+    let app = Upstream::saying("app");
+    let mut provider = OpenIdProvider::new(&APPS);
+    let yaml = [
+        manifests::settings(&format!(
+            "providers:\n  robots:\n    jwt: {{issuer: \"{}\", audiences: [api], keepClaims: [tenant]}}\n",
+            provider.issuer()
+        )),
+        manifests::site("auth: robots\nrate-limit: 2/h per claim tenant", app.address),
+    ]
+    .concat();
+    let edge = replica(&yaml);
+    provider.start();
+    let with = |claims: &serde_json::Value| {
+        let token = provider.token(claims);
+        let request = format!(
+            "GET / HTTP/1.1\r\nHost: app.example\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\r\n"
+        );
+        send(edge.http(), &request).status
+    };
+    let of = |sub: &str, tenant: &str| json!({"sub": sub, "aud": "api", "tenant": tenant});
+    eventually("the keys are there", || with(&of("a", "one")) == 200);
+    assert_eq!(with(&of("b", "one")), 200);
+    assert_eq!(with(&of("c", "one")), 429, "all of one tenant count together");
+    assert_eq!(with(&of("a", "two")), 200);
+    // Who has no tenant is counted by itself, also where the names are the same.
+    let alone = json!({"sub": "two", "aud": "api"});
+    assert_eq!([with(&alone), with(&alone), with(&alone)], [200, 200, 429]);
+}
+
+#[test]
 fn a_thousand_logins_begin_at_the_same_time() {
     let site = Site::new("", "");
     site.logged_in("ada");

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use serde::{Deserialize, Serialize};
 
 use crate::edge::Bound;
-use crate::limit::Mode;
+use crate::limit::{Bounds, Mode};
 use crate::request::access::{self, Admitted};
 use crate::request::redirect;
 use crate::request::target::{Scheme, Target};
@@ -317,8 +317,7 @@ fn follow(route: &Route, target: &Target, question: &Question, verdicts: &mut Ve
         if let Some(client) = is_exempt {
             say("limit", true, format!("{client} is not counted"));
         }
-        let rules = limiting.at_once.iter().map(|limit| (&limit.answer, limit.mode));
-        let rules = rules.chain(limiting.rates.iter().map(|limit| (&limit.answer, limit.mode)));
+        let rules = limiting.bounds().into_iter().flat_map(Bounds::answers);
         for (answer, mode) in rules.filter(|_| is_exempt.is_none()) {
             let status = answer.status.map_or(429, |status| status.as_u16());
             let over = match mode {

@@ -172,7 +172,7 @@ async fn a_watch_goes_on_from_the_list_and_after_an_end_from_its_last_event() {
     let mut cluster = Cluster::follow(&server.client, &[]);
     while names(&cluster) != ["b", "c"]
         || cluster.objects().config_maps.find("default", "b").unwrap().metadata.resource_version
-            != "13".into()
+            != Box::<str>::from("13")
     {
         cluster.changed().await;
     }

@@ -20,7 +20,7 @@ use super::objects::metadata::StringMap;
 use super::problem::{Kind, Severity};
 use super::values::items;
 use crate::limit::rule::{COUNT_MAX, Period, Rate, WrittenAtOnce, WrittenLimits, WrittenRate};
-use crate::limit::{By, Mode};
+use crate::limit::{Across, By, Mode};
 use crate::request::external::Template;
 use crate::route::auth::Satisfy;
 use crate::route::host::HostPattern;
@@ -393,7 +393,7 @@ impl LimitWords {
             let count = count.filter(|count| *count > 0)?;
             let burst = count.saturating_mul(multiplier).saturating_add(1).min(COUNT_MAX);
             let rate = Rate::new(count, period, burst)?;
-            Some(WrittenRate { rate, by: By::Address, mode: Mode::Enforced })
+            Some(WrittenRate { rate, by: By::Address, mode: Mode::Enforced, across: Across::Replica })
         };
         let connections = self.connections.filter(|max| *max > 0);
         let at_once = connections.map(|max| WrittenAtOnce { max, by: By::Address, mode: Mode::Enforced });
@@ -480,3 +480,26 @@ const CORS_HEADERS: [&str; 9] = [
 
 #[cfg(test)]
 mod tests;
+    /// Whether a limit counts by who is asking.
+    pub(crate) fn asks_who(&self) -> bool {
+        self.counted_by().any(By::needs_identity)
+    }
+
+    /// Whether a rate holds for all replicas together.
+    pub(crate) fn spans_replicas(&self) -> bool {
+        self.rates.iter().any(|rule| rule.across == Across::Cluster)
+    }
+
+    /// The claims that limits count by.
+    pub(crate) fn claims(&self) -> Vec<Arc<str>> {
+        let claim = |by: &By| match by {
+            By::Claim(name) => Some(name.clone()),
+            By::Address | By::Header(_) | By::Route | By::User | By::Group => None,
+        };
+        self.counted_by().filter_map(claim).collect()
+    }
+
+    fn counted_by(&self) -> impl Iterator<Item = &By> {
+        self.rates.iter().map(|rule| &rule.by).chain(self.at_once.iter().map(|rule| &rule.by))
+    }
+

@@ -161,7 +161,9 @@ fn status(compiled: &Compiled, compiler: &Compiler) -> Vec<String> {
         if let Some(resolved) = &gateway.resolved_refs {
             lines.push(format!("  {}", condition("resolved", resolved)));
         }
-        if !gateway.addresses.is_empty() && gateway.addresses[..] != ["127.0.0.1".into()] {
+        if !gateway.addresses.is_empty()
+            && gateway.addresses[..] != [std::sync::Arc::<str>::from("127.0.0.1")]
+        {
             lines.push(format!("  at {}", gateway.addresses.join(" ")));
         }
         if gateway.attached_listener_sets > 0 {

@@ -14,6 +14,7 @@ use http::StatusCode;
 use super::annotations::{Dialect, Reading};
 use super::attach::{Attachment, Belonging, Parents, attach};
 use super::lower::{BackendWishes, Content, Lowered, Scope, Share, handling, https_redirect, route};
+use super::limits;
 use super::objects::httproute::{
     HttpBackendReference, HttpRoute, HttpRouteFilter, HttpRouteRetry, HttpRouteRule, HttpRouteTimeouts,
     SessionPersistence,
@@ -94,6 +95,7 @@ pub(crate) fn lower_written(written: Written<'_>, parents: Parents<'_>, mut scop
     let defaults = &scope.settings.auth;
     let guard = guard(&mut scope, &mut reading, defaults);
     let mut lowering = Lowering {
+    limits::tell(&mut scope, &reading.annotations.limits, &guard);
         metadata,
         reading,
         guard,

@@ -15,6 +15,7 @@ use http::StatusCode;
 use super::annotations::{Annotations, Dialect, Reading};
 use super::backend::port_of;
 use super::certs::Certificates;
+use super::limits;
 use super::lower::{
     BackendWishes, Content, Lowered, Place, Scope, Share, bystander, handling, https_redirect, route,
 };
@@ -79,6 +80,7 @@ pub(crate) fn lower(
     };
     let defaults = class.auth.as_ref().unwrap_or(&scope.settings.auth);
     let guard = guard(&mut scope, &mut reading, defaults);
+    limits::tell(&mut scope, &reading.annotations.limits, &guard);
     let mut handling = handling(&reading.annotations, &scope.source);
     (handling.auth, handling.declared_open) = (guard.auth.clone(), guard.declared_open);
     let handling = handling.shared();

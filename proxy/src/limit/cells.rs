@@ -80,6 +80,18 @@ impl Cells {
         }
     }
 
+    /// The number of a key, if it stands here.
+    pub(super) fn due(&self, key: u64) -> Option<u64> {
+        self.find(key.max(1)).map(|cell| cell.due.load(Ordering::Relaxed))
+    }
+
+    /// Puts the number of a key up to `due`. A key that was forgotten meanwhile stays so.
+    pub(super) fn raise(&self, key: u64, due: u64) {
+        if let Some(cell) = self.find(key.max(1)) {
+            cell.due.fetch_max(due, Ordering::Relaxed);
+        }
+    }
+
     fn find(&self, key: u64) -> Option<Cell<'_>> {
         self.sets_of(key)
             .into_iter()

@@ -1,11 +1,11 @@
-//! How limits are written: `20/s burst 40 per ip; 600/m per header X-Api-Key`, and `10 per ip; 200 per route`.
+//! How limits are written: `20/s burst 40 per ip; 600/m per user`, and `10 per ip; 200 per route`.
 
 use std::fmt;
 
 use http::{HeaderName, StatusCode};
 use ipnet::IpNet;
 
-use super::{By, Mode};
+use super::{Across, By, Mode};
 
 /// So many requests in so much time, and so many of them at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +33,7 @@ pub struct WrittenRate {
     pub rate: Rate,
     pub by: By,
     pub mode: Mode,
+    pub across: Across,
 }
 
 /// One rule of `concurrency-limit`.
@@ -121,6 +122,11 @@ pub fn parse_at_once(text: &str) -> Result<Vec<WrittenAtOnce>, String> {
             if tail.burst.is_some() {
                 return Err("`burst` has no meaning here".into());
             }
+            if tail.across == Across::Cluster {
+                return Err(
+                    "`cluster` has no meaning here: requests under way are counted on each replica".into()
+                );
+            }
             Ok(WrittenAtOnce { max, by: tail.by, mode: tail.mode })
         })
         .collect::<Result<_, String>>()?;
@@ -136,7 +142,7 @@ fn parse_rate(rule: &str) -> Result<WrittenRate, String> {
     let tail = Tail::parse(&mut words)?;
     let burst = tail.burst.unwrap_or(count);
     let rate = Rate::new(count, period, burst).ok_or("its burst takes more than a year to come back")?;
-    Ok(WrittenRate { rate, by: tail.by, mode: tail.mode })
+    Ok(WrittenRate { rate, by: tail.by, mode: tail.mode, across: tail.across })
 }
 
 /// What may follow the number.
@@ -144,21 +150,23 @@ struct Tail {
     burst: Option<u32>,
     by: By,
     mode: Mode,
+    across: Across,
 }
 
 impl Tail {
     fn parse<'t>(words: &mut impl Iterator<Item = &'t str>) -> Result<Tail, String> {
-        let (mut burst, mut by, mut mode) = (None, None, Mode::Enforced);
+        let (mut burst, mut by, mut mode, mut across) = (None, None, Mode::Enforced, Across::Replica);
         while let Some(word) = words.next() {
             match word {
                 "burst" if burst.is_none() => burst = Some(number(words.next().unwrap_or_default())?),
                 "per" if by.is_none() => by = Some(parse_by(words)?),
                 "dry-run" => mode = Mode::DryRun,
+                "cluster" => across = Across::Cluster,
                 "burst" | "per" => return Err(format!("`{word}` is written twice")),
                 _ => return Err(format!("`{word}` is not known")),
             }
         }
-        Ok(Tail { burst, by: by.unwrap_or(By::Address), mode })
+        Ok(Tail { burst, by: by.unwrap_or(By::Address), mode, across })
     }
 }
 
@@ -171,10 +179,12 @@ fn parse_by<'t>(words: &mut impl Iterator<Item = &'t str>) -> Result<By, String>
             let name = HeaderName::from_bytes(name.as_bytes());
             Ok(By::Header(name.map_err(|_| "`per header` needs the name of a header")?))
         }
-        Some(word @ ("user" | "group" | "claim")) => {
-            Err(format!("`per {word}` needs to know who is asking, which is not supported yet"))
+        Some("user") => Ok(By::User),
+        Some("group") => Ok(By::Group),
+        Some("claim") => Ok(By::Claim(words.next().ok_or("`per claim` needs a name")?.into())),
+        Some(word) => {
+            Err(format!("`per {word}` is none of ip, user, group, route, header NAME and claim NAME"))
         }
-        Some(word) => Err(format!("`per {word}` is none of ip, route and header NAME")),
         None => Err("`per` needs a word".into()),
     }
 }
@@ -205,7 +215,11 @@ impl fmt::Display for Rate {
 
 impl fmt::Display for WrittenRate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} per {}{}", self.rate, self.by, suffix(self.mode))
+        let across = match self.across {
+            Across::Replica => "",
+            Across::Cluster => " cluster",
+        };
+        write!(f, "{} per {}{across}{}", self.rate, self.by, suffix(self.mode))
     }
 }
 
@@ -221,6 +235,9 @@ impl fmt::Display for By {
             By::Address => f.write_str("ip"),
             By::Route => f.write_str("route"),
             By::Header(name) => write!(f, "header {}", HeaderName::as_str(name)),
+            By::User => f.write_str("user"),
+            By::Group => f.write_str("group"),
+            By::Claim(name) => write!(f, "claim {name}"),
         }
     }
 }

@@ -52,6 +52,10 @@ impl Settings {
             if let Some(SecretSource::File(file)) = &mut settings.auth.session_keys {
                 *file = directory.join(&*file);
             }
+            let store = settings.shared_store.as_mut();
+            if let Some(ValueSource::File(file)) = store.and_then(|store| store.password.as_mut()) {
+                *file = directory.join(&*file);
+            }
         }
         if let DefaultCertificate::Pem(pem) = &mut settings.tls.default_certificate
             && let Some(directory) = file.parent()
@@ -109,6 +113,10 @@ impl Settings {
         self.replicas.validate()?;
         self.validate_workloads()?;
         self.validate_providers()?;
+        if self.shared_store.as_ref().is_some_and(|store| store.host_and_port().is_none()) {
+            let message = "it is no host and port; write one such as redis.infra.svc:6379";
+            return Err(Fault::new("sharedStore.address".into(), message));
+        }
         self.validate_numbers()
     }
 

@@ -127,6 +127,22 @@ impl Collected {
             &mut encoder.encode_descriptor("limit_keys_forgotten", help, None, MetricType::Counter)?,
             forgotten,
         )?;
+        let (failures, untold) = self
+            .metrics
+            .shared
+            .limiter
+            .get()
+            .map_or((0, 0), |limiter| (limiter.exchange_failures(), limiter.untold()));
+        for (name, help, value) in [
+            ("limit_exchange_failures", "Exchanges of rates with the shared store that failed", failures),
+            (
+                "limit_requests_untold",
+                "Requests that other replicas do not hear of, for want of room",
+                untold,
+            ),
+        ] {
+            counter(&mut encoder.encode_descriptor(name, help, None, MetricType::Counter)?, value)?;
+        }
         let help = "Lines of the access log that were not written, because its reader was too slow";
         counter(
             &mut encoder.encode_descriptor("access_log_dropped", help, None, MetricType::Counter)?,

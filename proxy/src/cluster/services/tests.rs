@@ -161,7 +161,7 @@ fn a_gateway_is_bound_where_its_service_says() {
         .map(|listener| format!("{} {:?}", listener.key, listener.addresses))
         .collect();
     assert_eq!(bound, ["Gateway shop/edge:80 [0.0.0.0:10000]", "Gateway shop/edge:443 [0.0.0.0:10001]"]);
-    assert_eq!(compiled.statuses.gateways[0].addresses[..], ["192.0.2.7".into()]);
+    assert_eq!(compiled.statuses.gateways[0].addresses[..], [Arc::<str>::from("192.0.2.7")]);
     // Until the Service has a new port, nothing is bound for it.
     apply(&mut objects, Kind::Gateway, gateway("edge", &[80, 443, 8080]));
     let compiled = compiler.compile(&objects, &settings());

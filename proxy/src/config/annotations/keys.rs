@@ -393,17 +393,18 @@ pub static KEYS: &[Key] = &[
     guard(text(
         "rate-limit",
         Takes::Routes,
-        "rules such as \"20/s burst 40 per ip; 600/m per header X-Api-Key\"",
+        "rules such as \"20/s burst 40 per ip; 600/m per user\"",
         |a, value| parse_rates(value).map(|rates| a.limits.rates = rates),
-        "How often requests may come: a number per s, m, h or d, how many of them at once, and per ip, route or header NAME. \
-         Above it 429 with Retry-After; dry-run at the end of a rule only counts.",
+        "How often requests may come: a number per s, m, h or d, how many of them at once, and per ip, user, group, route, header NAME \
+         or claim NAME. Above it 429 with Retry-After. At the end of a rule, cluster counts for all replicas together (sharedStore in the \
+         settings), and dry-run only counts.",
     )),
     guard(text(
         "concurrency-limit",
         Takes::Routes,
         "rules such as \"10 per ip; 200 per route\"",
         |a, value| parse_at_once(value).map(|at_once| a.limits.at_once = at_once),
-        "How many requests may be under way at the same time, per ip, route or header NAME; above it 429.",
+        "How many requests may be under way at the same time, per ip, user, group, route, header NAME or claim NAME; above it 429.",
     )),
     guard(text(
         "limit-rps",

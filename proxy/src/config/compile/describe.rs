@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 
 use super::super::problem::Problem;
-use crate::limit::Limiting;
+use crate::limit::{Bounds, Limiting};
 use crate::route::host::HostPattern;
 use crate::route::path::Candidate;
 use crate::route::relay::Relays;
@@ -258,10 +258,10 @@ fn list<T: fmt::Display>(items: &[T]) -> String {
 }
 
 fn limiting(limiting: &Limiting) -> String {
-    let at_once = limiting.at_once.iter().map(|limit| limit.answer.rule.to_string());
-    let rates = limiting.rates.iter().map(|limit| limit.answer.rule.to_string());
+    let rules =
+        limiting.bounds().into_iter().flat_map(Bounds::answers).map(|(answer, _)| answer.rule.to_string());
     let exempt = (!limiting.exempt.is_empty()).then(|| format!("except {}", list(&limiting.exempt)));
-    at_once.chain(rates).chain(exempt).collect::<Vec<_>>().join("; ")
+    rules.chain(exempt).collect::<Vec<_>>().join("; ")
 }
 
 fn timeouts(timeouts: &Timeouts) -> String {

@@ -38,7 +38,8 @@ enum Chosen {
 /// What guards the routes of the object that `reading` is of. What cannot be had refuses all of them.
 pub(crate) fn guard(scope: &mut Scope<'_>, reading: &mut Reading, defaults: &AuthDefaults) -> Guard {
     let words = reading.annotations.auth.clone();
-    match compile(scope, &words, defaults) {
+    let counted = reading.annotations.limits.claims();
+    match compile(scope, &words, &counted, defaults) {
         Ok(guard) => guard,
         Err(Fault { key, reason, message }) => {
             let message: Arc<str> = message.into();
@@ -65,7 +66,13 @@ impl Fault {
     }
 }
 
-fn compile(scope: &mut Scope<'_>, words: &AuthWords, defaults: &AuthDefaults) -> Result<Guard, Fault> {
+/// `counted` are the claims that limits count by.
+fn compile(
+    scope: &mut Scope<'_>,
+    words: &AuthWords,
+    counted: &[Arc<str>],
+    defaults: &AuthDefaults,
+) -> Result<Guard, Fault> {
     let may_opt_out = !defaults.mandatory || defaults.opt_out_namespaces.contains(&scope.source.namespace);
     let chosen = choose(scope, words, defaults)?;
     let (usable, by_default) = match chosen {
@@ -101,7 +108,7 @@ fn compile(scope: &mut Scope<'_>, words: &AuthWords, defaults: &AuthDefaults) ->
     }
     let policy = policy(words, defaults, by_default)?;
     let headers = headers(scope, words, defaults, &usable)?;
-    needs_claims(&usable, &policy, headers.as_ref())?;
+    needs_claims(&usable, &policy, headers.as_ref(), counted)?;
     Ok(Guard { by_default, ..assemble(usable, policy, headers, words) })
 }
 
@@ -138,11 +145,18 @@ fn needs_provider(words: &AuthWords) -> Result<(), Fault> {
 }
 
 /// A claim that no session keeps would be absent at every request: rules that need it would let nobody in, or everybody.
-fn needs_claims(usable: &[Usable], policy: &Policy, headers: Option<&HeaderRules>) -> Result<(), Fault> {
+fn needs_claims(
+    usable: &[Usable],
+    policy: &Policy,
+    headers: Option<&HeaderRules>,
+    counted: &[Arc<str>],
+) -> Result<(), Fault> {
     let by_rules = policy.extra_claims().map(|claim| (None, claim));
     let by_headers =
         headers.into_iter().flat_map(HeaderRules::extra_claims).map(|claim| (Some("auth-headers"), claim));
-    for (key, claim) in by_rules.chain(by_headers) {
+    let by_limits = counted.iter().map(|claim| (Some("rate-limit"), &**claim));
+    let by_limits = by_limits.filter(|(_, claim)| !::auth::identity::has_field(claim));
+    for (key, claim) in by_rules.chain(by_headers).chain(by_limits) {
         let lacks = |usable: &&Usable| {
             usable.claims.as_ref().is_some_and(|known| !known.iter().any(|known| known == claim))
         };

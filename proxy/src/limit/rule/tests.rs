@@ -10,6 +10,11 @@ fn several_rules_stand_in_one_value() {
     assert_eq!(shown("20/s burst 40 per ip; 600/m per route"), "20/s burst 40 per ip; 600/m per route");
     assert_eq!(shown("5/hour per header X-Api-Key dry-run"), "5/h per header x-api-key dry-run");
     assert_eq!(shown("20/s"), "20/s per ip");
+    assert_eq!(shown("20/s per user cluster dry-run"), "20/s per user cluster dry-run");
+    assert_eq!(
+        shown("20/s per user; 30/s per group; 40/s per claim tenant"),
+        "20/s per user; 30/s per group; 40/s per claim tenant"
+    );
     assert_eq!(shown(" 1/d  burst 1 ;"), "1/d per ip");
 }
 
@@ -20,6 +25,7 @@ fn concurrency_has_no_time() {
         limits.iter().map(ToString::to_string).collect::<Vec<_>>(),
         ["10 at once per ip", "200 at once per route"]
     );
+    assert!(parse_at_once("10 per ip cluster").unwrap_err().contains("cluster"));
     assert!(parse_at_once("10 burst 5").unwrap_err().contains("burst"));
 }
 
@@ -36,6 +42,7 @@ fn what_cannot_be_read_is_named() {
         ("20/s per", "needs a word"),
         ("20/s per moon", "per moon"),
         ("20/s per header", "needs a name"),
+        ("20/s per claim", "needs a name"),
         ("20/s per header X:", "the name of a header"),
         ("20/s quickly", "`quickly` is not known"),
         ("1/s;1/s;1/s;1/s;1/s;1/s;1/s;1/s;1/s", "9 rules"),

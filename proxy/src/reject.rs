@@ -57,6 +57,10 @@ pub enum Reject {
 
     // The client may not, or not so much.
     AddressDenied,
+    /// The host asks for a client certificate, and the client showed no good one; the words are for the log.
+    ClientCertificate(&'static str),
+    /// The subject of the client certificate is none that the host lets in.
+    SubjectDenied,
     /// Nobody whom the route's providers know; the challenges that they offer (RFC 9110 §11.6.1).
     Unauthenticated(Vec<HeaderValue>),
     /// Someone who is known and may not.
@@ -172,9 +176,10 @@ impl Reject {
     /// What the log and `why` tell the operator beyond the reason. Never secret, never shown to visitors.
     pub fn detail(&self) -> Option<String> {
         match self {
-            Reject::BadHead(words) | Reject::BadFraming(words) | Reject::UpstreamProtocol(words) => {
-                Some((*words).to_owned())
-            }
+            Reject::BadHead(words)
+            | Reject::BadFraming(words)
+            | Reject::UpstreamProtocol(words)
+            | Reject::ClientCertificate(words) => Some((*words).to_owned()),
             Reject::BadTarget(error) => Some(error.to_string()),
             Reject::Refused(words) | Reject::WakeFailed(words) => Some(words.to_string()),
             Reject::WakeTimeout(words) => words.as_deref().map(str::to_owned),
@@ -195,6 +200,7 @@ impl Reject {
             | Reject::RouteNotFound
             | Reject::BackendInvalid
             | Reject::AddressDenied
+            | Reject::SubjectDenied
             | Reject::Unauthenticated(_)
             | Reject::BodyTooLarge
             | Reject::BodyTimeout
@@ -309,6 +315,20 @@ impl Reject {
                 Grpc::PermissionDenied,
                 "No access from here",
                 "This address is open only to certain networks, and yours is not one of them.",
+            ),
+            Reject::ClientCertificate(_) => Facts::new(
+                Status::BAD_REQUEST,
+                "client_certificate",
+                Grpc::Unauthenticated,
+                "A certificate is needed",
+                "This site is only for those whose browser or program shows a certificate that it knows.",
+            ),
+            Reject::SubjectDenied => Facts::new(
+                Status::FORBIDDEN,
+                "subject_denied",
+                Grpc::PermissionDenied,
+                "No access",
+                "The certificate that your browser or program shows is none that may open this site.",
             ),
             Reject::Unauthenticated(_) => Facts::new(
                 Status::UNAUTHORIZED,

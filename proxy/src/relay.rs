@@ -25,7 +25,7 @@ use crate::route::host::Host;
 use crate::route::relay::{Relay, TlsRelays, TlsVerdict};
 use crate::tls::accept::{HandshakeError, Hello, TlsInfo};
 use crate::transport::{Rewound, Transport};
-use crate::upstream::balance::{NoChoice, View, choose};
+use crate::upstream::balance::{NoChoice, Prefers, View, choose};
 use crate::upstream::connect::connect;
 use crate::upstream::pool::InFlight;
 use crate::worker::Worker;
@@ -194,7 +194,7 @@ async fn dial(
     let mut tried: SmallVec<[u64; 4]> = SmallVec::new();
     loop {
         let now_ms = worker.clock.now_ms();
-        let view = View { pools: &worker.pools, in_flight_max: u32::MAX, now_ms };
+        let view = View { pools: &worker.pools, in_flight_max: u32::MAX, now_ms, prefers: Prefers::Any };
         let choice = choose(view, backend, &tried).map_err(|none| match none {
             NoChoice::NoEndpoints => Fault::NoEndpoints,
             NoChoice::Saturated => Fault::Overloaded,

@@ -4,9 +4,12 @@
 //! what is cheap and refuses comes first, and what is matched, judged and forwarded is one normalised target.
 
 pub mod access;
+mod affinity;
 mod awaken;
+mod client_certificates;
 pub mod cors;
 pub mod edit;
+mod errors;
 pub mod external;
 pub(crate) mod forward;
 pub mod forwarded;
@@ -55,7 +58,12 @@ pub(crate) async fn answer(
     let format = Format::of(&request.headers);
     let mut record = Record::begin(worker, client, request);
     let mut afterwards = Afterwards::default();
-    let answered = respond(worker, client, request, &mut record, &mut afterwards).await;
+    let mut answered = respond(worker, client, request, &mut record, &mut afterwards).await;
+    if let Some(route) = record.route.clone().filter(|route| route.errors.is_some())
+        && let Some(pages) = route.errors.as_deref()
+    {
+        answered = Box::pin(errors::replace(worker, (&route, pages), request, &mut record, answered)).await;
+    }
     let mut response =
         answered.unwrap_or_else(|reject| refuse(worker, &reject, format, afterwards.language, &mut record));
     afterwards.apply(&mut response.headers);
@@ -127,8 +135,18 @@ async fn respond(
     if let Some(refusal) = &route.refusal {
         return Err(Reject::Refused(refusal.message.clone()));
     }
+    if let (Some(rules), Some(tls)) = (&route.client_certificates, &client.tls)
+        && let Some(response) = client_certificates::judge(rules, tls, &mut request.headers)?
+    {
+        return Ok(response);
+    }
     if let Some(response) = redirect_early(route, &target, request) {
         return Ok(response);
+    }
+    if route.client_certificates.is_some() && client.tls.is_none() {
+        return Err(Reject::ClientCertificate(
+            "the connection is not secured, so no certificate can be shown",
+        ));
     }
     let host_value = target.host_value(request.headers.get(HOST));
     let admitted = access::admit(route, view.address)?;
@@ -148,6 +166,15 @@ async fn respond(
             Entry::Answered(response) => return Ok(*response),
         }
     }
+    if let Some(limiting) = route.limiting.as_deref().filter(|limiting| !limiting.of_identity.is_empty()) {
+        let sender = limits::Sender::new(view.address, &request.headers, served, &current.settings);
+        // Taken out meanwhile, because the record also keeps the places among the requests under way.
+        let identity = record.identity.take();
+        let sender = sender.known_as(identity.as_deref());
+        let counted = limits::count(worker, (limiting, &limiting.of_identity), &sender, record);
+        record.identity = identity;
+        counted?;
+    }
 
     let cors = route.cors.as_deref().map(|cors| (cors, cors::decide(cors, &request.headers)));
     let mut response = match &route.action {
@@ -166,15 +193,6 @@ async fn respond(
                 record.request_id(),
                 ForwardedRules::default(),
             );
-    if let Some(limiting) = route.limiting.as_deref().filter(|limiting| !limiting.of_identity.is_empty()) {
-        let sender = limits::Sender::new(view.address, &request.headers, served, &current.settings);
-        // Taken out meanwhile, because the record also keeps the places among the requests under way.
-        let identity = record.identity.take();
-        let sender = sender.known_as(identity.as_deref());
-        let counted = limits::count(worker, (limiting, &limiting.of_identity), &sender, record);
-        record.identity = identity;
-        counted?;
-    }
             request.headers.insert(HOST, host_value);
             // A session is between the browser and the edge, on open routes too.
             ::auth::session::strip_cookies(&mut request.headers);
@@ -183,7 +201,11 @@ async fn respond(
             {
                 return Ok(response);
             }
-            forward(worker, route, backends, &target, request, record).await?
+            let stand_in = route.errors.as_deref().and_then(|errors| errors.stand_in_for(backends));
+            if stand_in.is_some() {
+                errors::describe(&mut request.headers, route, http::StatusCode::SERVICE_UNAVAILABLE, record);
+            }
+            forward(worker, route, stand_in.unwrap_or(backends), &target, request, record).await?
         }
     };
 

@@ -3,8 +3,11 @@
 //! A request finds its `&Route` once, on its listener's table, and nothing is looked up by name after that. Values that
 //! outlive configuration (a backend's endpoints, its health) hang behind `Arc<Backend>`.
 
+pub mod affinity;
 pub mod auth;
 pub mod canary;
+pub mod client_certificates;
+pub mod errors;
 pub mod explain;
 pub mod expression;
 pub mod host;
@@ -24,6 +27,7 @@ use ipnet::IpNet;
 
 use crate::config::problem::ObjectRef;
 use crate::limit::Limiting;
+use crate::request::external::Template;
 use crate::request::target::Scheme;
 use crate::upstream::Backend;
 use crate::workload::gate::Gate;
@@ -63,6 +67,8 @@ pub struct Handling {
     pub hsts: Option<HeaderValue>,
     pub cors: Option<Arc<Cors>>,
     pub access: AddressRules,
+    /// What the host asks of the certificates of its clients; `None`: nothing.
+    pub client_certificates: Option<Arc<client_certificates::ClientCertificates>>,
     /// Who has to be known; `None`: nobody.
     pub auth: Option<Arc<auth::Auth>>,
     /// Somebody wrote that nobody has to be known.
@@ -75,8 +81,12 @@ pub struct Handling {
     pub request_headers: HeaderEdits,
     pub response_headers: HeaderEdits,
     pub rewrite: Rewrite,
+    /// What decides the endpoint before any balancing; `None`: nothing.
+    pub affinity: Option<Arc<affinity::Affinity>>,
     /// Who gets a copy of the request; their answers are thrown away.
     pub mirrors: Vec<Mirror>,
+    /// Who writes the pages of errors; `None`: whoever answers.
+    pub errors: Option<Arc<errors::ErrorPages>>,
 }
 
 impl Handling {
@@ -89,8 +99,8 @@ impl Handling {
     /// What is left of this for the paths of the authentication server that guards the route: who may reach the site at all,
     /// and nothing that is about its application.
     pub(crate) fn of_server(&self) -> Handling {
-        let Handling { hsts, access, limiting, .. } = self.clone();
-        Handling { hsts, access, limiting, ..Handling::default() }
+        let Handling { hsts, access, client_certificates, limiting, .. } = self.clone();
+        Handling { hsts, access, client_certificates, limiting, ..Handling::default() }
     }
 
     /// For a route; all that ask for nothing get [`Handling::plain`].
@@ -199,19 +209,39 @@ impl WeightedBackend {
     }
 }
 
-/// One HTTPRoute `RequestMirror`: of `denominator` requests, `numerator` are copied.
+/// One HTTPRoute `RequestMirror`, or `mirror-target`: of `denominator` requests, `numerator` are copied.
 #[derive(Clone, Debug)]
 pub struct Mirror {
     pub backend: Arc<Backend>,
     pub numerator: u32,
     /// Never 0, and never less than the numerator.
     pub denominator: u32,
+    /// How copies differ from the request; `None`: not at all.
+    pub target: Option<Arc<MirrorTarget>>,
+}
+
+/// What a copy asks for in place of what the request does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MirrorTarget {
+    /// Path and query.
+    pub target: Template,
+    pub host: HeaderValue,
+    pub body: MirrorBody,
+}
+
+/// Whether a copy has the body of its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MirrorBody {
+    Copied,
+    LeftOut,
 }
 
 impl PartialEq for Mirror {
     fn eq(&self, other: &Self) -> bool {
         let fraction = |mirror: &Self| (mirror.numerator, mirror.denominator);
-        Arc::ptr_eq(&self.backend, &other.backend) && fraction(self) == fraction(other)
+        Arc::ptr_eq(&self.backend, &other.backend)
+            && fraction(self) == fraction(other)
+            && self.target == other.target
     }
 }
 

@@ -159,6 +159,9 @@ pub struct Class {
 pub struct IngressNginx {
     /// The ConfigMap of its controller, as `namespace/name`. Default: none, so that its defaults hold. (live)
     pub config_map: Option<Arc<str>>,
+    /// The Service that writes the pages of `custom-http-errors` where an Ingress names no `default-backend`, as
+    /// `namespace/name` (there: `--default-backend-service`). Default: none. (live)
+    pub default_backend: Option<Arc<str>>,
 }
 
 /// Under which addresses clients reach an Ingress class. Both may be given.
@@ -467,10 +470,10 @@ impl Default for Settings {
             providers: BTreeMap::new(),
             auth: providers::AuthDefaults::default(),
             limits: Limits::default(),
+            shared_store: None,
             relay: Relay::default(),
             timeouts: Timeouts::default(),
             requests: Requests::default(),
-            shared_store: None,
             upstream: Upstream::default(),
             tls: Tls::default(),
             issuers: Vec::new(),

@@ -53,6 +53,11 @@ impl Backend {
         self.endpoints.load()
     }
 
+    /// Whether one of the endpoints has this token.
+    pub(crate) fn has(&self, token: u64) -> bool {
+        self.endpoints.load().iter().any(|endpoint| endpoint.token == token)
+    }
+
     /// Replaces the endpoints. Those whose address stays keep their identity, and with it their health and connections.
     /// Returns false, and changes nothing, when the list is the same.
     pub fn publish(&self, specs: &[EndpointSpec]) -> bool {
@@ -183,13 +188,32 @@ pub struct Endpoint {
     /// Unique in this process; pools are keyed by it.
     pub id: u64,
     pub spec: EndpointSpec,
+    /// Made of its address alone, so that every replica and every restart knows it by the same number.
+    pub token: u64,
     pub health: health::Health,
 }
 
 impl Endpoint {
     fn new(spec: EndpointSpec) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        Endpoint { id: NEXT.fetch_add(1, Ordering::Relaxed), spec, health: health::Health::default() }
+        let token = Endpoint::hash_of(&spec.address.to_bytes());
+        Endpoint { id: NEXT.fetch_add(1, Ordering::Relaxed), spec, token, health: health::Health::default() }
+    }
+
+    /// A number for a text that is the same in every process.
+    pub(crate) fn hash_of(text: &[u8]) -> u64 {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text);
+        let first = digest.as_ref().first_chunk::<8>();
+        first.map_or(0, |bytes| u64::from_be_bytes(*bytes))
+    }
+}
+
+impl EndpointAddress {
+    fn to_bytes(&self) -> Vec<u8> {
+        match self {
+            EndpointAddress::Socket(address) => address.to_string().into_bytes(),
+            EndpointAddress::Name(name, port) => format!("{name}:{port}").into_bytes(),
+        }
     }
 }
 

@@ -14,11 +14,12 @@
 //!   from: 127.0.0.2             # default: 127.0.0.1
 //!   headers: {Accept: text/html}
 //!   body: "hello"
+//!   bodyBytes: 1000             # in place of a body: so many bytes
 //!   times: 100                  # default: once; then `shares` says how often each backend may be met
 //!   expect:
 //!     status: 200               # default: 200
 //!     backend: api              # default with a status of 200: any
-//!     headers: {Location: "..."}   # a value of null: the field is not there
+//!     headers: {Location: "..."}   # null: the field is not there; "*": it is; "*part*": it holds this
 //!     contains: [hello]         # in the body
 //!     sees: {target: /x, host: shop.example, headers: {X-A: b, X-B: null}}  # the upstream's side
 //!     shares: {web: [80, 95], api: [5, 20]}
@@ -62,6 +63,8 @@ struct Request {
     #[serde(default)]
     headers: BTreeMap<String, String>,
     body: Option<String>,
+    #[serde(default, rename = "bodyBytes")]
+    body_bytes: Option<usize>,
     #[serde(default = "once")]
     times: usize,
     #[serde(default)]
@@ -113,10 +116,17 @@ pub fn run(file: &Path, failures: &mut Vec<String>) -> usize {
     count
 }
 
+/// Runs one scenario that is given as a value; each failure is one text.
+pub fn run_value(title: &str, scenario: Value, failures: &mut Vec<String>) {
+    let scenario: Scenario =
+        serde_json::from_value(scenario).unwrap_or_else(|error| panic!("{title}: {error}"));
+    scenario.run(&mut |failure| failures.push(format!("{title}: {failure}")));
+}
+
 impl Scenario {
     fn run(self, fail: &mut dyn FnMut(String)) {
         let upstreams: BTreeMap<&str, Upstream> =
-            self.backends.iter().map(|name| (name.as_str(), Upstream::saying(name))).collect();
+            self.backends.iter().map(|name| (name.as_str(), backend(name))).collect();
         let edge = Edge::from_yaml(&self.yaml(&upstreams));
         if let Some(expected) = &self.problems {
             let found: BTreeSet<String> =
@@ -204,10 +214,11 @@ impl Request {
         for (name, value) in &self.headers {
             write!(bytes, "{name}: {value}\r\n").expect("a string takes it");
         }
-        if let Some(body) = &self.body {
+        let body = self.body_bytes.map(|length| "x".repeat(length)).or_else(|| self.body.clone());
+        if let Some(body) = &body {
             write!(bytes, "Content-Length: {}\r\n", body.len()).expect("a string takes it");
         }
-        bytes + "\r\n" + self.body.as_deref().unwrap_or_default()
+        bytes + "\r\n" + body.as_deref().unwrap_or_default()
     }
 }
 
@@ -274,12 +285,34 @@ fn compare(
         let same = match wanted {
             None => actual.is_empty(),
             Some(value) if value == "*" => !actual.is_empty(),
+            Some(value) if value.starts_with('*') && value.ends_with('*') => {
+                actual.join(", ").contains(value.trim_matches('*'))
+            }
             Some(value) => actual.join(", ") == *value,
         };
         if !same {
             fail(format!("{name} of {whose} is {actual:?} instead of {wanted:?}"));
         }
     }
+}
+
+/// An upstream that says its name, with the status that the path names (`/status/404`); `/silent` is never answered.
+fn backend(name: &str) -> Upstream {
+    let name = name.to_owned();
+    Upstream::start(move |connection| {
+        while let Some(request) = connection.request() {
+            if request.target.starts_with("/silent") {
+                // Until the edge has had enough of it.
+                connection.request();
+                return;
+            }
+            let status =
+                request.target.strip_prefix("/status/").and_then(|rest| rest.get(..3)).unwrap_or("200");
+            let body = if request.method == "HEAD" { "" } else { &*name };
+            connection
+                .send(format!("HTTP/1.1 {status} Said\r\nContent-Length: {}\r\n\r\n{body}", name.len()));
+        }
+    })
 }
 
 fn default_host() -> String {

@@ -233,6 +233,28 @@ fn a_route_may_have_its_own_patience() {
 }
 
 #[test]
+fn an_upstream_that_takes_nothing_is_timed_out() {
+    let (done, wait) = std::sync::mpsc::sync_channel::<()>(1);
+    let wait = std::sync::Mutex::new(wait);
+    let upstream = Upstream::start(move |_| {
+        // Without a look at what was sent, until the test is over.
+        let _ = wait.lock().expect("one connection").recv();
+    });
+    let _done = done;
+    let edge = edge("proxy-send-timeout: 200ms", "", &upstream);
+    let address = edge.http();
+    // More than the buffers of both sides hold.
+    let sending = std::thread::spawn(move || {
+        let mut client = Client::connect(address);
+        client.send(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 100000000\r\n\r\n"));
+        let part = vec![b'x'; 1 << 20];
+        (0..100).take_while(|_| client.send(&part)).count()
+    });
+    edge.logged("the line of the request", |line| line["status"] == 504);
+    assert!(sending.join().expect("no panic") < 100);
+}
+
+#[test]
 fn an_address_that_does_not_answer_is_timed_out() {
     // A listener whose queue is full drops what comes, like an address that is not there.
     let full = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -346,7 +346,7 @@ const DURATION_BOUNDS_MS: [f64; 14] =
 
 /// The reasons of [`crate::reject::Reject::reason`]; `other` stands for one that is not among them, of which a test knows
 /// none. Then those of answers that were not finished.
-const REASONS: [&str; 48] = [
+const REASONS: [&str; 50] = [
     "bad_head",
     "bad_framing",
     "head_too_large",
@@ -364,6 +364,8 @@ const REASONS: [&str; 48] = [
     "route_status",
     "backend_invalid",
     "address_denied",
+    "client_certificate",
+    "subject_denied",
     "unauthenticated",
     "forbidden",
     "unidentified",

@@ -22,6 +22,9 @@ use super::values::items;
 use crate::limit::rule::{COUNT_MAX, Period, Rate, WrittenAtOnce, WrittenLimits, WrittenRate};
 use crate::limit::{Across, By, Mode};
 use crate::request::external::Template;
+use crate::route::affinity::{
+    Affinity, AfterFailure, COOKIE_NAME_DEFAULT, Carrier, Cookie, HashBy, Reach, SameSite, Secure, Session,
+};
 use crate::route::auth::Satisfy;
 use crate::route::host::HostPattern;
 use crate::route::{Cors, OriginPattern, Refusal, RegexPattern};
@@ -72,6 +75,10 @@ pub struct Annotations {
     pub limits: LimitWords,
     pub wake: wake::policy::Words,
     pub auth: Box<AuthWords>,
+    pub client: Box<ClientWords>,
+    pub affinity: Box<AffinityWords>,
+    pub errors: ErrorWords,
+    pub mirror: MirrorWords,
     /// In place of 308.
     pub https_redirect_status: Option<StatusCode>,
     pub forwarded_prefix: Option<HeaderValue>,
@@ -109,6 +116,120 @@ pub struct AuthWords {
     pub satisfy: Option<Satisfy>,
     /// Whether the operator's default holds.
     pub use_default: Option<bool>,
+}
+
+/// The keys about client certificates (`auth-tls-*`).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ClientWords {
+    /// `name` or `namespace/name` of a Secret.
+    pub secret: Option<Arc<str>>,
+    pub verify: Option<VerifyClient>,
+    pub depth: Option<u32>,
+    pub subject: Option<RegexPattern>,
+    pub passes_certificate: Option<bool>,
+    pub error_page: Option<HeaderValue>,
+}
+
+/// `auth-tls-verify-client`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VerifyClient {
+    On,
+    Optional,
+    OptionalWithoutAuthority,
+    Off,
+}
+
+impl ClientWords {
+    /// A key that asks for more than it gets without `auth-tls-secret`.
+    pub(crate) fn needs_secret(&self) -> Option<&'static str> {
+        let keys = [
+            ("auth-tls-match-cn", self.subject.is_some()),
+            ("auth-tls-verify-client", self.verify.is_some()),
+            ("auth-tls-verify-depth", self.depth.is_some()),
+            ("auth-tls-pass-certificate-to-upstream", self.passes_certificate == Some(true)),
+        ];
+        keys.into_iter().find(|(_, written)| *written).map(|(key, _)| key)
+    }
+}
+
+/// The keys about error pages and stand-ins.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ErrorWords {
+    pub codes: Option<Vec<StatusCode>>,
+    /// A Service of the same namespace.
+    pub backend: Option<Arc<str>>,
+    /// `namespace/name` of the class's Service for pages.
+    pub class_backend: Option<Arc<str>>,
+    pub edge_only: Option<bool>,
+}
+
+/// The `mirror-*` keys.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MirrorWords {
+    pub target: Option<Arc<str>>,
+    pub host: Option<HeaderValue>,
+    pub body: Option<bool>,
+}
+
+/// The keys that keep clients on endpoints; those of the cookie count only together with `affinity`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AffinityWords {
+    pub by_cookie: bool,
+    /// Nothing hangs on it.
+    pub mode: Option<()>,
+    pub reach: Option<Reach>,
+    pub name: Option<Box<str>>,
+    pub path: Option<Box<str>>,
+    pub domain: Option<Box<str>>,
+    pub max_age: Option<Duration>,
+    pub expires: Option<Duration>,
+    pub same_site: Option<SameSite>,
+    pub secure: Option<bool>,
+    pub moves_on_failure: Option<bool>,
+    pub hash_by: Option<Template>,
+    pub hash_subset: Option<bool>,
+    pub hash_subset_size: Option<u16>,
+}
+
+impl AffinityWords {
+    /// What they mean together; a cookie wins over a hash.
+    pub(crate) fn lower(&self) -> Option<Affinity> {
+        if self.by_cookie {
+            let cookie = Cookie {
+                name: self.name.clone().unwrap_or_else(|| COOKIE_NAME_DEFAULT.into()),
+                path: self.path.clone(),
+                domain: self.domain.clone(),
+                max_age: self.max_age,
+                expires: self.expires,
+                same_site: self.same_site,
+                secure: if self.secure == Some(true) { Secure::Always } else { Secure::AsRequest },
+            };
+            let moves = self.moves_on_failure == Some(true);
+            return Some(Affinity::Session(Session {
+                carrier: Carrier::Cookie(cookie),
+                absolute_timeout: None,
+                after_failure: if moves { AfterFailure::Moves } else { AfterFailure::Stays },
+                reach: self.reach.unwrap_or(Reach::AllBackends),
+            }));
+        }
+        let key = self.hash_by.clone()?;
+        let among = match self.hash_subset {
+            Some(true) => self.hash_subset_size.unwrap_or(SUBSET_SIZE),
+            Some(false) | None => 1,
+        };
+        Some(Affinity::Hash(HashBy { key, among }))
+    }
+
+    /// A key that has no effect, because the one is missing that it belongs to.
+    fn idle(&self) -> Option<(&'static str, &'static str)> {
+        let alone =
+            AffinityWords { hash_by: None, hash_subset: None, hash_subset_size: None, ..self.clone() };
+        if !self.by_cookie && alone != AffinityWords::default() {
+            return Some(("session-cookie-name", "affinity"));
+        }
+        let subset = self.hash_subset == Some(true) || self.hash_subset_size.is_some();
+        (self.hash_by.is_none() && subset).then_some(("upstream-hash-by-subset", "upstream-hash-by"))
+    }
 }
 
 /// `backend-protocol`.
@@ -220,6 +341,10 @@ pub fn read(annotations: &StringMap, kind: Kind, dialect: Dialect) -> Reading {
             (Some(name), None) => reading.own(key, name, value, kind),
             (None, None) => reading.foreign(key, value),
         }
+    }
+    if let Some((idle, missing)) = reading.annotations.affinity.idle() {
+        let message = format!("the keys of `{idle}` have no effect without `{missing}`");
+        reading.note(&format!("{PREFIX}{idle}"), Severity::Warning, "NoAffinity", message);
     }
     reading
 }
@@ -355,7 +480,7 @@ impl Reading {
         }
         if let Some(guard) = foreign::guard(key, value) {
             let message = format!(
-                "`{key}` {guard} for another controller and is not in force here: translate it, or name the key in `{IGNORE}`"
+                "`{key}` {guard} for another controller and is not in force here: {mend}, or name the key in `{IGNORE}`"
             );
             self.refuse(key, "ForeignAnnotation", message);
         }
@@ -387,6 +512,29 @@ pub fn read_bystander(annotations: &StringMap, kind: Kind) -> Reading {
 
 impl LimitWords {
     /// All limits together. The keys of ingress-nginx allow a burst of the limit times `limit-burst-multiplier`, and one.
+    /// Whether a limit counts by who is asking.
+    pub(crate) fn asks_who(&self) -> bool {
+        self.counted_by().any(By::needs_identity)
+    }
+
+    /// Whether a rate holds for all replicas together.
+    pub(crate) fn spans_replicas(&self) -> bool {
+        self.rates.iter().any(|rule| rule.across == Across::Cluster)
+    }
+
+    /// The claims that limits count by.
+    pub(crate) fn claims(&self) -> Vec<Arc<str>> {
+        let claim = |by: &By| match by {
+            By::Claim(name) => Some(name.clone()),
+            By::Address | By::Header(_) | By::Route | By::User | By::Group => None,
+        };
+        self.counted_by().filter_map(claim).collect()
+    }
+
+    fn counted_by(&self) -> impl Iterator<Item = &By> {
+        self.rates.iter().map(|rule| &rule.by).chain(self.at_once.iter().map(|rule| &rule.by))
+    }
+
     pub fn written(&self) -> WrittenLimits {
         let multiplier = self.burst_multiplier.unwrap_or(BURST_MULTIPLIER);
         let rate = |count: Option<u32>, period| {
@@ -456,6 +604,8 @@ pub const IGNORE: &str = "vestibule.dev/ignore";
 /// `limit-burst-multiplier` where it is not written.
 const BURST_MULTIPLIER: u32 = 5;
 const VALUE_SHOWN_CHARS: usize = 60;
+/// `upstream-hash-by-subset-size` where it is not written.
+const SUBSET_SIZE: u16 = 3;
 
 const CORS_METHODS: [http::Method; 6] = [
     http::Method::GET,
@@ -480,26 +630,3 @@ const CORS_HEADERS: [&str; 9] = [
 
 #[cfg(test)]
 mod tests;
-    /// Whether a limit counts by who is asking.
-    pub(crate) fn asks_who(&self) -> bool {
-        self.counted_by().any(By::needs_identity)
-    }
-
-    /// Whether a rate holds for all replicas together.
-    pub(crate) fn spans_replicas(&self) -> bool {
-        self.rates.iter().any(|rule| rule.across == Across::Cluster)
-    }
-
-    /// The claims that limits count by.
-    pub(crate) fn claims(&self) -> Vec<Arc<str>> {
-        let claim = |by: &By| match by {
-            By::Claim(name) => Some(name.clone()),
-            By::Address | By::Header(_) | By::Route | By::User | By::Group => None,
-        };
-        self.counted_by().filter_map(claim).collect()
-    }
-
-    fn counted_by(&self) -> impl Iterator<Item = &By> {
-        self.rates.iter().map(|rule| &rule.by).chain(self.at_once.iter().map(|rule| &rule.by))
-    }
-

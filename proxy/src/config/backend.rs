@@ -124,6 +124,11 @@ pub(crate) fn port_of<'a>(service: &'a Service, wanted: &ServicePortReference) -
     }
 }
 
+/// The first port of a Service that carries TCP.
+pub(crate) fn first_port(service: &Service) -> Option<PortChoice<'_>> {
+    service.spec.ports.iter().find(|port| is_tcp(port.protocol.as_ref())).map(PortChoice::of)
+}
+
 /// The port of a Service with this number.
 pub(crate) fn numbered_port(service: &Service, number: u16) -> Option<PortChoice<'_>> {
     let mut tcp = service.spec.ports.iter().filter(|port| is_tcp(port.protocol.as_ref()));

@@ -308,7 +308,7 @@ impl Compiler {
                     *count -= 1;
                 }
             }
-            if !old.lowered.certificates.is_empty() {
+            if old.lowered.concerns_tls() {
                 self.listeners.certificates_changed();
             }
         }
@@ -323,7 +323,7 @@ impl Compiler {
         for place in &*lowered.attached {
             *self.attached.entry(place.clone()).or_default() += 1;
         }
-        if !lowered.certificates.is_empty() {
+        if lowered.concerns_tls() {
             self.listeners.certificates_changed();
         }
         if !lowered.problems.is_empty() {

@@ -6,6 +6,7 @@
 mod backends;
 mod filters;
 pub(crate) mod matches;
+mod persistence;
 
 use std::sync::Arc;
 
@@ -13,8 +14,8 @@ use http::StatusCode;
 
 use super::annotations::{Dialect, Reading};
 use super::attach::{Attachment, Belonging, Parents, attach};
-use super::lower::{BackendWishes, Content, Lowered, Scope, Share, handling, https_redirect, route};
 use super::limits;
+use super::lower::{BackendWishes, Content, Lowered, Scope, Share, handling, https_redirect, route};
 use super::objects::httproute::{
     HttpBackendReference, HttpRoute, HttpRouteFilter, HttpRouteRetry, HttpRouteRule, HttpRouteTimeouts,
     SessionPersistence,
@@ -94,8 +95,8 @@ pub(crate) fn lower_written(written: Written<'_>, parents: Parents<'_>, mut scop
     });
     let defaults = &scope.settings.auth;
     let guard = guard(&mut scope, &mut reading, defaults);
-    let mut lowering = Lowering {
     limits::tell(&mut scope, &reading.annotations.limits, &guard);
+    let mut lowering = Lowering {
         metadata,
         reading,
         guard,
@@ -293,11 +294,9 @@ impl Lowering<'_, '_> {
         let mirrors = self.mirrors(&field, std::mem::take(&mut filters.mirrors));
         let timeouts = self.timeouts(&field, rule, broken);
         let retry = self.retry(&field, rule, broken);
-        if rule.session_persistence.is_some() {
-            let message = "session persistence is not supported yet; the rule is served without it";
-            let field = format!("{field}.sessionPersistence");
-            self.scope.problem(Severity::Degraded, field, "NotYetSupported", message);
-        }
+        let persistence = rule
+            .session_persistence
+            .and_then(|written| persistence::lower(&mut self.scope, written, index, &field));
         let auth = match filters.external_auth.take() {
             None => Ok(self.guard.auth.clone()),
             Some(wanted) => self.filter_auth(&field, wanted).map(Some),
@@ -334,6 +333,7 @@ impl Lowering<'_, '_> {
         }
         handling.cors = filters.cors;
         handling.mirrors = mirrors;
+        handling.affinity = persistence.map(Arc::new).or(handling.affinity);
         (handling.auth, handling.declared_open) = (auth, self.guard.declared_open);
         let backends = match &action {
             Shape::Forward(portions) => &portions[..],

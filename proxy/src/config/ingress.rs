@@ -1,6 +1,8 @@
 //! Lowering an Ingress: its rules, default backend and annotations become routes of its class.
 
 pub(crate) mod canary;
+mod client_certificates;
+mod companions;
 mod owner;
 
 pub use owner::INGRESS_CONTROLLER;
@@ -12,6 +14,7 @@ use std::sync::Arc;
 use acme::name::Name;
 use http::StatusCode;
 
+use self::client_certificates::HostDemand;
 use super::annotations::{Annotations, Dialect, Reading};
 use super::backend::port_of;
 use super::certs::Certificates;
@@ -34,7 +37,7 @@ use crate::route::{
     WeightedBackend,
 };
 use crate::settings::Class;
-use crate::tls::{CertificateUse, Hosts};
+use crate::tls::{CertificateUse, ClientAuthRule, Hosts};
 use crate::upstream::Backend;
 
 /// The hosts that the Ingress declares to have TLS.
@@ -81,11 +84,29 @@ pub(crate) fn lower(
     let defaults = class.auth.as_ref().unwrap_or(&scope.settings.auth);
     let guard = guard(&mut scope, &mut reading, defaults);
     limits::tell(&mut scope, &reading.annotations.limits, &guard);
+    let words = reading.annotations.client.clone();
+    let demand = client_certificates::lower(&mut scope, &words);
+    if let Err(refusal) = &demand {
+        reading.refusal.get_or_insert(refusal.clone());
+    }
     let mut handling = handling(&reading.annotations, &scope.source);
     (handling.auth, handling.declared_open) = (guard.auth.clone(), guard.declared_open);
     let handling = handling.shared();
-    let mut lowering =
-        Lowering { ingress, class, place, reading, handling, guard, wishes, scope, shares: Vec::new() };
+    let (shares, client_auth) = (Vec::new(), Vec::new());
+    let mut lowering = Lowering {
+        ingress,
+        class,
+        place,
+        reading,
+        handling,
+        guard,
+        wishes,
+        demand,
+        scope,
+        shares,
+        client_auth,
+    };
+    lowering.companions();
     let is_canary = lowering.reading.annotations.canary == Some(true);
     for (index, rule) in ingress.spec.rules.iter().enumerate() {
         if is_canary {
@@ -103,7 +124,9 @@ pub(crate) fn lower(
         lowering.scope.problem(Severity::Warning, "spec", "NoRules", message);
     }
     let certificates = lowering.certificates(certificates).into();
-    Lowered { certificates, class: Some(place.clone()), ..lowering.scope.finish(lowering.shares) }
+    let client_auth = lowering.client_auth.into();
+    let class = Some(place.clone());
+    Lowered { certificates, client_auth, class, ..lowering.scope.finish(lowering.shares) }
 }
 
 struct Lowering<'a, 's> {
@@ -115,8 +138,11 @@ struct Lowering<'a, 's> {
     handling: Arc<Handling>,
     guard: Guard,
     wishes: Option<BackendWishes>,
+    /// What its hosts ask of the certificates of their clients.
+    demand: Result<Option<HostDemand>, Refusal>,
     scope: Scope<'s>,
     shares: Vec<Share>,
+    client_auth: Vec<ClientAuthRule>,
 }
 
 impl Lowering<'_, '_> {
@@ -145,7 +171,25 @@ impl Lowering<'_, '_> {
             }
         }
         self.twins(index, &host, secure);
+        self.demand_certificates(&host);
         self.share(host, Content::Rules(rules.into()));
+    }
+
+    /// Makes the host, and its other names, ask for client certificates.
+    fn demand_certificates(&mut self, host: &HostPattern) {
+        let content = match &self.demand {
+            Ok(None) => return,
+            Ok(Some(demand)) => {
+                let aliases = self.reading.annotations.server_aliases.iter();
+                for name in std::iter::once(host).chain(aliases) {
+                    let policy = demand.policy.clone();
+                    self.client_auth.push(ClientAuthRule { host: Some(name.clone()), policy });
+                }
+                Ok(demand.rules.clone())
+            }
+            Err(refusal) => Err(refusal.clone()),
+        };
+        self.share(host.clone(), Content::ClientCertificates(content));
     }
 
     fn host(&mut self, index: usize, rule: &IngressRule) -> Option<HostPattern> {
@@ -343,7 +387,8 @@ impl Lowering<'_, '_> {
         };
         // The redirects that an Ingress adds of itself show nothing and have no server to sign in at: who follows them is asked
         // where they lead. A certificate authority cannot sign in; what answers it would not be found behind a default.
-        let asks_nobody = matches!(action, Action::Redirect(_)) || (exempt && self.guard.by_default);
+        let asks_nobody = matches!(action, Action::Redirect(_))
+            || (exempt && (self.guard.by_default || self.reading.dialect == Dialect::Nginx));
         let handling = if asks_nobody && handling.auth.is_some() {
             Arc::new(Handling { auth: None, declared_open: true, ..Handling::clone(&handling) })
         } else {
@@ -431,7 +476,14 @@ impl Lowering<'_, '_> {
         let pattern = PathPattern::Prefix("".into());
         let origin = self.origin(0, Some("default backend".into()), pattern);
         let (action, refusal) = self.action(backend, "spec.defaultBackend");
-        let route = self.route(origin, action, refusal, has_tls(&HostPattern::Any));
+        let mut route = self.route(origin, action, refusal, has_tls(&HostPattern::Any));
+        if let Ok(Some(HostDemand { rules, policy })) = &self.demand {
+            let handling =
+                Handling { client_certificates: Some(rules.clone()), ..Handling::clone(&route.handling) };
+            route = Arc::new(Route { handling: Arc::new(handling), ..Route::clone(&route) });
+            let host = Some(HostPattern::Any);
+            self.client_auth.push(ClientAuthRule { host, policy: policy.clone() });
+        }
         self.share(HostPattern::Any, Content::Default(route));
     }
 

@@ -19,6 +19,7 @@ use crate::limit::Limiting;
 use crate::login::Providers;
 use crate::request::target::Scheme;
 use crate::route::auth::Auth;
+use crate::route::client_certificates::ClientCertificates;
 use crate::route::host::HostPattern;
 use crate::route::matches::Rule;
 use crate::route::relay::Relay;
@@ -28,8 +29,8 @@ use crate::route::{
     Route, Timeouts,
 };
 use crate::settings::Settings;
-use crate::tls::CertificateUse;
 use crate::tls::certificates::Certificate;
+use crate::tls::{CertificateUse, ClientAuthRule};
 use crate::upstream::{Backend, BackendKey, BackendProtocol, BackendTls, Verify};
 use crate::workload::gate::Gate;
 
@@ -60,15 +61,22 @@ pub(crate) struct Lowered {
     pub(crate) class: Option<Arc<Place>>,
     /// Certificates of an Ingress, for the TLS side of its class.
     pub(crate) certificates: Box<[CertificateUse]>,
+    /// Which client certificates its hosts ask for, there too.
+    pub(crate) client_auth: Box<[ClientAuthRule]>,
 }
 
 impl Lowered {
+    /// Whether the TLS side of its class is made of it, too.
+    pub(crate) fn concerns_tls(&self) -> bool {
+        !self.certificates.is_empty() || !self.client_auth.is_empty()
+    }
+
     /// How many routes there are, each counted once however many hosts it has.
     pub(crate) fn routes_len(&self) -> u32 {
         let routes = self.shares.iter().flat_map(|share| match &share.content {
             Content::Rules(rules) | Content::Twin(rules) => rules.iter().map(|rule| &rule.route).collect(),
             Content::Default(route) => vec![route],
-            Content::Alias { .. } | Content::Canary(_) => Vec::new(),
+            Content::Alias { .. } | Content::Canary(_) | Content::ClientCertificates(_) => Vec::new(),
         });
         let mut seen: Vec<*const Route> = routes.map(Arc::as_ptr).collect();
         seen.sort_unstable();
@@ -106,6 +114,8 @@ pub(crate) enum Content {
     Canary(Box<[CanaryRule]>),
     /// Answers what no rule takes. Its host is [`HostPattern::Any`].
     Default(Arc<Route>),
+    /// What the host asks of the certificates of its clients, or why that cannot be had.
+    ClientCertificates(Result<Arc<ClientCertificates>, Refusal>),
 }
 
 /// One path of a canary Ingress.
@@ -497,6 +507,7 @@ pub(crate) fn handling(words: &Annotations, source: &ObjectRef) -> Handling {
         hsts: words.hsts.clone(),
         cors: words.cors.rules().map(Arc::new),
         access: AddressRules { allow: words.allow.clone(), deny: words.deny.clone() },
+        client_certificates: None,
         auth: None,
         declared_open: false,
         limits: Limits { body_bytes_max: words.body_bytes_max },
@@ -512,7 +523,9 @@ pub(crate) fn handling(words: &Annotations, source: &ObjectRef) -> Handling {
         request_headers: request_headers(words),
         response_headers: set(&words.response_headers),
         rewrite: Rewrite { host: words.upstream_vhost.clone(), path: None },
+        affinity: words.affinity.lower().map(Arc::new),
         mirrors: Vec::new(),
+        errors: None,
     }
 }
 

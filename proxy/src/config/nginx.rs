@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode};
 
-use super::annotations::{Annotations, NextUpstream};
+use super::annotations::{Annotations, NextUpstream, keys};
 use super::lower::Scope;
 use super::objects::{ConfigMap, Objects};
 use super::problem::{Kind, Problem, Severity};
-use super::values::{parse_flag, parse_networks, parse_seconds, parse_size};
+use super::values::{parse_flag, parse_header, parse_networks, parse_seconds, parse_size};
 use crate::route::Refusal;
 use crate::settings::{Class, IngressNginx};
 use crate::upstream::Balance;
@@ -41,6 +41,7 @@ impl Defaults {
     /// Reads the ConfigMap that `taken_over` names; what is wrong with it is told on the ConfigMap.
     pub(crate) fn read(taken_over: &IngressNginx, scope: &mut Scope<'_>) -> Defaults {
         let mut defaults = Defaults::of_the_controller();
+        defaults.words.errors.class_backend.clone_from(&taken_over.default_backend);
         let Some(written) = &taken_over.config_map else { return defaults };
         let (namespace, name) = written.split_once('/').unwrap_or(("default", written));
         let (namespace, name) = (Arc::from(namespace), Arc::from(name));
@@ -73,6 +74,20 @@ impl Defaults {
         words.https_redirect_status = words.https_redirect_status.or(own.https_redirect_status);
         words.balance = words.balance.or(own.balance);
         words.service_upstream = words.service_upstream.or(own.service_upstream);
+        words.errors.codes = words.errors.codes.take().or_else(|| own.errors.codes.clone());
+        words.errors.class_backend.clone_from(&own.errors.class_backend);
+        // Headers of the operator first, so that an Ingress may set them anew.
+        for (headers, defaults) in [
+            (&mut words.request_headers, &own.request_headers),
+            (&mut words.response_headers, &own.response_headers),
+        ] {
+            headers.splice(0..0, defaults.iter().cloned());
+        }
+        let asks_itself =
+            words.auth.chain.is_some() || words.auth.url.is_some() || words.auth.basic.is_some();
+        if own.auth.url.is_some() && !asks_itself && words.auth.use_default != Some(false) {
+            self.authenticate(words);
+        }
         words.limits.rate_status = own.limits.rate_status;
         words.limits.connections_status = own.limits.connections_status;
         for (list, default) in [(&mut words.allow, &own.allow), (&mut words.deny, &own.deny)] {
@@ -81,6 +96,19 @@ impl Defaults {
                 list.clone_from(default);
             }
         }
+    }
+
+    /// What `global-auth-*` ask for, for an Ingress that says nothing of it.
+    fn authenticate(&self, words: &mut Annotations) {
+        let (own, auth) = (&self.words.auth, &mut words.auth);
+        auth.url.clone_from(&own.url);
+        auth.method.clone_from(&own.method);
+        auth.signin.clone_from(&own.signin);
+        auth.signin_parameter.clone_from(&own.signin_parameter);
+        auth.response_headers.clone_from(&own.response_headers);
+        auth.redirect.clone_from(&own.redirect);
+        auth.cache_key.clone_from(&own.cache_key);
+        auth.cache_durations.clone_from(&own.cache_durations);
     }
 
     fn of_the_controller() -> Defaults {
@@ -101,7 +129,10 @@ impl Defaults {
         for (key, value) in map.data.iter() {
             let result = match hsts.take(key, value) {
                 Some(result) => result,
-                None => self.take_key(key, value.trim()),
+                None => match key {
+                    "add-headers" | "proxy-set-headers" => self.take_headers(key, value.trim(), scope),
+                    _ => self.take_key(key, value.trim()),
+                },
             };
             if let Err(Fault { severity, message }) = result {
                 if severity == Severity::Refused {
@@ -118,6 +149,31 @@ impl Defaults {
             }
         }
         self.words.hsts = hsts.header();
+    }
+
+    /// Headers that stand in a ConfigMap of their own.
+    fn take_headers(&mut self, key: &str, value: &str, scope: &mut Scope<'_>) -> Result<(), Fault> {
+        if value.is_empty() {
+            return Ok(());
+        }
+        let fault = |reason: String| Fault::degraded(format!("`{key}: {value}` is left out: {reason}"));
+        let (namespace, name) =
+            value.split_once('/').ok_or_else(|| fault("write it as namespace/name".into()))?;
+        let map = scope
+            .config_map(&namespace.into(), &name.into())
+            .ok_or_else(|| fault("there is no such ConfigMap".into()))?;
+        let headers = if key == "add-headers" {
+            &mut self.words.response_headers
+        } else {
+            &mut self.words.request_headers
+        };
+        for (name, value) in map.data.iter() {
+            if value.contains('$') {
+                return Err(fault(format!("variables such as in `{name}` are not supported")));
+            }
+            headers.push(parse_header(name, value).map_err(fault)?);
+        }
+        Ok(())
     }
 
     fn take_key(&mut self, key: &str, value: &str) -> Result<(), Fault> {
@@ -151,6 +207,15 @@ impl Defaults {
                     _ => return Err(bad()),
                 });
             }
+            "custom-http-errors" if !value.is_empty() => {
+                words.errors.codes = Some(keys::error_codes(value).map_err(|_| bad())?);
+            }
+            _ if key.starts_with("global-auth-") && !value.is_empty() => {
+                // Each says for all what the key of the same name says for one.
+                let known = key.strip_prefix("global-").and_then(keys::find);
+                let known = known.ok_or_else(|| Fault::refused(key, "it is not known"))?;
+                known.setter.apply(words, value).map_err(|reason| Fault::refused(key, &reason))?;
+            }
             "service-upstream" => words.service_upstream = Some(parse_flag(value).ok_or_else(bad)?),
             "whitelist-source-range" if !value.is_empty() => {
                 words.allow = parse_networks(value).map_err(|reason| Fault::refused(key, &reason))?;
@@ -170,9 +235,6 @@ impl Defaults {
 fn judge(key: &str, value: &str) -> Result<(), Fault> {
     let off = parse_flag(value) == Some(false);
     let starts = |starts: &[&str]| starts.iter().any(|start| key.starts_with(start));
-    if starts(&["global-auth-"]) {
-        return Err(Fault::refused(key, "it asks for authentication everywhere, which is not supported yet"));
-    }
     if starts(&["block-user-agents", "block-referers"]) {
         return Err(Fault::refused(key, "requests cannot be refused by it"));
     }

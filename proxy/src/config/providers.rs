@@ -13,12 +13,14 @@ mod url;
 
 use std::sync::Arc;
 
+use http::HeaderValue;
+
 use super::certs::{SEALED, is_sealed};
 use super::lower::Scope;
 use super::objects::Secret;
 use super::objects::core::SecretBytes;
 use crate::login::OidcProvider;
-use crate::request::external::NamePattern;
+use crate::request::external::{NamePattern, Template};
 use crate::route::auth::{Provider, ProviderKind};
 use crate::route::{PathPattern, Route};
 use crate::settings::providers::{ExternalProvider, Provider as Written, SecretSource};
@@ -27,6 +29,37 @@ use crate::upstream::Backend;
 pub(crate) use self::external::filter;
 pub(crate) use self::guard::{Guard, guard};
 pub use self::outside::Outside;
+
+/// A server that an object names by its URL.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) backend: Arc<Backend>,
+    /// As it knows itself.
+    pub(crate) host: HeaderValue,
+    /// Path and query; those of the request where the URL has none.
+    pub(crate) target: Template,
+}
+
+/// The server of a URL that a tenant wrote: a Service, or a name that is resolved and judged like an ExternalName. The error
+/// follows "the server".
+pub(crate) fn server_at(scope: &mut Scope<'_>, text: &str) -> Result<Server, String> {
+    let named = text.split_once("://").is_some_and(|(_, rest)| rest.contains(['/', '?', '$']));
+    let text = if named { text.to_owned() } else { format!("{text}$request_uri") };
+    // A variable may follow the host at once, as in nginx.
+    let text = match text.split_once("://") {
+        Some((scheme, rest)) => match rest.find(['/', '?', '$']) {
+            Some(at) if rest[at..].starts_with('$') => format!("{scheme}://{}/{}", &rest[..at], &rest[at..]),
+            Some(_) | None => text,
+        },
+        None => text,
+    };
+    let url =
+        url::ServerUrl::parse(&text).map_err(|error| format!("cannot be read from its URL: {error}"))?;
+    let home = Home::Namespace(scope.source.namespace.clone());
+    let backend = external::url_backend(scope, &url, &home)?;
+    let host = HeaderValue::from_str(&url.host_header()).map_err(|_| "has a host that is no header value")?;
+    Ok(Server { backend, host, target: url.target })
+}
 
 /// A provider that can be used, with what its routes need besides.
 #[derive(Clone, Debug)]

@@ -34,6 +34,8 @@ fn table() -> Vec<(Reject, u16, &'static str, u8)> {
         (Reject::RouteStatus(StatusCode::IM_A_TEAPOT), 418, "route_status", 14),
         (Reject::BackendInvalid, 500, "backend_invalid", 14),
         (Reject::AddressDenied, 403, "address_denied", 7),
+        (Reject::ClientCertificate("why"), 400, "client_certificate", 16),
+        (Reject::SubjectDenied, 403, "subject_denied", 7),
         (Reject::Unauthenticated(Vec::new()), 401, "unauthenticated", 16),
         (Reject::Forbidden(Box::default()), 403, "forbidden", 7),
         (Reject::Unidentified("x".into()), 403, "unidentified", 7),

@@ -13,7 +13,7 @@ use super::session::Session;
 use super::{Fault, Speech};
 use crate::route::relay::{Relay, Relays};
 use crate::snapshot::Slot;
-use crate::upstream::balance::{View, choose};
+use crate::upstream::balance::{Prefers, View, choose};
 use crate::upstream::{Backend, Endpoint, EndpointAddress};
 use crate::worker::Worker;
 
@@ -113,7 +113,12 @@ async fn reach(
     let backend: &Arc<Backend> =
         relay.pick().and_then(|share| share.backend.as_ref()).ok_or(Fault::BackendInvalid)?;
     session.backend = Some(Arc::clone(backend));
-    let view = View { pools: &worker.pools, in_flight_max: u32::MAX, now_ms: worker.clock.now_ms() };
+    let view = View {
+        pools: &worker.pools,
+        in_flight_max: u32::MAX,
+        now_ms: worker.clock.now_ms(),
+        prefers: Prefers::Any,
+    };
     let choice = choose(view, backend, &[]).map_err(|_| Fault::NoEndpoints)?;
     session.endpoint = Some(Arc::clone(&choice.endpoint));
     let address = address_of(worker, &choice.endpoint).await.ok_or(Fault::ConnectFailed)?;

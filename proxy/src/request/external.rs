@@ -19,6 +19,8 @@ use crate::route::Handling;
 use crate::upstream::Backend;
 
 pub use cache::{CACHE_DURATION_MAX, CacheRules};
+pub(crate) use template::Subject as TemplateSubject;
+pub(crate) use template::escape as escape_uri;
 pub use template::{TEMPLATE_BYTES_MAX, Template, TemplateError};
 
 pub(crate) use answer::{Given, Judgement, Refused};

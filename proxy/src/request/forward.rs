@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::header::{CONTENT_TYPE, HOST};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
 use smallvec::SmallVec;
 
+use super::affinity;
+use super::external::TemplateSubject;
 use super::mirror::{self, Original};
 use super::record::Record;
 use super::rewrite::rewrite;
@@ -15,8 +17,9 @@ use super::target::Target;
 use super::{edit, sanitize_response};
 use crate::message::{Body, Interim, Request, Response, UpgradeRequest};
 use crate::reject::Reject;
+use crate::route::affinity::Affinity;
 use crate::route::{Canary, Handling, Route, WeightedBackend};
-use crate::upstream::balance::{Choice, NoChoice, View, choose};
+use crate::upstream::balance::{Choice, NoChoice, Prefers, View, choose};
 use crate::upstream::connect::{ConnectError, connect};
 use crate::upstream::exchange::{self, Connection, Failure, Outgoing, Patience};
 use crate::upstream::retry::{ATTEMPTS_DEFAULT, Keep, Replay, is_idempotent};
@@ -32,7 +35,17 @@ pub(super) async fn forward(
     request: &mut Request,
     record: &mut Record,
 ) -> Result<Response, Reject> {
-    let share = share_for(&request.headers, route.canary.as_deref(), backends);
+    let prefers = match route.affinity.as_deref() {
+        None => Prefers::Any,
+        Some(affinity) => {
+            affinity::preference(affinity, &request.method, &request.headers, target, record.address)
+        }
+    };
+    let share = match prefers {
+        Prefers::Endpoint(_) => affinity::share(route, prefers, backends),
+        Prefers::Any | Prefers::Hashed { .. } => None,
+    };
+    let share = share.or_else(|| share_for(&request.headers, route.canary.as_deref(), backends));
     let share = share.ok_or(Reject::BackendInvalid)?;
     let backend = share.backend.as_ref().map_err(|status| Reject::RouteStatus(*status))?;
     record.backend(backend);
@@ -50,11 +63,19 @@ pub(super) async fn forward(
     let websocket = request.upgrade == Some(UpgradeRequest::WebSocket);
     let mut body = std::mem::take(&mut request.body);
     if !route.mirrors.is_empty() && !websocket {
+        let host = request.headers.get(HOST).map_or(&b""[..], HeaderValue::as_bytes);
         let original = Original {
             method: &request.method,
             target: path.as_bytes(),
             scheme: target.scheme.as_str(),
             headers: &request.headers,
+            subject: TemplateSubject {
+                method: &request.method,
+                target,
+                headers: &request.headers,
+                host,
+                address: record.address,
+            },
         };
         // Boxed, as is everything here that few requests need: the room for it would be part of every request.
         body = Box::pin(mirror::copy(worker, route, original, body)).await?;
@@ -71,6 +92,7 @@ pub(super) async fn forward(
             websocket,
         },
         interim: &request.interim,
+        prefers,
     };
     let answered = match route.timeouts.request.filter(|limit| !limit.is_zero()) {
         None => tries.run(body, Some(record)).await,
@@ -80,6 +102,11 @@ pub(super) async fn forward(
     };
     let mut response = answered?;
     sanitize_response(&mut response.headers);
+    if let (Some(Affinity::Session(session)), Some(endpoint)) = (route.affinity.as_deref(), &record.endpoint)
+    {
+        let answered_by = (&**backend, &**endpoint);
+        affinity::remember(session, prefers, answered_by, (route, target.scheme), &mut response.headers);
+    }
     if let Some(edits) = &share.response_headers {
         edit::apply(edits, &mut response.headers);
     }
@@ -125,6 +152,8 @@ pub(super) struct Tries<'a> {
     pub(super) backend: &'a Backend,
     pub(super) outgoing: Outgoing<'a>,
     pub(super) interim: &'a Interim,
+    /// The endpoint that the request is for, if something decided that.
+    pub(super) prefers: Prefers,
 }
 
 /// How one try ended without an answer.
@@ -142,7 +171,8 @@ impl Tries<'_> {
         let mut tried: SmallVec<[u64; 4]> = SmallVec::new();
         loop {
             let now_ms = self.worker.clock.now_ms();
-            let view = View { pools: &self.worker.pools, in_flight_max: self.in_flight_max(), now_ms };
+            let in_flight_max = self.in_flight_max();
+            let view = View { pools: &self.worker.pools, in_flight_max, now_ms, prefers: self.prefers };
             let choice = choose(view, self.backend, &tried).map_err(|none| match none {
                 NoChoice::NoEndpoints => Reject::NoEndpoints,
                 NoChoice::Saturated => Reject::Overloaded,
@@ -196,7 +226,8 @@ impl Tries<'_> {
     /// A single try that nobody waits for. `None`: there is no answer.
     pub(super) async fn once(&self, body: Body) -> Option<Response> {
         let now_ms = self.worker.clock.now_ms();
-        let view = View { pools: &self.worker.pools, in_flight_max: self.in_flight_max(), now_ms };
+        let in_flight_max = self.in_flight_max();
+        let view = View { pools: &self.worker.pools, in_flight_max, now_ms, prefers: self.prefers };
         let choice = choose(view, self.backend, &[]).ok()?;
         self.exchange(&choice, body).await.ok()
     }
@@ -293,8 +324,10 @@ impl Tries<'_> {
 
     fn patience(&self) -> Patience {
         let defaults = &self.worker.settings().upstream;
+        let head = self.handling.timeouts.read.unwrap_or(defaults.response_head_timeout);
         Patience {
-            head: self.handling.timeouts.read.unwrap_or(defaults.response_head_timeout),
+            head,
+            send: self.handling.timeouts.send.unwrap_or(head),
             read: self.handling.timeouts.read.unwrap_or(defaults.read_timeout),
             head_bytes_max: defaults.response_head_bytes.as_usize(),
         }

@@ -26,6 +26,8 @@ pub enum AuthorityError {
     NoCertificate,
     #[error("certificate {position} of the CA bundle cannot be used as an authority: {reason}")]
     BadAuthority { position: usize, reason: Arc<str> },
+    #[error("the revocation list cannot be used: {0}")]
+    BadRevocationList(Arc<str>),
 }
 
 impl Authorities {

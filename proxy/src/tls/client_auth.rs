@@ -1,17 +1,22 @@
 //! Client certificates: which are asked for, and what is told of the one that came.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use http::HeaderValue;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme};
-use rustls_pki_types::{CertificateDer, UnixTime};
+use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use super::authorities::{Authorities, AuthorityError};
+use crate::request::external::escape_uri;
 
 /// How strictly client certificates are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,8 +37,25 @@ pub struct ClientAuth {
     mode: ClientAuthMode,
     verifier: Arc<dyn ClientCertVerifier>,
     /// The strict verifier behind `InsecureFallback`.
-    strict: Option<Arc<dyn ClientCertVerifier>>,
+    strict: Option<Strict>,
     digest: [u8; 32],
+}
+
+/// What a certificate has to stand after the handshake, where the handshake takes any.
+struct Strict {
+    verifier: Arc<dyn ClientCertVerifier>,
+    authorities: Vec<CertificateDer<'static>>,
+    intermediates_max: Option<usize>,
+}
+
+/// What is asked of a chain besides the signature of an authority.
+#[derive(Clone, Debug, Default)]
+pub struct Revocation {
+    /// Lists of revoked certificates in PEM. Where there are any, each issuer of a chain needs one that has not expired.
+    pub lists: Option<Vec<u8>>,
+    /// How many certificates between the client's own and an authority a client may show. Only for
+    /// [`ClientAuthMode::InsecureFallback`].
+    pub intermediates_max: Option<usize>,
 }
 
 impl ClientAuth {
@@ -43,45 +65,56 @@ impl ClientAuth {
             mode: ClientAuthMode::None,
             verifier: WebPkiClientVerifier::no_client_auth(),
             strict: None,
-            digest: digest_of(ClientAuthMode::None, &[]),
+            digest: digest_of(ClientAuthMode::None, &[], None, None),
         }
     }
 
     /// Asks as `mode` says for certificates signed by one of the authorities in `bundle` (PEM, one or more).
     pub fn from_pem(mode: ClientAuthMode, bundle: &[u8]) -> Result<ClientAuth, AuthorityError> {
-        let Authorities { certificates, roots } = Authorities::from_pem(bundle)?;
-        Ok(ClientAuth::new(mode, roots, &certificates))
+        ClientAuth::with_revocation(mode, bundle, Revocation::default())
     }
 
-    fn new(
+    /// The same, for chains that are no longer than this and hold nothing that was revoked.
+    pub fn with_revocation(
         mode: ClientAuthMode,
-        roots: RootCertStore,
-        authorities: &[CertificateDer<'static>],
-    ) -> ClientAuth {
+        bundle: &[u8],
+        revocation: Revocation,
+    ) -> Result<ClientAuth, AuthorityError> {
+        let Authorities { certificates, roots } = Authorities::from_pem(bundle)?;
         if mode == ClientAuthMode::None {
-            return ClientAuth::none();
+            return Ok(ClientAuth::none());
         }
+        let lists = revocation.lists.as_deref().map(revocation_lists).transpose()?;
         let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), super::provider().clone());
+        let builder = match &lists {
+            Some(lists) => builder.with_crls(lists.iter().cloned()).enforce_revocation_expiration(),
+            None => builder,
+        };
         let builder = match mode {
             ClientAuthMode::Require => builder,
             ClientAuthMode::None | ClientAuthMode::Request | ClientAuthMode::InsecureFallback => {
                 builder.allow_unauthenticated()
             }
         };
+        // There is an authority, so a list is all that can be at fault.
         let verifier =
-            builder.build().expect("there is an authority, and no revocation list that could be broken");
-        let digest = digest_of(mode, authorities);
-        match mode {
+            builder.build().map_err(|error| AuthorityError::BadRevocationList(error.to_string().into()))?;
+        let digest = digest_of(mode, &certificates, lists.as_deref(), revocation.intermediates_max);
+        Ok(match mode {
             ClientAuthMode::InsecureFallback => ClientAuth {
                 mode,
                 verifier: Arc::new(AcceptsAny(verifier.clone())),
-                strict: Some(verifier),
+                strict: Some(Strict {
+                    verifier,
+                    authorities: certificates,
+                    intermediates_max: revocation.intermediates_max,
+                }),
                 digest,
             },
             ClientAuthMode::None | ClientAuthMode::Request | ClientAuthMode::Require => {
                 ClientAuth { mode, verifier, strict: None, digest }
             }
-        }
+        })
     }
 
     pub fn mode(&self) -> ClientAuthMode {
@@ -102,7 +135,12 @@ impl ClientAuth {
         match (&self.strict, chain) {
             (_, []) => false,
             (Some(strict), [leaf, intermediates @ ..]) => {
-                strict.verify_client_cert(leaf, intermediates, now).is_ok()
+                let is_between = |shown: &&CertificateDer<'_>| {
+                    !strict.authorities.iter().any(|authority| authority.as_ref() == shown.as_ref())
+                };
+                let between = intermediates.iter().filter(is_between).count();
+                strict.intermediates_max.is_none_or(|max| between <= max)
+                    && strict.verifier.verify_client_cert(leaf, intermediates, now).is_ok()
             }
             // The handshake would have failed.
             (None, _) => self.mode != ClientAuthMode::None,
@@ -125,14 +163,33 @@ impl fmt::Debug for ClientAuth {
 }
 
 /// The leaf certificate that a client showed, and proved to hold the key of.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct ClientCertificate {
     der: CertificateDer<'static>,
+    /// Made for the first request that needs it; a connection has many.
+    told: OnceLock<Told>,
 }
+
+/// What backends are told of a certificate, as values of headers.
+#[derive(Clone, Debug)]
+pub(crate) struct Told {
+    pub(crate) subject: HeaderValue,
+    pub(crate) issuer: HeaderValue,
+    /// The certificate in PEM, percent-encoded, as nginx writes it.
+    pub(crate) escaped_pem: HeaderValue,
+}
+
+impl PartialEq for ClientCertificate {
+    fn eq(&self, other: &Self) -> bool {
+        self.der == other.der
+    }
+}
+
+impl Eq for ClientCertificate {}
 
 impl ClientCertificate {
     pub(super) fn new(leaf: &CertificateDer<'_>) -> ClientCertificate {
-        ClientCertificate { der: leaf.clone().into_owned() }
+        ClientCertificate { der: leaf.clone().into_owned(), told: OnceLock::new() }
     }
 
     pub fn der(&self) -> &[u8] {
@@ -175,6 +232,34 @@ impl ClientCertificate {
                 _ => None,
             })
             .collect()
+    }
+
+    /// What backends are told; a name that cannot be read is empty.
+    pub(crate) fn told(&self) -> &Told {
+        self.told.get_or_init(|| {
+            let value = |text: Option<String>| {
+                HeaderValue::from_bytes(text.unwrap_or_default().as_bytes())
+                    .unwrap_or_else(|_| HeaderValue::from_static(""))
+            };
+            Told {
+                subject: value(self.subject()),
+                issuer: value(self.issuer()),
+                escaped_pem: value(Some(self.escaped_pem())),
+            }
+        })
+    }
+
+    fn escaped_pem(&self) -> String {
+        let encoded = BASE64_STANDARD.encode(&self.der);
+        let mut pem = b"-----BEGIN CERTIFICATE-----\n".to_vec();
+        for line in encoded.as_bytes().chunks(PEM_LINE_CHARS) {
+            pem.extend_from_slice(line);
+            pem.push(b'\n');
+        }
+        pem.extend_from_slice(b"-----END CERTIFICATE-----\n");
+        let mut escaped = Vec::with_capacity(pem.len() * 5 / 4);
+        escape_uri(&pem, &mut escaped);
+        String::from_utf8(escaped).unwrap_or_default()
     }
 
     fn parse(&self) -> Option<X509Certificate<'_>> {
@@ -240,7 +325,21 @@ impl ClientCertVerifier for AcceptsAny {
     }
 }
 
-fn digest_of(mode: ClientAuthMode, authorities: &[CertificateDer<'_>]) -> [u8; 32] {
+fn revocation_lists(pem: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, AuthorityError> {
+    let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(pem).collect();
+    let lists = lists.map_err(|error| AuthorityError::BadRevocationList(error.to_string().into()))?;
+    if lists.is_empty() {
+        return Err(AuthorityError::BadRevocationList("it holds no `BEGIN X509 CRL` block".into()));
+    }
+    Ok(lists)
+}
+
+fn digest_of(
+    mode: ClientAuthMode,
+    authorities: &[CertificateDer<'_>],
+    lists: Option<&[CertificateRevocationListDer<'_>]>,
+    intermediates_max: Option<usize>,
+) -> [u8; 32] {
     let mut context = digest::Context::new(&digest::SHA256);
     context.update(&[match mode {
         ClientAuthMode::None => 0,
@@ -249,6 +348,14 @@ fn digest_of(mode: ClientAuthMode, authorities: &[CertificateDer<'_>]) -> [u8; 3
         ClientAuthMode::InsecureFallback => 3,
     }]);
     authorities.iter().for_each(|authority| super::update_with_bytes(&mut context, authority));
+    if let Some(max) = intermediates_max {
+        context.update(b"depth");
+        context.update(&(max as u64).to_be_bytes());
+    }
+    for list in lists.into_iter().flatten() {
+        context.update(b"list");
+        super::update_with_bytes(&mut context, list);
+    }
     super::finish(context)
 }
 
@@ -306,6 +413,8 @@ fn hex(bytes: &[u8]) -> String {
         text
     })
 }
+
+const PEM_LINE_CHARS: usize = 64;
 
 #[cfg(test)]
 mod tests;

@@ -31,6 +31,18 @@ pub(crate) struct View<'a> {
     /// An endpoint with so many requests of this worker under way is passed over.
     pub(crate) in_flight_max: u32,
     pub(crate) now_ms: u64,
+    pub(crate) prefers: Prefers,
+}
+
+/// Which endpoint a request is for, where something decided that before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Prefers {
+    #[default]
+    Any,
+    /// The one with this token.
+    Endpoint(u64),
+    /// Any of so many that have this key: rendezvous hashing, so that few keys move when endpoints come and go.
+    Hashed { key: u64, among: u16 },
 }
 
 /// Chooses an endpoint of `backend`, none of `tried` if another is left.
@@ -46,6 +58,9 @@ pub(crate) fn choose(view: View<'_>, backend: &Backend, tried: &[u64]) -> Result
         [] => return Err(NoChoice::NoEndpoints),
         [only] => return view.admit(only).ok_or(NoChoice::Saturated),
         _ => {}
+    }
+    if let Some(choice) = view.preferred(endpoints, tried) {
+        return Ok(choice);
     }
     let is_plain = |endpoint: &Arc<Endpoint>| !endpoint.spec.local && endpoint.health.is_open(now_ms);
     if tried.is_empty() && endpoints.iter().all(is_plain) {
@@ -74,6 +89,31 @@ pub(crate) fn choose(view: View<'_>, backend: &Backend, tried: &[u64]) -> Result
 type Candidates<'a> = SmallVec<[&'a Arc<Endpoint>; 16]>;
 
 impl View<'_> {
+    /// The endpoint that the request is for, as long as it can be used; `None` leaves it to balancing.
+    fn preferred(&self, endpoints: &[Arc<Endpoint>], tried: &[u64]) -> Option<Choice> {
+        let usable =
+            |endpoint: &&Arc<Endpoint>| !tried.contains(&endpoint.id) && endpoint.health.is_open(self.now_ms);
+        match self.prefers {
+            Prefers::Any => None,
+            Prefers::Endpoint(token) => {
+                let found = endpoints.iter().filter(usable).find(|endpoint| endpoint.token == token)?;
+                self.admit(found)
+            }
+            Prefers::Hashed { key, among } => {
+                // Near ones come before far ones, as ever.
+                let rank = |endpoint: &&Arc<Endpoint>| (endpoint.spec.local, mix(key ^ endpoint.token));
+                let mut ranked: SmallVec<[_; 16]> =
+                    endpoints.iter().filter(usable).map(|endpoint| (rank(&endpoint), endpoint)).collect();
+                ranked.sort_unstable_by(|(a, _), (b, _)| b.cmp(a));
+                let among = usize::from(among).clamp(1, ranked.len().max(1));
+                let first = if among > 1 { fastrand::usize(..among) } else { 0 };
+                // One of its own that is busy leaves the request to the others of the key, then to those that follow.
+                let order = (first..among).chain(0..first).chain(among..ranked.len());
+                order.into_iter().find_map(|n| self.admit(ranked.get(n)?.1))
+            }
+        }
+    }
+
     /// The better of two random candidates, or the next in turn.
     fn pick<'e>(
         &self,
@@ -106,6 +146,13 @@ impl View<'_> {
         let pool = self.pools.of(endpoint);
         (pool.in_flight() < self.in_flight_max).then(|| Choice { endpoint: Arc::clone(endpoint), pool })
     }
+}
+
+/// Spreads the bits of a number over all of it (the finaliser of SplitMix64).
+fn mix(number: u64) -> u64 {
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
 }
 
 #[cfg(test)]

@@ -54,8 +54,10 @@ pub(crate) struct Outgoing<'a> {
 /// How long an upstream may take.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
-    /// From the last byte of the request to the head of the answer, and between two writes of the request.
+    /// From the last byte of the request to the head of the answer.
     pub(crate) head: Duration,
+    /// Between two writes of the request; zero: any time.
+    pub(crate) send: Duration,
     /// Between two reads of the answer's body; zero: any time.
     pub(crate) read: Duration,
     /// The largest head of an answer.
@@ -149,14 +151,15 @@ pub(crate) async fn send(
     let Outgoing { method, target, headers, .. } = outgoing;
     head::write_request_head(&mut upload.out.bytes, method, target, headers, length, disposition)
         .map_err(|_| Failure::Unsendable("the target cannot be written"))?;
-    connection.watch.arm(&worker.clock, patience.head);
+    connection.watch.arm(&worker.clock, patience.send);
     let limits = HeadLimits { bytes_max: patience.head_bytes_max, ..HeadLimits::RESPONSE };
     let mut scan = Scan::default();
     let mut interims = 0;
     let head = std::future::poll_fn(|cx| {
         let moved = upload.poll(&mut connection.transport, cx)?;
         if moved {
-            connection.watch.arm(&worker.clock, patience.head);
+            let limit = if upload.is_over() { patience.head } else { patience.send };
+            connection.watch.arm(&worker.clock, limit);
         }
         loop {
             match head::parse_response(&mut connection.buffer, &mut scan, outgoing.method, &limits) {
@@ -278,6 +281,11 @@ impl Upload {
     fn new(body: Body, length: BodyLength) -> Self {
         let encoded = body.is_empty();
         Upload { out: Outbox::default(), body, encoder: Encoder::new(length), encoded, broken: false }
+    }
+
+    /// Nothing more is sent, because all of it was, or because the upstream takes no more.
+    fn is_over(&self) -> bool {
+        self.broken || self.finished()
     }
 
     /// Every byte was handed to the transport.

@@ -46,8 +46,8 @@ pub(crate) async fn send(
 ) -> Result<Response, Failure> {
     let request = request_head(&outgoing, body.exact_length())?;
     let watch = worker.clock.watch();
-    watch.arm(&worker.clock, patience.head);
     let ends = body.is_empty();
+    watch.arm(&worker.clock, if ends { patience.head } else { patience.send });
     let (mut answer, stream) = lease.start(request, ends).await?;
     let mut upload = (!ends).then(|| Pump::new(body, stream));
     let mut interims = 0;
@@ -58,7 +58,7 @@ pub(crate) async fn send(
             let mut moved = 0;
             let polled = pump.poll(cx, &mut moved);
             if moved > 0 {
-                watch.arm(&worker.clock, patience.head);
+                watch.arm(&worker.clock, patience.send);
             }
             match polled {
                 Poll::Ready(Err(Broken::Body(error))) => {
@@ -66,7 +66,10 @@ pub(crate) async fn send(
                     return Poll::Ready(Err(Failure::Upload(error)));
                 }
                 // An upstream may answer without having read everything; what follows tells whether it did.
-                Poll::Ready(Ok(()) | Err(Broken::Peer)) => upload = None,
+                Poll::Ready(Ok(()) | Err(Broken::Peer)) => {
+                    upload = None;
+                    watch.arm(&worker.clock, patience.head);
+                }
                 Poll::Pending => {}
             }
         }

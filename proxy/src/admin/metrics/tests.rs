@@ -197,6 +197,8 @@ fn every_reject() -> Vec<Reject> {
         Reject::RouteStatus(http::StatusCode::OK),
         Reject::BackendInvalid,
         Reject::AddressDenied,
+        Reject::ClientCertificate(""),
+        Reject::SubjectDenied,
         Reject::Unauthenticated(Vec::new()),
         Reject::Forbidden(Box::default()),
         Reject::Unidentified("".into()),
@@ -242,6 +244,8 @@ fn every_reject() -> Vec<Reject> {
         | Reject::RouteStatus(_)
         | Reject::BackendInvalid
         | Reject::AddressDenied
+        | Reject::ClientCertificate(_)
+        | Reject::SubjectDenied
         | Reject::Unauthenticated(_)
         | Reject::Forbidden(_)
         | Reject::Unidentified(_)

@@ -1,6 +1,9 @@
 //! The table of keys. The documentation, the schema and the reader are made from it.
 
+mod affinity;
 pub(super) mod auth;
+mod client;
+mod companions;
 pub mod nginx;
 mod setters;
 mod waking;
@@ -51,7 +54,8 @@ pub enum Takes {
 }
 
 impl Takes {
-    pub(super) fn includes(self, kind: Kind) -> bool {
+    /// Whether an object of this kind takes the key.
+    pub(crate) fn includes(self, kind: Kind) -> bool {
         match self {
             Takes::Ingress => kind == Kind::Ingress,
             Takes::Routes => matches!(kind, Kind::Ingress | Kind::HTTPRoute | Kind::GRPCRoute),
@@ -90,7 +94,7 @@ impl std::fmt::Debug for Setter {
 }
 
 impl Setter {
-    pub(super) fn apply(self, annotations: &mut Annotations, value: &str) -> Result<(), String> {
+    pub(crate) fn apply(self, annotations: &mut Annotations, value: &str) -> Result<(), String> {
         match self {
             Setter::Flag(field) => {
                 *field(annotations) = Some(parse_flag(value).ok_or("it is neither true nor false")?);
@@ -125,6 +129,11 @@ impl Key {
     pub fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
         std::iter::once(self.name).chain(self.aliases.iter().copied())
     }
+}
+
+/// Statuses of errors, as `custom-http-errors` has them.
+pub(crate) fn error_codes(value: &str) -> Result<Vec<http::StatusCode>, String> {
+    companions::codes(value)
 }
 
 /// The key of this name or alias.
@@ -523,6 +532,21 @@ pub static KEYS: &[Key] = &[
         Setter::Flag(|a| &mut a.service_upstream),
         "Speaks to the Service's own address and lets the cluster balance.",
     ),
+    // Which endpoint.
+    affinity::AFFINITY,
+    affinity::MODE,
+    affinity::CANARY_BEHAVIOR,
+    affinity::NAME,
+    affinity::PATH,
+    affinity::DOMAIN,
+    affinity::MAX_AGE,
+    affinity::EXPIRES,
+    affinity::SAME_SITE,
+    affinity::SECURE,
+    affinity::CHANGE_ON_FAILURE,
+    affinity::HASH_BY,
+    affinity::HASH_SUBSET,
+    affinity::HASH_SUBSET_SIZE,
     // Cross-origin requests.
     key(
         "enable-cors",
@@ -756,24 +780,22 @@ pub static KEYS: &[Key] = &[
     auth::AUTH_REALM,
     auth::SATISFY,
     auth::ENABLE_GLOBAL_AUTH,
-    // What guards access and is still to be built: routes with it refuse.
-    guard(later("auth-tls-secret", "The authorities that client certificates must come from.")),
-    guard(later("auth-tls-verify-client", "Whether a client certificate is asked for.")),
-    guard(later("auth-tls-verify-depth", "How long its chain may be.")),
-    guard(later("auth-tls-match-cn", "What its subject must be.")),
+    // Which certificate a client shows.
+    client::SECRET,
+    client::VERIFY,
+    client::DEPTH,
+    client::SUBJECT,
+    client::PASSES,
+    client::ERROR_PAGE,
+    // Other backends beside the one of the path.
+    companions::DEFAULT_BACKEND,
+    companions::CUSTOM_HTTP_ERRORS,
+    companions::EDGE_ERRORS_ONLY,
+    companions::MIRROR_TARGET,
+    companions::MIRROR_HOST,
+    companions::MIRROR_BODY,
     // What guards nothing and is still to be built: routes are served without it.
-    later("default-backend", "Stands in for a Service without endpoints."),
     later("proxy-next-upstream-timeout", "How long all tries together may take."),
-    later("custom-http-errors", "Statuses whose pages another backend writes."),
-    also(
-        later("affinity", "Keeps a client on one endpoint."),
-        &["session-cookie-name", "session-cookie-max-age"],
-    ),
-    later("upstream-hash-by", "Chooses an endpoint by a hash."),
-    also(
-        later("mirror-target", "Sends a copy of each request elsewhere."),
-        &["mirror-host", "mirror-request-body"],
-    ),
 ];
 
 /// Tries of one request, as far as annotations can ask for them.

@@ -95,7 +95,8 @@ https where the host has TLS, round robin, three tries, 503 for limits without R
 two reads or writes, 301 from `/path` to a rule's `/path/`. The ConfigMap that `ingressNginx.configMap` names changes these:
 `proxy-body-size`, `proxy-{connect,read,send}-timeout`, `proxy-next-upstream`, `proxy-next-upstream-tries`, `ssl-redirect`,
 `force-ssl-redirect`, `http-redirect-code`, `hsts`, `hsts-{max-age,include-subdomains,preload}`, `limit-{req,conn}-status-code`, `load-balance`,
-`service-upstream`, `whitelist-source-range`, `denylist-source-range`, `block-cidrs`. What else stands in it is told in a problem where it
+`service-upstream`, `whitelist-source-range`, `denylist-source-range`, `block-cidrs`, `custom-http-errors`, `add-headers`,
+`proxy-set-headers`, and `global-auth-*`, which hold for each Ingress that asks nobody itself. What else stands in it is told in a problem where it
 had an effect; what restricted access there and cannot be enforced here closes the class.
 
 ### What is different, and why
@@ -108,7 +109,14 @@ had an effect; what restricted access there and cannot be enforced here closes t
   can be read differently.
 - Forwarding headers are believed from networks that `trust` names; there, with `use-forwarded-headers`, from anybody.
 - Bodies stream and are not collected first. Only requests without a body, or with one of at most 64 kB, are tried again.
-- A client certificate that does not fit ends the handshake; there it is answered with 400.
+- On a host with `auth-tls-secret` paths that no Ingress has are answered with 404; there the default backend answers them. Over
+  plain HTTP, where no certificate can be shown, such a host sends to https or answers 400; there it answers. `auth-tls-error-page` is a
+  URL; an authority that cannot be read closes the host with 503 in place of 403.
+- A client that an affinity cookie keeps stays while its endpoint exists, in both modes; there some clients of `balanced` move
+  when endpoints are added. A request that its endpoint does not answer is tried at another one.
+- The page of `custom-http-errors` is asked for by GET (or HEAD), without the body of the request that failed.
+- Requests with more than 64 kB, or a body of unknown length, are not mirrored, unless `mirror-request-body` is off; a slow mirror
+  slows nobody.
 - Access lists are judged before limits.
 ";
 

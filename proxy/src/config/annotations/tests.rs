@@ -149,9 +149,8 @@ fn guards_of_other_controllers_are_known() {
 
 #[test]
 fn a_switch_that_is_off_and_not_built_yet_asks_for_nothing() {
-    assert!(own("mirror-target", "false").findings.is_empty());
-    assert_eq!(own("mirror-target", "true").findings[0].reason, "NotYetSupported");
-    assert!(own("auth-tls-verify-client", "off").refusal.is_some());
+    assert!(own("proxy-next-upstream-timeout", "0").findings.is_empty());
+    assert_eq!(own("proxy-next-upstream-timeout", "5").findings[0].reason, "NotYetSupported");
 }
 
 #[test]

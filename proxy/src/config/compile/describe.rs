@@ -105,6 +105,8 @@ fn describe_route(f: &mut String, matched: &str, route: &Route) -> fmt::Result {
     )?;
     detail("allow", list(&route.access.allow))?;
     detail("deny", list(&route.access.deny))?;
+    let certificates = route.client_certificates.as_ref();
+    detail("client certificates", certificates.map_or(String::new(), ToString::to_string))?;
     detail("auth", route.auth.as_ref().map_or(String::new(), |auth| auth.to_string()))?;
     detail(
         "body",
@@ -121,6 +123,8 @@ fn describe_route(f: &mut String, matched: &str, route: &Route) -> fmt::Result {
     detail("request headers", edits(&route.request_headers))?;
     detail("response headers", edits(&route.response_headers))?;
     detail("rewrite", rewrite(&route.rewrite))?;
+    detail("error pages", route.errors.as_ref().map_or(String::new(), ToString::to_string))?;
+    detail("affinity", route.affinity.as_ref().map_or(String::new(), ToString::to_string))?;
     detail("cors", route.cors.as_ref().map_or(String::new(), |cors| describe_cors(cors)))?;
     for mirror in &route.mirrors {
         let share = format!("{}/{} to {}", mirror.numerator, mirror.denominator, Named(&mirror.backend));

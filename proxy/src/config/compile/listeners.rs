@@ -156,7 +156,7 @@ impl Listeners {
                 key: key.clone(),
                 certificates: assembly.class_certificates(&place),
                 default_certificate: default.cloned(),
-                client_auth: Vec::new(),
+                client_auth: assembly.class_client_auth(&place),
                 alpn: ALPN.to_vec(),
                 min_version: assembly.settings.tls.min_version,
             };
@@ -309,14 +309,26 @@ impl Assembly<'_> {
 
     /// The certificates of all Ingresses of a class, those of the oldest first.
     fn class_certificates(&self, place: &Place) -> Vec<CertificateUse> {
+        let sources = self.tls_sources(place).into_iter();
+        sources.flat_map(|source| source.lowered.certificates.iter().cloned()).collect()
+    }
+
+    /// What the hosts of a class ask of the certificates of their clients, by the oldest Ingress first.
+    fn class_client_auth(&self, place: &Place) -> Vec<ClientAuthRule> {
+        let sources = self.tls_sources(place).into_iter();
+        sources.flat_map(|source| source.lowered.client_auth.iter().cloned()).collect()
+    }
+
+    /// The Ingresses that the TLS side of a class is made of, the oldest first.
+    fn tls_sources(&self, place: &Place) -> Vec<&Source> {
         let of_class = |source: &&Source| {
-            !source.lowered.certificates.is_empty()
+            source.lowered.concerns_tls()
                 && source.lowered.class.as_ref().is_some_and(|class| **class == *place)
         };
         let sources = self.sources.values().map(|source| &**source);
         let mut sources: Vec<&Source> = sources.filter(of_class).collect();
         sources.sort_by(|a, b| a.seniority.cmp(&b.seniority));
-        sources.into_iter().flat_map(|source| source.lowered.certificates.iter().cloned()).collect()
+        sources
     }
 
     fn problem(

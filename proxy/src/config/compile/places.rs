@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
+use http::StatusCode;
 use smallvec::SmallVec;
 
 use super::{Source, Sources};
@@ -12,11 +13,12 @@ use crate::config::lower::{CanaryRule, Content, Lowered, Place};
 use crate::config::objects::metadata::Seniority;
 use crate::config::problem::{ObjectRef, Problem, Severity};
 use crate::config::providers::is_own_path;
+use crate::route::client_certificates::ClientCertificates;
 use crate::route::host::HostPattern;
-use crate::route::matches::Rule;
+use crate::route::matches::{Conditions, Precedence, Rule};
 use crate::route::path::HostRoutes;
 use crate::route::table::{HostFallback, HostTable, ListenerKey};
-use crate::route::{Action, Route};
+use crate::route::{Action, Handling, Origin, PathPattern, Refusal, Route};
 
 /// All sections that some object adds to.
 #[derive(Debug, Default)]
@@ -246,6 +248,7 @@ impl Host {
         let mut problems = Vec::new();
         let mut twins = false;
         let mut canaries: Vec<(&Seniority, &[CanaryRule])> = Vec::new();
+        let mut demands: Vec<(&Seniority, &Result<Arc<ClientCertificates>, Refusal>)> = Vec::new();
         for (reference, source, content) in self.contents(place, name, sources) {
             match content {
                 Content::Rules(own) => rules.extend_from_slice(own),
@@ -260,6 +263,7 @@ impl Host {
                     problems.push(conflict(reference, field.into(), message));
                 }
                 Content::Canary(own) => canaries.push((&source.seniority, own)),
+                Content::ClientCertificates(demand) => demands.push((&source.seniority, demand)),
                 Content::Twin(_) | Content::Alias { .. } | Content::Default(_) => {}
             }
         }
@@ -269,6 +273,10 @@ impl Host {
             canaries.sort_by_key(|(seniority, _)| *seniority);
             let canaries: Vec<&CanaryRule> = canaries.iter().flat_map(|(_, own)| *own).collect();
             problems.extend(canary::join(name, &mut rules, &canaries));
+            demands.sort_by_key(|(seniority, _)| *seniority);
+            if let Some((_, demand)) = demands.first() {
+                demand_certificates(&mut rules, demand);
+            }
         }
         problems.extend(mixed_access(name, &rules));
         self.problems = problems;
@@ -295,6 +303,49 @@ impl Host {
                     .map(move |share| (reference, source, &share.content))
             },
         )
+    }
+}
+
+/// Puts what a host asks of client certificates on all its routes, and on whatever else is asked of it: a default backend that
+/// anybody reaches has no place on such a host.
+fn demand_certificates(rules: &mut Vec<Rule>, demand: &Result<Arc<ClientCertificates>, Refusal>) {
+    let whole = PathPattern::Prefix("".into());
+    if let Some(last) = rules.iter().max_by(|a, b| a.precedence.cmp(&b.precedence))
+        && !rules.iter().any(|rule| rule.path == whole && rule.conditions == Conditions::default())
+    {
+        let origin = Origin {
+            path: whole.clone(),
+            name: Some("client certificates".into()),
+            ..last.route.origin.clone()
+        };
+        let route = Route {
+            refusal: None,
+            action: Action::Status(StatusCode::NOT_FOUND),
+            canary: None,
+            https_redirect: last.route.https_redirect,
+            handling: Handling::plain(),
+            wake: None,
+            metrics: Default::default(),
+            origin,
+        };
+        rules.push(Rule {
+            path: whole,
+            conditions: Conditions::default(),
+            precedence: Precedence { entry: usize::MAX, ..last.precedence.clone() },
+            route: Arc::new(route),
+        });
+    }
+    for rule in rules {
+        let mut route = Route::clone(&rule.route);
+        match demand {
+            Ok(certificates) => {
+                let client_certificates = Some(certificates.clone());
+                route.handling =
+                    Arc::new(Handling { client_certificates, ..Handling::clone(&route.handling) });
+            }
+            Err(refusal) => route.refusal = route.refusal.or_else(|| Some(refusal.clone())),
+        }
+        rule.route = Arc::new(route);
     }
 }
 

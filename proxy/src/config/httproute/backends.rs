@@ -32,6 +32,7 @@ impl Lowering<'_, '_> {
                 }
                 Ok(Found::Open(backend, _)) => {
                     mirrors.push(Mirror {
+                        target: None,
                         backend,
                         numerator: mirror.numerator,
                         denominator: mirror.denominator,

@@ -67,9 +67,37 @@ fn an_annotation_wins() {
 }
 
 #[test]
+fn authentication_for_all_is_that_of_one_which_says_nothing() {
+    let (defaults, faults) = defaults(&[
+        ("global-auth-url", "http://auth.shop.svc/check"),
+        ("global-auth-method", "POST"),
+        ("global-auth-response-headers", "X-User, X-Groups"),
+        ("custom-http-errors", "404,503"),
+    ]);
+    assert!(faults.is_empty());
+    let mut words = Annotations::default();
+    defaults.fill(&mut words);
+    assert_eq!(words.auth.url.as_deref(), Some("http://auth.shop.svc/check"));
+    assert_eq!((words.auth.method.clone(), words.auth.response_headers.len()), (Some(http::Method::POST), 2));
+    assert_eq!(words.errors.codes.map(|codes| codes.len()), Some(2));
+    for change in [
+        |words: &mut Annotations| words.auth.use_default = Some(false),
+        |words: &mut Annotations| words.auth.basic = Some(()),
+        |words: &mut Annotations| words.auth.url = Some("http://own.shop.svc/".into()),
+    ] {
+        let mut words = Annotations::default();
+        change(&mut words);
+        defaults.fill(&mut words);
+        assert_ne!(words.auth.url.as_deref(), Some("http://auth.shop.svc/check"));
+        assert_eq!(words.auth.method, None);
+    }
+}
+
+#[test]
 fn what_guards_and_cannot_be_enforced_closes_the_class() {
     for (key, value) in [
-        ("global-auth-url", "https://auth.example"),
+        ("global-auth-method", "FETCH ME"),
+        ("global-auth-everything", "true"),
         ("whitelist-source-range", "everybody"),
         ("block-user-agents", "~bot"),
         ("enable-modsecurity", "true"),

@@ -341,4 +341,13 @@ pub struct SessionPersistence {
     pub persistence_type: Option<Box<str>>,
     pub absolute_timeout: Option<Box<str>>,
     pub idle_timeout: Option<Box<str>>,
+    pub cookie_config: Option<CookieConfig>,
+}
+
+/// How long browsers keep the cookie of a session.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CookieConfig {
+    /// Absent: `Session`.
+    pub lifetime_type: Option<Box<str>>,
 }

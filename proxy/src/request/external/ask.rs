@@ -17,6 +17,7 @@ use crate::request::forward::Tries;
 use crate::request::forwarded::{ClientView, Peer, RequestId};
 use crate::request::target::Target;
 use crate::route::Route;
+use crate::upstream::balance::Prefers;
 use crate::upstream::exchange::Outgoing;
 use crate::worker::Worker;
 
@@ -119,7 +120,8 @@ async fn exchange(
     };
     let interim = Interim::default();
     let handling = &external.handling;
-    let tries = Tries { worker, handling, backend: &external.backend, outgoing, interim: &interim };
+    let (backend, prefers) = (&external.backend, Prefers::Any);
+    let tries = Tries { worker, handling, backend, outgoing, interim: &interim, prefers };
     let failed = |reject: Reject| {
         unavailable(&format!("the authentication server cannot be asked: {}", reject.reason()))
     };

@@ -4,6 +4,7 @@
 //! Only variables with a meaning here are known; any other one makes the text a bad one. What they stand for is always what
 //! was normalised and cleaned, never what the client wrote.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, Method};
@@ -132,6 +133,35 @@ impl Template {
             }
         }
         filled
+    }
+}
+
+impl fmt::Display for Template {
+    /// With the names of its variables: `https://$host/x`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.parts.iter().try_for_each(|part| match part {
+            Part::Text(text) => f.write_str(text),
+            Part::Variable(variable) => write!(f, "${variable}"),
+        })
+    }
+}
+
+impl fmt::Display for Variable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Variable::RequestMethod => f.write_str("request_method"),
+            Variable::Scheme => f.write_str("scheme"),
+            Variable::Host => f.write_str("host"),
+            Variable::HttpHost => f.write_str("http_host"),
+            Variable::RequestUri => f.write_str("request_uri"),
+            Variable::EscapedRequestUri => f.write_str("escaped_request_uri"),
+            Variable::Uri => f.write_str("uri"),
+            Variable::Args => f.write_str("args"),
+            Variable::RemoteAddress => f.write_str("remote_addr"),
+            Variable::Header(name) => write!(f, "http_{}", name.as_str().replace('-', "_")),
+            Variable::Cookie(name) => write!(f, "cookie_{name}"),
+            Variable::Argument(name) => write!(f, "arg_{name}"),
+        }
     }
 }
 

@@ -47,7 +47,7 @@ async fn what_a_client_certificate_says_can_be_read() {
 
 #[test]
 fn a_certificate_that_cannot_be_read_says_nothing() {
-    let certificate = ClientCertificate { der: CertificateDer::from(vec![1, 2, 3]) };
+    let certificate = ClientCertificate::new(&CertificateDer::from(vec![1, 2, 3]));
     assert_eq!(certificate.subject(), None);
     assert_eq!(certificate.issuer(), None);
     assert_eq!(certificate.serial(), None);

@@ -28,7 +28,7 @@ fn backend(balance: Balance, local: &[bool]) -> Backend {
 const IN_FLIGHT_MAX: u32 = 100;
 
 fn choose_at(pools: &Pools, backend: &Backend, tried: &[u64], now_ms: u64) -> Result<Choice, NoChoice> {
-    choose(View { pools, in_flight_max: IN_FLIGHT_MAX, now_ms }, backend, tried)
+    choose(View { pools, in_flight_max: IN_FLIGHT_MAX, now_ms, prefers: Prefers::Any }, backend, tried)
 }
 
 fn eject(endpoint: &Endpoint) {
@@ -160,4 +160,54 @@ fn an_endpoint_that_hangs_does_not_attract_everything() {
         }
     }
     assert!(held.len() < 10, "{} requests went to the endpoint that never answers", held.len());
+}
+
+fn prefer(pools: &Pools, backend: &Backend, prefers: Prefers, tried: &[u64]) -> u64 {
+    let view = View { pools, in_flight_max: IN_FLIGHT_MAX, now_ms: 0, prefers };
+    choose(view, backend, tried).expect("an endpoint").endpoint.id
+}
+
+#[test]
+fn a_session_keeps_its_endpoint_while_it_can() {
+    let pools = Pools::default();
+    let backend = backend(Balance::RoundRobin, &[false, true, true]);
+    let endpoints = backend.endpoints();
+    let wanted = &endpoints[0];
+    for _ in 0..50 {
+        assert_eq!(prefer(&pools, &backend, Prefers::Endpoint(wanted.token), &[]), wanted.id);
+    }
+    assert_ne!(prefer(&pools, &backend, Prefers::Endpoint(wanted.token), &[wanted.id]), wanted.id);
+    eject(wanted);
+    assert_ne!(prefer(&pools, &backend, Prefers::Endpoint(wanted.token), &[]), wanted.id);
+    prefer(&pools, &backend, Prefers::Endpoint(1), &[]);
+}
+
+#[test]
+fn a_key_has_its_endpoint_and_few_move_when_one_goes() {
+    let pools = Pools::default();
+    let backend = backend(Balance::PowerOfTwo, &[false; 5]);
+    let place = |backend: &Backend, key: u64| {
+        prefer(&pools, backend, Prefers::Hashed { key: mix(key), among: 1 }, &[])
+    };
+    let before: Vec<u64> = (0..1000).map(|key| place(&backend, key)).collect();
+    assert_eq!(before, (0..1000).map(|key| place(&backend, key)).collect::<Vec<_>>());
+    let gone = backend.endpoints()[4].id;
+    let specs: Vec<EndpointSpec> =
+        backend.endpoints()[..4].iter().map(|endpoint| endpoint.spec.clone()).collect();
+    backend.publish(&specs);
+    let moved = (0..1000).filter(|key| place(&backend, *key) != before[*key as usize]).count();
+    assert_eq!(moved, before.iter().filter(|id| **id == gone).count(), "only those of the one that went");
+    assert!((120..=280).contains(&moved), "{moved}");
+}
+
+#[test]
+fn a_key_may_have_several_endpoints() {
+    let pools = Pools::default();
+    let backend = backend(Balance::PowerOfTwo, &[false; 8]);
+    let met: std::collections::BTreeSet<u64> =
+        (0..200).map(|_| prefer(&pools, &backend, Prefers::Hashed { key: 7, among: 3 }, &[])).collect();
+    assert_eq!(met.len(), 3);
+    let all = Prefers::Hashed { key: 7, among: u16::MAX };
+    let met: std::collections::BTreeSet<u64> = (0..500).map(|_| prefer(&pools, &backend, all, &[])).collect();
+    assert_eq!(met.len(), 8);
 }

@@ -95,12 +95,6 @@ const fn guard(key: NginxKey) -> NginxKey {
 const NO: &[&str] = &["false", "off", "0"];
 const BUFFERS: &str = "answers and requests stream, and nothing is written to disk";
 const KEEPALIVE: &str = "connections to the server that is asked are kept open anyway";
-const ERRORS: &str =
-    "error pages of another backend are not supported yet; let the application write its own";
-const AFFINITY: &str =
-    "keeping a client on one endpoint is not supported yet; share sessions between endpoints";
-const HASH: &str = "choosing an endpoint by a hash is not supported yet; the balancing of the class is used";
-const MIRROR: &str = "write an HTTPRoute with a RequestMirror filter";
 const TRACING: &str = "traces are not written yet; a client's `traceparent` passes";
 const BANDWIDTH: &str = "answers are not slowed down; limit requests with `vestibule.dev/rate-limit`";
 const SNIPPET: &str = "there is no nginx that could run it. Write `vestibule.dev/custom-response-headers` for add_header and more_set_headers, \
@@ -116,9 +110,9 @@ const LOCATION: &str = "`Location` of the backend passes as it is; the applicati
 
 /// All of them, in the order of the alphabet.
 pub static NGINX_KEYS: [NginxKey; 136] = [
-    only("affinity", &[], AFFINITY),
-    only("affinity-canary-behavior", &["legacy"], AFFINITY),
-    only("affinity-mode", &[], AFFINITY),
+    same("affinity"),
+    same("affinity-canary-behavior"),
+    same("affinity-mode"),
     guard(as_own("allowlist-source-range", "allow-from")),
     same("app-root"),
     nothing(
@@ -141,12 +135,9 @@ pub static NGINX_KEYS: [NginxKey; 136] = [
     guard(same("auth-signin")),
     same("auth-signin-redirect-param"),
     guard(refused("auth-snippet", SNIPPET)),
-    refused("auth-tls-error-page", "who shows no certificate is refused in the handshake; remove the key"),
+    same("auth-tls-error-page"),
     guard(same("auth-tls-match-cn")),
-    guard(refused(
-        "auth-tls-pass-certificate-to-upstream",
-        "the certificate is not passed on yet; remove the key if nobody reads it",
-    )),
+    guard(same("auth-tls-pass-certificate-to-upstream")),
     guard(same("auth-tls-secret")),
     guard(same("auth-tls-verify-client")),
     guard(same("auth-tls-verify-depth")),
@@ -173,10 +164,10 @@ pub static NGINX_KEYS: [NginxKey; 136] = [
         "custom-headers",
         "a ConfigMap of headers is not read; write the headers in `vestibule.dev/custom-response-headers`",
     ),
-    only("custom-http-errors", &[], ERRORS),
-    only("default-backend", &[], ERRORS),
+    same("custom-http-errors"),
+    same("default-backend"),
     guard(as_own("denylist-source-range", "deny-from")),
-    only("disable-proxy-intercept-errors", &["true", "false"], ERRORS),
+    same("disable-proxy-intercept-errors"),
     only(
         "enable-access-log",
         &["true"],
@@ -201,9 +192,9 @@ pub static NGINX_KEYS: [NginxKey; 136] = [
     guard(same("limit-rpm")),
     guard(same("limit-rps")),
     same("load-balance"),
-    only("mirror-host", &[], MIRROR),
-    only("mirror-request-body", &["on"], MIRROR),
-    only("mirror-target", &[], MIRROR),
+    same("mirror-host"),
+    same("mirror-request-body"),
+    same("mirror-target"),
     guard(refused("modsecurity-snippet", FIREWALL)),
     refused("modsecurity-transaction-id", FIREWALL),
     refused("opentelemetry-operation-name", TRACING),
@@ -252,15 +243,19 @@ pub static NGINX_KEYS: [NginxKey; 136] = [
     same("server-alias"),
     guard(refused("server-snippet", SNIPPET)),
     same("service-upstream"),
-    only("session-cookie-change-on-failure", NO, AFFINITY),
-    only("session-cookie-conditional-samesite-none", NO, AFFINITY),
-    only("session-cookie-domain", &[], AFFINITY),
-    only("session-cookie-expires", &[], AFFINITY),
-    only("session-cookie-max-age", &[], AFFINITY),
-    only("session-cookie-name", &[], AFFINITY),
-    only("session-cookie-path", &[], AFFINITY),
-    only("session-cookie-samesite", &[], AFFINITY),
-    only("session-cookie-secure", NO, AFFINITY),
+    same("session-cookie-change-on-failure"),
+    only(
+        "session-cookie-conditional-samesite-none",
+        NO,
+        "browsers that take `SameSite=None` for Strict are of 2019 and older and are not told apart; remove the key",
+    ),
+    same("session-cookie-domain"),
+    same("session-cookie-expires"),
+    same("session-cookie-max-age"),
+    same("session-cookie-name"),
+    same("session-cookie-path"),
+    same("session-cookie-samesite"),
+    same("session-cookie-secure"),
     refused("ssl-ciphers", CIPHERS),
     guard(only(
         "ssl-passthrough",
@@ -272,9 +267,9 @@ pub static NGINX_KEYS: [NginxKey; 136] = [
     refused("stream-snippet", "write a TCPRoute or UDPRoute"),
     same("temporal-redirect"),
     same("temporal-redirect-code"),
-    only("upstream-hash-by", &[], HASH),
-    only("upstream-hash-by-subset", NO, HASH),
-    only("upstream-hash-by-subset-size", &[], HASH),
+    same("upstream-hash-by"),
+    same("upstream-hash-by-subset"),
+    same("upstream-hash-by-subset-size"),
     same("upstream-vhost"),
     only("use-port-in-redirects", NO, "the port that clients use is named where it is not the usual one"),
     same("use-regex"),

@@ -13,6 +13,7 @@ pub(crate) mod scale;
 pub(crate) mod secrets;
 mod services;
 mod status;
+mod survey;
 mod watch;
 mod write;
 pub(crate) mod writer;
@@ -35,6 +36,8 @@ use self::watch::{Delta, News, Report, State, Stream};
 use self::writer::StatusWriter;
 use crate::config::objects::{Change, Objects};
 use crate::config::problem::{Kind, ObjectRef, Problem, Severity};
+
+pub use self::survey::{Survey, survey};
 
 /// Which API server is read, and how much of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

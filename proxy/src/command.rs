@@ -56,6 +56,8 @@ pub enum Failure {
     Question(#[from] crate::admin::explain::QuestionError),
     #[error("migrate: {0}")]
     Migrate(#[from] crate::migrate::ReadError),
+    #[error("cluster: {0}")]
+    Cluster(#[from] crate::cluster::ClusterError),
     #[error("admin: {0}")]
     Ask(#[from] crate::admin::client::AskError),
     #[error("certificates: {0}")]

@@ -4,14 +4,18 @@
 //! What guards access and cannot be translated becomes a route that lets nobody in.
 
 mod documents;
+mod filters;
 mod guards;
 mod ingress;
 mod middleware;
 mod neighbours;
 mod plan;
+mod relays;
 mod render;
 mod rule;
 mod traefik;
+
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -78,6 +82,17 @@ pub struct Target {
     pub class: String,
     /// The namespace that Vestibule runs in.
     pub namespace: String,
+    /// The ports of Traefik's entry points, by their names.
+    pub entry_points: BTreeMap<String, u16>,
+}
+
+impl Target {
+    /// With the entry points that every Traefik has.
+    pub fn new(class: &str, namespace: &str) -> Self {
+        let entry_points = [("web", 80), ("websecure", 443)];
+        let entry_points = entry_points.into_iter().map(|(name, port)| (name.to_owned(), port)).collect();
+        Target { class: class.to_owned(), namespace: namespace.to_owned(), entry_points }
+    }
 }
 
 impl Report {
@@ -85,6 +100,20 @@ impl Report {
     pub fn is_complete(&self) -> bool {
         let findings = self.objects.iter().flat_map(|object| &object.findings);
         findings.into_iter().all(|finding| finding.verdict < Verdict::ByHand)
+    }
+
+    /// The same, saying that these kinds could not be looked at.
+    pub fn without(mut self, unreadable: &[String]) -> Report {
+        if !unreadable.is_empty() {
+            let (findings, written) = (Vec::new(), Vec::new());
+            let mut report = ObjectReport { object: "the cluster".into(), findings, written };
+            for kind in unreadable {
+                let words = "may not be read by this user, and may guard access: what is said below does not count them";
+                report.say(Verdict::Closed, kind, words);
+            }
+            self.objects.insert(0, report);
+        }
+        self
     }
 
     /// Everything that was written, with the object that it stands for.
@@ -96,24 +125,25 @@ impl Report {
 /// Looks at all objects.
 pub fn migrate(documents: &Documents, target: &Target) -> Report {
     let mut objects = Vec::new();
+    let mut listeners = relays::Listeners::default();
     for object in documents.iter() {
         let mut report =
             ObjectReport { object: documents::name_of(object), findings: Vec::new(), written: Vec::new() };
         match documents::kind_of(object) {
             "Ingress" => ingress::look(object, documents, target, &mut report),
             "IngressRoute" => traefik::http(object, documents, target, &mut report),
-            "IngressRouteTCP" => traefik::tcp(object, &mut report),
-            "IngressRouteUDP" => traefik::udp(object, &mut report),
+            "IngressRouteTCP" => relays::tcp(object, documents, target, &mut listeners, &mut report),
+            "IngressRouteUDP" => relays::udp(object, documents, target, &mut listeners, &mut report),
             "Middleware" | "MiddlewareTCP" => middleware::look(object, documents, &mut report),
             "TLSOption" => traefik::tls_option(object, &mut report),
             "ServersTransport" | "ServersTransportTCP" => traefik::servers_transport(object, &mut report),
             "TraefikService" => traefik::service(object, &mut report),
-            "Gateway" => neighbours::gateway(object, &mut report),
-            "HTTPRoute" | "GRPCRoute" => neighbours::route(object, documents, &mut report),
+            "Gateway" => filters::gateway(object, target, &mut report),
+            "HTTPRoute" | "GRPCRoute" => filters::route(object, documents, &mut report),
             "Certificate" => neighbours::certificate(object, documents, &mut report),
             "NetworkPolicy" => neighbours::network_policy(object, documents, target, &mut report),
             "AuthorizationPolicy" | "PeerAuthentication" | "Server" | "ServerAuthorization" => {
-                neighbours::mesh(object, &mut report);
+                neighbours::mesh(object, documents, target, &mut report);
             }
             "Deployment" | "DaemonSet" | "StatefulSet" => neighbours::workload(object, &mut report),
             "ValidatingWebhookConfiguration" => neighbours::webhook(object, &mut report),
@@ -124,6 +154,7 @@ pub fn migrate(documents: &Documents, target: &Target) -> Report {
             objects.push(report);
         }
     }
+    objects.extend(listeners.reports(target));
     Report { objects }
 }
 

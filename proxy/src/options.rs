@@ -83,8 +83,8 @@ pub enum Command {
     Explain(Explain),
     /// Say what comes along from ingress-nginx, Traefik and their companions, and write the YAML for it.
     ///
-    /// Reads manifests: a directory, or what `kubectl get -o yaml` printed. Exit code 1 when something is left to be done by
-    /// hand.
+    /// Reads manifests: a directory, or what `kubectl get -o yaml` printed; or a cluster. Exit code 1 when something is left to be
+    /// done by hand.
     Migrate(Migrate),
     /// Show an overview of a running process.
     Status(Status),
@@ -179,8 +179,14 @@ pub struct Check {
 #[derive(Debug, Args)]
 pub struct Migrate {
     /// The manifests: a file, a directory, or `-` for standard input.
-    #[arg(value_name = "PATH", default_value = "-")]
+    #[arg(value_name = "PATH", default_value = "-", conflicts_with_all = ["cluster", "kubeconfig"])]
     pub manifests: PathBuf,
+    /// Read the objects of the cluster that the service account, or KUBECONFIG, names. Nothing is written there.
+    #[arg(long)]
+    pub cluster: bool,
+    /// Read those of the cluster that this kubeconfig file names.
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
     /// Write the objects that say the same here into this directory.
     #[arg(long, value_name = "DIR")]
     pub write: Option<PathBuf>,
@@ -196,6 +202,16 @@ pub struct Migrate {
     /// The namespace that Vestibule runs in, which network policies have to admit.
     #[arg(long, default_value = "vestibule")]
     pub namespace: String,
+    /// The port of one of Traefik's entry points, for IngressRouteTCP and IngressRouteUDP; web and websecure are known. May be
+    /// given more than once.
+    #[arg(long = "entry-point", value_name = "NAME=PORT", value_parser = parse_entry_point)]
+    pub entry_points: Vec<(String, u16)>,
+}
+
+fn parse_entry_point(text: &str) -> Result<(String, u16), String> {
+    let (name, port) = text.split_once('=').ok_or("write it as NAME=PORT")?;
+    let port = port.parse().map_err(|_| format!("`{port}` is no port"))?;
+    Ok((name.to_owned(), port))
 }
 
 #[derive(Debug, Args)]

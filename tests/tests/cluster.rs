@@ -370,3 +370,60 @@ fn own_address() -> IpAddr {
 fn free_ports() -> [SocketAddr; 3] {
     [(); 3].map(|()| ports::unused())
 }
+
+#[test]
+fn moving_in_reads_the_cluster_and_writes_nothing_there() {
+    let cluster = ControlPlane::start();
+    cluster.allow();
+    for (kind, plural) in [("IngressRoute", "ingressroutes"), ("Middleware", "middlewares")] {
+        cluster.apply(&traefik_definition(kind, plural));
+    }
+    cluster.kubectl(&["wait", "--for=condition=Established", "crd", "--all"]);
+    cluster.apply(
+        "apiVersion: traefik.io/v1alpha1\nkind: Middleware\nmetadata: {name: office}\nspec: {ipAllowList: {sourceRange: [192.0.2.0/24]}}\n",
+    );
+    cluster.apply(
+        "apiVersion: traefik.io/v1alpha1\nkind: IngressRoute\nmetadata: {name: shop}\nspec:\n  routes:\n  \
+         - {kind: Rule, match: 'Host(`shop.example.com`)', middlewares: [{name: office}], services: [{name: web, port: 80}]}\n",
+    );
+    cluster.apply(
+        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: closed}\nspec: {podSelector: {}, policyTypes: [Ingress]}\n",
+    );
+    cluster.apply(
+        "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {selector: {app: web}, ports: [{port: 80}]}\n",
+    );
+    let written = cluster.directory.join("written");
+    let migrate = |user: &str| {
+        let output = Command::new(workspace().join("target/debug/vestibule"))
+            .args(["migrate", "--kubeconfig"])
+            .arg(cluster.kubeconfig(user))
+            .arg("--write")
+            .arg(&written)
+            .output()
+            .expect("the binary");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (code, report) = migrate("admin");
+    assert_eq!(code, Some(1), "the network policy is left to be done: {report}");
+    assert!(report.contains("written as Ingress default/shop"), "{report}");
+    assert!(report.contains("patch networkpolicy closed"), "{report}");
+    let ingress = std::fs::read_to_string(written.join("default-shop.yaml")).expect("the Ingress");
+    assert!(ingress.contains("vestibule.dev/allow-from: 192.0.2.0/24"), "{ingress}");
+    assert!(!ingress.contains("resourceVersion"), "{ingress}");
+    // Whoever may not read the middlewares is told, and not that nothing guards.
+    let (code, report) = migrate("vestibule");
+    assert_eq!(code, Some(1), "{report}");
+    assert!(report.contains("traefik.io/v1alpha1 middlewares: may not be read"), "{report}");
+    assert_eq!(cluster.read("ingresses", "{.items}"), "[]", "nothing was written to the cluster");
+}
+
+/// A definition that takes anything.
+fn traefik_definition(kind: &str, plural: &str) -> String {
+    format!(
+        "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {{name: {plural}.traefik.io}}\nspec:\n  \
+         group: traefik.io\n  scope: Namespaced\n  names: {{kind: {kind}, plural: {plural}, singular: {}}}\n  versions:\n  \
+         - name: v1alpha1\n    served: true\n    storage: true\n    \
+         schema: {{openAPIV3Schema: {{type: object, x-kubernetes-preserve-unknown-fields: true}}}}\n",
+        kind.to_lowercase()
+    )
+}

@@ -4,19 +4,28 @@ use std::io::{Read, Write};
 use std::path::Path;
 
 use super::{Failure, Outcome};
+use crate::cluster::{ClusterOptions, survey};
 use crate::migrate::{Documents, Target, migrate, plan, render};
 use crate::options::Migrate;
 
 pub(super) fn run(options: &Migrate, input: &mut dyn Read, out: &mut dyn Write) -> Result<Outcome, Failure> {
-    let documents = if options.manifests == Path::new("-") {
+    let mut unreadable = Vec::new();
+    let documents = if options.cluster || options.kubeconfig.is_some() {
+        let place = ClusterOptions { kubeconfig: options.kubeconfig.clone(), namespaces: Vec::new() };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let found = runtime.block_on(survey(&place))?;
+        unreadable = found.unreadable;
+        Documents::of(found.objects)
+    } else if options.manifests == Path::new("-") {
         let mut text = String::new();
         input.take(INPUT_BYTES_MAX).read_to_string(&mut text)?;
         Documents::parse(&text, "standard input")?
     } else {
         Documents::open(&options.manifests)?
     };
-    let target = Target { class: options.class.clone(), namespace: options.namespace.clone() };
-    let report = migrate(&documents, &target);
+    let mut target = Target::new(&options.class, &options.namespace);
+    target.entry_points.extend(options.entry_points.iter().cloned());
+    let report = migrate(&documents, &target).without(&unreadable);
     let steps = if options.plan { plan(&report, &target) } else { Vec::new() };
     out.write_all(render(&report, &steps, options.format).as_bytes())?;
     if let Some(directory) = &options.write {

@@ -479,6 +479,7 @@ impl Reading {
             return;
         }
         if let Some(guard) = foreign::guard(key, value) {
+            let mend = foreign::instead(key, value).unwrap_or("translate it");
             let message = format!(
                 "`{key}` {guard} for another controller and is not in force here: {mend}, or name the key in `{IGNORE}`"
             );
@@ -511,7 +512,6 @@ pub fn read_bystander(annotations: &StringMap, kind: Kind) -> Reading {
 }
 
 impl LimitWords {
-    /// All limits together. The keys of ingress-nginx allow a burst of the limit times `limit-burst-multiplier`, and one.
     /// Whether a limit counts by who is asking.
     pub(crate) fn asks_who(&self) -> bool {
         self.counted_by().any(By::needs_identity)
@@ -535,6 +535,7 @@ impl LimitWords {
         self.rates.iter().map(|rule| &rule.by).chain(self.at_once.iter().map(|rule| &rule.by))
     }
 
+    /// All limits together. The keys of ingress-nginx allow a burst of the limit times `limit-burst-multiplier`, and one.
     pub fn written(&self) -> WrittenLimits {
         let multiplier = self.burst_multiplier.unwrap_or(BURST_MULTIPLIER);
         let rate = |count: Option<u32>, period| {
@@ -603,9 +604,9 @@ pub const IGNORE: &str = "vestibule.dev/ignore";
 
 /// `limit-burst-multiplier` where it is not written.
 const BURST_MULTIPLIER: u32 = 5;
-const VALUE_SHOWN_CHARS: usize = 60;
 /// `upstream-hash-by-subset-size` where it is not written.
 const SUBSET_SIZE: u16 = 3;
+const VALUE_SHOWN_CHARS: usize = 60;
 
 const CORS_METHODS: [http::Method; 6] = [
     http::Method::GET,

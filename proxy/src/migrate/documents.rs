@@ -27,6 +27,11 @@ impl Documents {
         Ok(documents)
     }
 
+    /// These objects.
+    pub fn of(objects: Vec<Value>) -> Documents {
+        Documents(objects)
+    }
+
     /// The objects of a file, or of all `.yaml`, `.yml` and `.json` files under a directory.
     pub fn open(path: &Path) -> Result<Documents, ReadError> {
         let mut documents = Documents::default();

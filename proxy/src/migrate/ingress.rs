@@ -4,10 +4,10 @@ use serde_json::Value;
 
 use super::documents::{Documents, annotations, name_of, namespace_of, text};
 use super::guards::Wanted;
-use super::{ObjectReport, Target, Verdict, middleware};
+use super::{ObjectReport, Target, Verdict, middleware, traefik};
 use crate::config::annotations::keys::nginx::{self, Does};
 use crate::config::annotations::keys::{self, Setter};
-use crate::config::annotations::{Dialect, read};
+use crate::config::annotations::{Dialect, foreign, read};
 use crate::config::problem::{Kind, Severity};
 
 pub(super) fn look(object: &Value, documents: &Documents, target: &Target, report: &mut ObjectReport) {
@@ -115,11 +115,20 @@ fn of_traefik(object: &Value, documents: &Documents, target: &Target, report: &m
             }
             "router.tls" => report.say(Verdict::Same, key, "hosts in `spec.tls` have TLS"),
             "router.tls.options" => {
-                wanted.close(
-                    key,
-                    "TLS options may ask for client certificates: serve the host by a Gateway then",
-                    report,
-                );
+                let joined = value.trim_end_matches("@kubernetescrd");
+                let found = documents.of_kind("TLSOption").find(|option| {
+                    format!("{}-{}", namespace_of(option), text(option, "/metadata/name")) == joined
+                });
+                match found {
+                    Some(option) => {
+                        traefik::option(option, namespace_of(option) == namespace, &mut wanted, report);
+                    }
+                    None => wanted.close(
+                        key,
+                        "the TLS options are not among the manifests, and may ask for client certificates",
+                        report,
+                    ),
+                }
             }
             "router.tls.certresolver" => {
                 report.say(
@@ -150,7 +159,8 @@ fn of_traefik(object: &Value, documents: &Documents, target: &Target, report: &m
     let mut written = object.clone();
     let metadata = &mut written["metadata"];
     let kept = annotations(object)
-        .filter(|(key, _)| !key.starts_with(TRAEFIK) && *key != "kubernetes.io/ingress.class");
+        .filter(|(key, _)| !key.starts_with(TRAEFIK) && *key != "kubernetes.io/ingress.class")
+        .filter(|(key, _)| *key != "kubectl.kubernetes.io/last-applied-configuration");
     let mut all = wanted.annotations();
     all.extend(kept.map(|(key, value)| (key.to_owned(), value.into())));
     *metadata = serde_json::json!({"name": text(object, "/metadata/name"), "namespace": namespace});
@@ -188,9 +198,12 @@ fn by_reference(item: &str, documents: &Documents, wanted: &mut Wanted, report: 
             || joined.contains("forward-auth")
             || joined.contains("forwardauth") =>
         {
-            let words = "it asks another server about every request, and is not among the manifests: write `vestibule.dev/auth-url` and \
-                         `vestibule.dev/auth-response-headers` in place of deny-from";
-            wanted.close(item, words, report);
+            let instead = foreign::instead("traefik.ingress.kubernetes.io/router.middlewares", joined);
+            let words = format!(
+                "it asks another server about every request, and is not among the manifests: in place of deny-from, {}",
+                instead.unwrap_or_default()
+            );
+            wanted.close(item, &words, report);
         }
         None => wanted.close(item, "it is not among the manifests, and may guard access", report),
     }

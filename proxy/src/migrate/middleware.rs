@@ -22,8 +22,14 @@ pub(super) fn look(object: &Value, documents: &Documents, report: &mut ObjectRep
                         == namespace
             },
         );
+        let extended =
+            list(other, "/spec/rules").iter().flat_map(|rule| list(rule, "/filters")).any(|filter| {
+                text(filter, "/extensionRef/kind") == "Middleware"
+                    && text(filter, "/extensionRef/name") == name
+                    && namespace_of(other) == namespace
+            });
         let chained = texts_of_chain(other).any(|link| link == name) && namespace_of(other) == namespace;
-        annotated || routed || chained
+        annotated || routed || extended || chained
     });
     if !used {
         report.say(
@@ -127,6 +133,24 @@ fn take_one(sort: &str, body: &Value, about: &str, wanted: &mut Wanted, report: 
                 "write an Ingress with rewrite-target or permanent-redirect, or an HTTPRoute filter",
             );
         }
+        "forwardAuth" if asks_plainly(body) => {
+            let address = text(body, "/address");
+            wanted.set("auth-url", address, about, report);
+            let copied = texts(body, "/authResponseHeaders");
+            if !copied.is_empty() {
+                wanted.set("auth-response-headers", copied.join(", "), about, report);
+            }
+            if body.get("authRequestHeaders").is_some() {
+                report.say(Verdict::Changes, about, "the server is asked with all headers of the request");
+            }
+            if body.get("trustForwardHeader").is_some() {
+                report.say(
+                    Verdict::Changes,
+                    about,
+                    "whose X-Forwarded headers count is said by `trust` in the settings",
+                );
+            }
+        }
         "forwardAuth" => {
             let address = text(body, "/address");
             let copied = texts(body, "/authResponseHeaders").join(", ");
@@ -168,6 +192,19 @@ fn take_one(sort: &str, body: &Value, about: &str, wanted: &mut Wanted, report: 
         }
         _ => wanted.close(about, "it is not known, and may guard access", report),
     }
+}
+
+/// True for a server that can be found from here, and of which nothing is asked that has no key.
+fn asks_plainly(body: &Value) -> bool {
+    let address = text(body, "/address");
+    let host = address
+        .split_once("://")
+        .map_or("", |(_, rest)| rest.split(['/', ':', '?']).next().unwrap_or_default());
+    let known = ["address", "authResponseHeaders", "authRequestHeaders", "trustForwardHeader"];
+    let plain =
+        body.as_object().is_some_and(|fields| fields.keys().all(|field| known.contains(&field.as_str())));
+    // A name without a dot is looked up in the namespace of whoever asks, which was Traefik's.
+    plain && host.contains('.') && (address.starts_with("http://") || address.starts_with("https://"))
 }
 
 fn rate_limit(body: &Value, about: &str, wanted: &mut Wanted, report: &mut ObjectReport) {

@@ -73,12 +73,77 @@ fn admits_namespace(peer: &Value, namespace: &str) -> bool {
     named && !expressions && peer.get("podSelector").is_none()
 }
 
-pub(super) fn mesh(_: &Value, report: &mut ObjectReport) {
-    report.say(
-        Verdict::ByHand,
-        "spec",
-        "a policy of a service mesh: it has to admit the service account of Vestibule, or its namespace",
-    );
+/// Policies of a mesh: those of Istio with the patch that admits us, the others in words.
+pub(super) fn mesh(object: &Value, documents: &Documents, target: &Target, report: &mut ObjectReport) {
+    let (namespace, name) = (namespace_of(object), text(object, "/metadata/name"));
+    let istio = text(object, "/apiVersion").starts_with("security.istio.io/");
+    let selected: Vec<&str> = documents
+        .of_kind("Service")
+        .filter(|service| namespace_of(service) == namespace && chosen_by(object, service))
+        .map(|service| text(service, "/metadata/name"))
+        .collect();
+    let whom = if selected.is_empty() { "what it selects".to_owned() } else { selected.join(", ") };
+    match (super::documents::kind_of(object), text(object, "/spec/action")) {
+        ("AuthorizationPolicy", "" | "ALLOW") if istio => {
+            let ours = json!({"from": [{"source": {"namespaces": [target.namespace]}}]});
+            let none = list(object, "/spec/rules").is_empty();
+            let admitted = list(object, "/spec/rules").iter().any(|rule| {
+                let from = list(rule, "/from");
+                from.is_empty()
+                    || from.iter().any(|peer| {
+                        list(peer, "/source/namespaces").iter().any(|own| *own == *target.namespace)
+                    })
+            });
+            if admitted {
+                return report.say(
+                    Verdict::Same,
+                    "spec.rules",
+                    format!("admits the namespace {}", target.namespace),
+                );
+            }
+            let (path, value) = if none { ("/spec/rules", json!([ours])) } else { ("/spec/rules/-", ours) };
+            let patch = json!([{"op": "add", "path": path, "value": value}]);
+            let words = format!(
+                "{whom} would not be reached from the namespace {}, whose pods have to be part of the mesh: kubectl -n {namespace} patch \
+                 authorizationpolicies.security.istio.io {name} --type=json -p '{patch}'",
+                target.namespace
+            );
+            report.say(Verdict::ByHand, "spec.rules", words);
+        }
+        ("PeerAuthentication", _) if text(object, "/spec/mtls/mode") == "STRICT" => {
+            let patch = json!({"spec": {"mtls": {"mode": "PERMISSIVE"}}});
+            let words = format!(
+                "{whom} takes connections of the mesh alone: make the pods of Vestibule part of it, or kubectl -n {namespace} patch \
+                 peerauthentications.security.istio.io {name} --type=merge -p '{patch}'"
+            );
+            report.say(Verdict::ByHand, "spec.mtls", words);
+        }
+        ("PeerAuthentication", _) => {}
+        ("ServerAuthorization", _) => {
+            let account = json!({"name": "vestibule", "namespace": target.namespace});
+            let patch =
+                json!([{"op": "add", "path": "/spec/client/meshTLS/serviceAccounts/-", "value": account}]);
+            let words = format!(
+                "{whom} may not be reached from the namespace {}: kubectl -n {namespace} patch serverauthorizations.policy.linkerd.io {name} \
+                 --type=json -p '{patch}'",
+                target.namespace
+            );
+            report.say(Verdict::ByHand, "spec.client", words);
+        }
+        _ => report.say(
+            Verdict::ByHand,
+            "spec",
+            "a policy of a service mesh: it has to admit the service account of Vestibule, or its namespace",
+        ),
+    }
+}
+
+/// Whether a policy of a mesh is about the pods of a Service.
+fn chosen_by(policy: &Value, service: &Value) -> bool {
+    let labels = service.pointer("/spec/selector").and_then(Value::as_object);
+    let wanted = policy.pointer("/spec/selector/matchLabels").and_then(Value::as_object);
+    let Some(labels) = labels else { return false };
+    wanted.into_iter().flatten().all(|(name, value)| labels.get(name) == Some(value))
 }
 
 /// Certificates that pods mount have to stay with cert-manager: only Secrets of routes are ours.
@@ -138,53 +203,6 @@ pub(super) fn workload(object: &Value, report: &mut ObjectReport) {
             "metadata.labels",
             "woken by Sablier: write `vestibule.dev/wake` and `vestibule.dev/wake-idle` on its routes",
         );
-    }
-}
-
-pub(super) fn gateway(object: &Value, report: &mut ObjectReport) {
-    for listener in list(object, "/spec/listeners") {
-        let port = listener.get("port").and_then(Value::as_u64).unwrap_or(0);
-        if port == 8000 || port == 8443 {
-            let usual = if port == 8000 { 80 } else { 443 };
-            let name = text(listener, "/name");
-            let words = format!(
-                "the listener {name} is on Traefik's own port {port}: write {usual}, or map it under `gateways` in the settings"
-            );
-            report.say(Verdict::ByHand, "spec.listeners", words);
-        }
-    }
-}
-
-pub(super) fn route(object: &Value, documents: &Documents, report: &mut ObjectReport) {
-    for rule in list(object, "/spec/rules") {
-        for filter in list(rule, "/filters") {
-            let reference = &filter["extensionRef"];
-            if text(filter, "/type") != "ExtensionRef" {
-                continue;
-            }
-            let (kind, name) = (text(reference, "/kind"), text(reference, "/name"));
-            let mut wanted = super::guards::Wanted::default();
-            if kind == "Middleware" {
-                super::middleware::take(documents, namespace_of(object), name, &mut wanted, report, 0);
-                let keys: Vec<String> = wanted
-                    .keys
-                    .iter()
-                    .map(|(key, value)| format!("vestibule.dev/{key}: {value:?}"))
-                    .collect();
-                let words = format!(
-                    "remove the filter {name}, which makes the rule answer 500, and write {}",
-                    keys.join(" and ")
-                );
-                if !keys.is_empty() {
-                    report.say(Verdict::ByHand, "spec.rules.filters", words);
-                }
-            }
-            report.say(
-                Verdict::Closed,
-                "spec.rules.filters",
-                format!("the rule with the filter {kind} {name} answers 500"),
-            );
-        }
     }
 }
 

@@ -11,7 +11,11 @@ use crate::settings::Settings;
 use crate::tls::tickets::TicketSecret;
 
 fn target() -> Target {
-    Target { class: "vestibule".into(), namespace: "vestibule".into() }
+    let mut target = Target::new("vestibule", "vestibule");
+    target.entry_points.insert("postgres".into(), 5432);
+    target.entry_points.insert("postgres-tls".into(), 5433);
+    target.entry_points.insert("dns".into(), 53);
+    target
 }
 
 /// `tests/golden/migrate/NAME.in.yaml` → `NAME.report.txt` and `NAME.out.yaml`; `REGENERATE=1` writes them anew.
@@ -62,7 +66,9 @@ fn problems(documents: &Documents, report: &Report) -> Vec<String> {
         }
         object
     });
-    for object in services.chain(written) {
+    let written: Vec<Value> = written.collect();
+    let secrets: Vec<Value> = written.iter().flat_map(secrets_of).collect();
+    for object in services.chain(secrets).chain(written) {
         let kind =
             Kind::from_api(object["apiVersion"].as_str().unwrap(), object["kind"].as_str().unwrap()).unwrap();
         objects.apply(Object::deserialize(kind, object).expect("an object that can be read"));
@@ -70,6 +76,26 @@ fn problems(documents: &Documents, report: &Report) -> Vec<String> {
     let mut compiler = Compiler::new(TicketSecret::random(), None, Locality::default());
     let compiled = compiler.compile(&objects, &Settings::default());
     compiled.problems.iter().map(|problem| format!("check: {problem}")).collect()
+}
+
+/// Secrets that a written object names and cannot do without.
+fn secrets_of(object: &Value) -> Vec<Value> {
+    let authorities = object.pointer("/metadata/annotations/vestibule.dev~1auth-tls-secret");
+    let listeners = object.pointer("/spec/listeners").and_then(Value::as_array).into_iter().flatten();
+    let certificates = listeners.filter_map(|listener| listener.pointer("/tls/certificateRefs/0/name"));
+    let names = authorities.into_iter().chain(certificates).filter_map(Value::as_str);
+    names
+        .map(|name| {
+            let made = rcgen::generate_simple_self_signed(vec!["sql.example.org".to_owned()]).expect("a certificate");
+            serde_json::json!({
+                "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
+                "metadata": {"name": name, "namespace": object["metadata"]["namespace"]},
+                "stringData": {
+                    "tls.crt": made.cert.pem(), "tls.key": made.signing_key.serialize_pem(), "ca.crt": made.cert.pem(),
+                },
+            })
+        })
+        .collect()
 }
 
 fn look(text: &str) -> Report {
@@ -129,11 +155,12 @@ fn a_file_that_cannot_be_read_is_named() {
 
 #[test]
 fn the_report_is_json_and_markdown_too() {
-    let report = look("kind: IngressRouteUDP\nmetadata: {name: a}\nspec: {}\n");
+    let report = look("kind: TraefikService\nmetadata: {name: a}\nspec: {mirroring: {name: b}}\n");
     let json: Value = serde_json::from_str(&render(&report, &[], Format::Json)).unwrap();
     assert_eq!(json["complete"], false);
     assert_eq!(json["objects"][0]["findings"][0]["verdict"], "byHand");
     assert!(
-        render(&report, &[], Format::Markdown).contains("| IngressRouteUDP default/a | by hand | spec |")
+        render(&report, &[], Format::Markdown)
+            .contains("| TraefikService default/a | by hand | spec.mirroring |")
     );
 }

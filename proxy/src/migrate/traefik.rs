@@ -136,14 +136,52 @@ fn tls_options(
                 report,
             );
         }
-        Some(option) if option.pointer("/spec/clientAuth").is_some() => {
-            let words = "it asks for client certificates: serve the host by a Gateway with `tls.frontend.default.validation`";
-            wanted.close(&about, words, report);
+        Some(found) => option(found, namespace == namespace_of(object), wanted, report),
+    }
+}
+
+/// What TLS options ask of clients; `is_near` where they are of the namespace of the route.
+pub(super) fn option(option: &Value, is_near: bool, wanted: &mut Wanted, report: &mut ObjectReport) {
+    let about = super::documents::name_of(option);
+    if option.pointer("/spec/clientAuth").is_some() {
+        client_auth(option, is_near, &about, wanted, report);
+    }
+    if option.pointer("/spec/minVersion").is_some() || option.pointer("/spec/cipherSuites").is_some() {
+        let words = "protocol versions are set by `tls.minVersion` in the settings, for all hosts; cipher suites are fixed";
+        report.say(Verdict::Changes, about, words);
+    }
+}
+
+/// Client certificates, which are asked for by keys of the Ingress. Its Secret has to be of the same namespace.
+fn client_auth(option: &Value, is_near: bool, about: &str, wanted: &mut Wanted, report: &mut ObjectReport) {
+    let verify = match text(option, "/spec/clientAuth/clientAuthType") {
+        "RequireAndVerifyClientCert" => "on",
+        "VerifyClientCertIfGiven" => "optional",
+        "RequestClientCert" => "optional_no_ca",
+        "" | "NoClientCert" => return,
+        other => {
+            return wanted.close(about, &format!("`clientAuthType: {other}` has no counterpart"), report);
         }
-        Some(_) => report.say(
-            Verdict::Changes,
+    };
+    match &texts(option, "/spec/clientAuth/secretNames")[..] {
+        [secret] if is_near => {
+            wanted.set("auth-tls-secret", *secret, about, report);
+            wanted.set("auth-tls-verify-client", verify, about, report);
+            let words = format!(
+                "the authorities are read from the key ca.crt of the Secret {secret} (not tls.ca); without a good certificate a client gets 400, \
+                 and no broken connection"
+            );
+            report.say(Verdict::Changes, about, words);
+        }
+        [_] => wanted.close(
             about,
-            "protocol versions are set by `tls.minVersion` in the settings, for all hosts",
+            "its Secret is of another namespace: copy it, and write `vestibule.dev/auth-tls-secret`",
+            report,
+        ),
+        _ => wanted.close(
+            about,
+            "it names no Secret, or several: join the authorities in one `ca.crt`",
+            report,
         ),
     }
 }
@@ -242,9 +280,7 @@ fn transport(
             "passHostHeader: write the name that the backend wants in `vestibule.dev/upstream-vhost`",
         );
     }
-    if service.get("sticky").is_some() {
-        report.say(Verdict::Changes, about, "clients are not kept on one endpoint yet");
-    }
+    sticky(service, about, wanted, report);
     if service.get("nativeLB") == Some(&Value::Bool(true)) {
         wanted.set("service-upstream", "true", about, report);
     }
@@ -290,6 +326,29 @@ fn transport(
             wanted.set(key, text(spec, field), about, report);
         }
     }
+}
+
+/// A cookie that keeps clients on one endpoint.
+fn sticky(service: &Value, about: &str, wanted: &mut Wanted, report: &mut ObjectReport) {
+    let Some(cookie) = service.pointer("/sticky/cookie") else { return };
+    wanted.set("affinity", "cookie", about, report);
+    for (field, key) in [
+        ("/name", "session-cookie-name"),
+        ("/sameSite", "session-cookie-samesite"),
+        ("/path", "session-cookie-path"),
+        ("/domain", "session-cookie-domain"),
+    ] {
+        if !text(cookie, field).is_empty() {
+            wanted.set(key, text(cookie, field), about, report);
+        }
+    }
+    if let Some(seconds) = cookie.get("maxAge").and_then(Value::as_u64).filter(|seconds| *seconds > 0) {
+        wanted.set("session-cookie-max-age", seconds.to_string(), about, report);
+    }
+    if cookie.get("secure") == Some(&Value::Bool(true)) {
+        wanted.set("session-cookie-secure", "true", about, report);
+    }
+    report.say(Verdict::Changes, about, "sessions begin anew: the cookie's value is another one");
 }
 
 /// The paths of the Ingress, with what rewrites ask of them.
@@ -393,21 +452,9 @@ fn ingress(
     json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": metadata, "spec": spec})
 }
 
-pub(super) fn tcp(_: &Value, report: &mut ObjectReport) {
-    report.say(
-        Verdict::ByHand,
-        "spec",
-        "write a TCPRoute, or a TLSRoute where TLS passes through; nothing listens for it until then",
-    );
-}
-
-pub(super) fn udp(_: &Value, report: &mut ObjectReport) {
-    report.say(Verdict::ByHand, "spec", "write a UDPRoute; nothing listens for it until then");
-}
-
 pub(super) fn tls_option(object: &Value, report: &mut ObjectReport) {
     if object.pointer("/spec/clientAuth").is_some() {
-        report.say(Verdict::Closed, "spec.clientAuth", "routes that use it let nobody in: see there");
+        report.say(Verdict::Same, "spec.clientAuth", "its words are on the routes that use it");
     }
     if object.pointer("/spec/minVersion").is_some() || object.pointer("/spec/cipherSuites").is_some() {
         report.say(

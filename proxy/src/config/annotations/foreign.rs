@@ -22,6 +22,26 @@ pub(super) fn guard(key: &str, value: &str) -> Option<&'static str> {
     }
 }
 
+/// What to write for a key that is recognised, in words that stand alone.
+pub(crate) fn instead(key: &str, value: &str) -> Option<&'static str> {
+    if key != "traefik.ingress.kubernetes.io/router.middlewares" {
+        return None;
+    }
+    let value = value.to_ascii_lowercase();
+    let names = |words: &[&str]| words.iter().any(|word| value.contains(word));
+    if names(&["authentik"]) {
+        Some(AUTHENTIK)
+    } else if names(&["authelia"]) {
+        Some(AUTHELIA)
+    } else if names(&["oauth2-proxy", "oauth2proxy", "oauth-proxy"]) {
+        Some(OAUTH2_PROXY)
+    } else if names(&["forward-auth", "forwardauth", "forward_auth"]) {
+        Some(FORWARD_AUTH)
+    } else {
+        None
+    }
+}
+
 fn nginx(name: &str, value: &str) -> Option<&'static str> {
     let on = parse_flag(value) != Some(false);
     match name {
@@ -118,6 +138,16 @@ const CERTIFICATES: &str = "asks for client certificates";
 const LIMITS: &str = "limits requests";
 const BACKEND: &str = "verifies the backend";
 const PLUGIN: &str = "names a plugin that guards access";
+
+const AUTHENTIK: &str = "write `vestibule.dev/auth-url: http://OUTPOST.NAMESPACE.svc:9000/outpost.goauthentik.io/auth/traefik` and \
+    `vestibule.dev/auth-response-headers: X-authentik-username, X-authentik-groups, X-authentik-email`";
+const AUTHELIA: &str = "write `vestibule.dev/auth-url: http://authelia.NAMESPACE.svc:9091/api/authz/forward-auth` and \
+    `vestibule.dev/auth-response-headers: Remote-User, Remote-Groups, Remote-Email, Remote-Name`";
+const OAUTH2_PROXY: &str = "write `vestibule.dev/auth-url: http://oauth2-proxy.NAMESPACE.svc:4180/oauth2/auth`, \
+    `vestibule.dev/auth-signin: https://$host/oauth2/start` and \
+    `vestibule.dev/auth-response-headers: X-Auth-Request-User, X-Auth-Request-Email, X-Auth-Request-Groups`";
+const FORWARD_AUTH: &str = "write the address of its server in `vestibule.dev/auth-url`, and the headers that it sets in \
+    `vestibule.dev/auth-response-headers`";
 
 /// Parts of the names that people give to middlewares which guard access.
 const GUARD_WORDS: [&str; 29] = [

@@ -112,9 +112,13 @@ pub(crate) async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, transport: R
         })
         .await;
         match accepted {
-            Some(Ok((request, respond))) => {
+            Some(Ok((request, mut respond))) => {
                 served += 1;
-                let stream = Stream::begin(&streams);
+                let Some(stream) = Stream::begin(&streams, head_bytes(&request)) else {
+                    // Nothing was done, and the client may try again (RFC 9113 §8.7).
+                    respond.send_reset(Reason::REFUSED_STREAM);
+                    continue;
+                };
                 let glitches = Rc::clone(&streams.glitches);
                 let (worker, client) = (Rc::clone(worker), Rc::clone(client));
                 tokio::task::spawn_local(async move {
@@ -151,7 +155,7 @@ async fn answer_stream(
 ) -> Ended {
     let interim = Interim::default();
     let is_head = request.method() == Method::HEAD;
-    let answered = match translate(worker, request, interim.clone()) {
+    let answered = match translate(worker, client, request, interim.clone()) {
         Err(reject) => Some(request::answer_unreadable(worker, client, reject)),
         Ok(mut request) => {
             let mut answer = pin!(request::answer(worker, client, &mut request));
@@ -199,6 +203,7 @@ async fn answer_stream(
 /// The request as the path sees it. `:authority` and Host are both kept: that they agree is checked with the target.
 fn translate(
     worker: &Rc<Worker>,
+    client: &Client,
     request: http::Request<RecvStream>,
     interim: Interim,
 ) -> Result<Request, Reject> {
@@ -211,6 +216,9 @@ fn translate(
     };
     let expects_continue = take_expectation(&mut parts.headers)?;
     join_cookies(&mut parts.headers);
+    if parts.headers.len() > client.head_limits.fields_max {
+        return Err(Reject::HeadTooLarge);
+    }
     let body = if receive.is_end_stream() {
         Body::Empty
     } else {
@@ -228,6 +236,13 @@ fn translate(
         upgrade: None,
         interim,
     })
+}
+
+/// What a head takes, as HTTP/2 counts it for SETTINGS_MAX_HEADER_LIST_SIZE (RFC 9113 §6.5.2).
+fn head_bytes(request: &http::Request<RecvStream>) -> usize {
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 32);
+    target + fields.sum::<usize>()
 }
 
 /// Removes `Expect`, which is about this hop only; true when it is the one expectation there is (RFC 9110 §10.1.1).

@@ -321,6 +321,58 @@ fn a_head_past_the_bound_is_refused() {
 }
 
 #[test]
+fn the_number_of_fields_is_bounded() {
+    let upstream = Upstream::saying("hello");
+    let edge =
+        Edge::from_yaml(&format!("{}{}", site("", upstream.address), settings("limits: {headers: 20}")));
+    let mut streams = Streams::connect(edge.http());
+    for (fields, status) in [(20, 200), (21, 431)] {
+        let mut request = get(HOST, "/");
+        for n in 1..fields {
+            request.headers_mut().append("a", n.to_string().parse().expect("a value"));
+        }
+        // In crumbs it is one field still.
+        for crumb in ["a=1", "b=2", "c=3"] {
+            request.headers_mut().append("cookie", crumb.parse().expect("a value"));
+        }
+        let pending = streams.start(request, false).expect("a stream");
+        assert_eq!(streams.finish(pending).expect("an answer").status, status, "{fields} fields");
+    }
+}
+
+#[test]
+fn heads_that_wait_are_bounded_together() {
+    let (go, wait) = mpsc::sync_channel::<()>(40);
+    let wait = std::sync::Mutex::new(wait);
+    let upstream = Upstream::start(move |connection| {
+        while let Some(request) = connection.request() {
+            let _ = wait.lock().expect("a lock").recv();
+            connection.send(ok(&request, "hello"));
+        }
+    });
+    let edge = Edge::from_yaml(&site("", upstream.address));
+    let mut streams = Streams::connect(edge.http());
+    let large = || {
+        let mut request = get(HOST, "/");
+        request.headers_mut().insert("a", "x".repeat(30_000).parse().expect("a value"));
+        request
+    };
+    // 1 MB of heads, and some more.
+    let mut held: Vec<_> = (0..40).map(|_| streams.start(large(), false).expect("a stream")).collect();
+    for refused in held.split_off(34) {
+        let error = streams.finish(refused).err().expect("a refusal");
+        assert_eq!(error.reason(), Some(h2::Reason::REFUSED_STREAM));
+    }
+    (0..34).for_each(|_| go.send(()).expect("a listening upstream"));
+    for held in held {
+        assert_eq!(streams.finish(held).expect("an answer").status, 200);
+    }
+    let again = streams.start(large(), false).expect("a stream");
+    go.send(()).expect("room");
+    assert_eq!(streams.finish(again).expect("an answer").status, 200);
+}
+
+#[test]
 fn early_hints_and_continue_reach_the_client() {
     let upstream = Upstream::start(|connection| {
         while let Some(request) = connection.request() {

@@ -241,7 +241,7 @@ fn an_upstream_that_takes_nothing_is_timed_out() {
         let _ = wait.lock().expect("one connection").recv();
     });
     let _done = done;
-    let edge = edge("proxy-send-timeout: 200ms", "", &upstream);
+    let edge = edge("proxy-send-timeout: 200ms", "limits: {bodyBytes: 0}", &upstream);
     let address = edge.http();
     // More than the buffers of both sides hold.
     let sending = std::thread::spawn(move || {

@@ -15,6 +15,8 @@ pub(super) struct Streams {
     worker: Rc<Worker>,
     watch: Rc<Watch>,
     open: Cell<usize>,
+    /// Of the heads of all open streams.
+    head_bytes: Cell<usize>,
     completed: Cell<u64>,
     cancelled: Cell<u64>,
     stalled: Cell<u32>,
@@ -66,6 +68,7 @@ impl Streams {
             worker,
             watch,
             open: Cell::new(0),
+            head_bytes: Cell::new(0),
             completed: Cell::new(0),
             cancelled: Cell::new(0),
             stalled: Cell::new(0),
@@ -120,19 +123,28 @@ impl Streams {
 }
 
 /// One stream, counted while it is open.
-pub(super) struct Stream(Rc<Streams>);
+pub(super) struct Stream {
+    streams: Rc<Streams>,
+    head_bytes: usize,
+}
 
 impl Stream {
-    pub(super) fn begin(streams: &Rc<Streams>) -> Self {
+    /// `None` when the heads of all streams together would be more than [`HEADS_BYTES_MAX`].
+    pub(super) fn begin(streams: &Rc<Streams>, head_bytes: usize) -> Option<Self> {
+        let together = streams.head_bytes.get() + head_bytes;
+        if together > HEADS_BYTES_MAX {
+            return None;
+        }
+        streams.head_bytes.set(together);
         streams.open.set(streams.open.get() + 1);
         streams.rest();
-        Stream(Rc::clone(streams))
+        Some(Stream { streams: Rc::clone(streams), head_bytes })
     }
 
     pub(super) fn end(self, ended: Ended) {
-        self.0.count(ended);
-        if self.0.abuse().is_some()
-            && let Some(waker) = self.0.waker.take()
+        self.streams.count(ended);
+        if self.streams.abuse().is_some()
+            && let Some(waker) = self.streams.waker.take()
         {
             waker.wake();
         }
@@ -141,11 +153,16 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.0.open.set(self.0.open.get() - 1);
-        self.0.rest();
+        let streams = &self.streams;
+        streams.open.set(streams.open.get() - 1);
+        streams.head_bytes.set(streams.head_bytes.get() - self.head_bytes);
+        streams.rest();
     }
 }
 
+/// What the heads of all streams of one connection may take together. A client that has its streams wait could hold many
+/// times as much: names and values that it sent once cost it a byte each time (HPACK).
+pub(super) const HEADS_BYTES_MAX: usize = 1 << 20;
 /// Requests that the client takes back before their answer is complete, more than those it lets be answered, before the
 /// same: such a client costs upstreams work and itself nothing.
 pub(super) const CANCELLED_MAX: u64 = 100;

@@ -18,7 +18,7 @@ pub struct Limits {
     pub headers: usize,
     /// Bytes of the request target, else 414. Default: 16k. (new connections)
     pub target_bytes: Bytes,
-    /// Bytes of a request body, else 413; `0` means no bound. A route may set its own. Default: 0. (live)
+    /// Bytes of a request body, else 413; `0` means no bound. A route may set its own. Default: 64m. (live)
     pub body_bytes: Bytes,
     /// Connections from one address (one /64 of IPv6). Default: 512. (new connections)
     pub connections_per_address: usize,
@@ -122,7 +122,7 @@ impl Default for Limits {
             header_bytes: Bytes(32 << 10),
             headers: 100,
             target_bytes: Bytes(16 << 10),
-            body_bytes: Bytes(0),
+            body_bytes: Bytes(64 << 20),
             connections_per_address: 512,
             connections: 50_000,
             requests_per_connection: 10_000,

@@ -360,7 +360,7 @@ pub static KEYS: &[Key] = &[
         "proxy-body-size",
         Takes::Routes,
         Setter::Size(|a| &mut a.body_bytes_max),
-        "The largest request body; above it 413. Default: no bound.",
+        "The largest request body; above it 413. Default: `limits.bodyBytes`, which is 64m.",
     ),
     key(
         "proxy-connect-timeout",

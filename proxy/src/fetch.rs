@@ -1,10 +1,10 @@
-//! The HTTP client of the control runtime: for documents of identity providers and the like, never for clients' requests.
+//! The HTTP client of the control runtime: for identity providers, CAs, DNS hosts and the like, never for clients' requests.
 //!
 //! One connection for each request, a bound on the answer, a limit of time for all of it, and no redirects: an answer that
 //! points elsewhere is an answer like any other, so that nobody can be led to addresses that were not configured.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +15,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
 use ipnet::IpNet;
 use rustls::ClientConfig;
+use rustls::client::danger::ServerCertVerifier;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -22,16 +23,20 @@ use tokio::runtime::Handle;
 use tokio_rustls::TlsConnector;
 
 use crate::tls;
+use crate::tls::upstream::{UpstreamTlsError, authority_verifier, system_verifier};
 use crate::upstream::resolve::Resolver;
 
 /// Bytes of an answer's body.
 pub(crate) const ANSWER_BYTES_MAX: usize = 1 << 20;
-/// For all of one request, resolution and handshake included.
+/// For all of one request, resolution and handshake included, where nothing else is said.
 pub(crate) const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Fetches. One for the process.
+/// Fetches from servers that one set of authorities vouches for.
 pub(crate) struct Fetcher {
     resolver: Resolver,
+    timeout: Duration,
+    /// Made when it is first needed: the system's authorities may be put in place while the process runs.
+    tls: OnceLock<Arc<ClientConfig>>,
 }
 
 /// Where a request may go, and where it goes in truth.
@@ -63,14 +68,14 @@ pub(crate) enum FetchError {
     Connect { host: Box<str>, source: std::io::Error },
     #[error("no TLS with {host}: {source}")]
     Tls { host: Box<str>, source: std::io::Error },
-    #[error("the system's certificate authorities cannot be read ({0}): install ca-certificates")]
-    Authorities(Box<str>),
+    #[error(transparent)]
+    Authorities(#[from] UpstreamTlsError),
     #[error("{host} does not speak HTTP: {source}")]
     Http { host: Box<str>, source: hyper::Error },
     #[error("the answer of {host} cannot be read, or is larger than {ANSWER_BYTES_MAX} bytes")]
     Body { host: Box<str> },
-    #[error("{host} did not answer within {FETCH_TIMEOUT:?}")]
-    Timeout { host: Box<str> },
+    #[error("{host} did not answer within {limit:?}")]
+    Timeout { host: Box<str>, limit: Duration },
 }
 
 impl ConnectTo {
@@ -100,7 +105,18 @@ impl Route {
 
 impl Fetcher {
     pub(crate) fn new(control: Handle) -> Self {
-        Fetcher { resolver: Resolver::new(control, Vec::new()) }
+        Fetcher { resolver: Resolver::new(control, Vec::new()), timeout: FETCH_TIMEOUT, tls: OnceLock::new() }
+    }
+
+    /// One that takes these authorities, in PEM, in the place of the system's.
+    pub(crate) fn trusting(self, authorities: &[u8]) -> Result<Self, FetchError> {
+        let config = client_config(authority_verifier(authorities)?);
+        Ok(Fetcher { tls: OnceLock::from(config), ..self })
+    }
+
+    /// One that waits this long for the whole of an answer.
+    pub(crate) fn patient(self, timeout: Duration) -> Self {
+        Fetcher { timeout, ..self }
     }
 
     /// Sends one request and reads its answer.
@@ -110,9 +126,9 @@ impl Fetcher {
         route: &Route,
     ) -> Result<Response<Vec<u8>>, FetchError> {
         let host: Box<str> = request.uri().host().unwrap_or_default().into();
-        match tokio::time::timeout(FETCH_TIMEOUT, self.exchange(request, route)).await {
+        match tokio::time::timeout(self.timeout, self.exchange(request, route)).await {
             Ok(answered) => answered,
-            Err(_) => Err(FetchError::Timeout { host }),
+            Err(_) => Err(FetchError::Timeout { host, limit: self.timeout }),
         }
     }
 
@@ -129,10 +145,18 @@ impl Fetcher {
         }
         let host = destination.name.clone();
         let name = ServerName::try_from(host.to_string()).map_err(|_| FetchError::Address(host.clone()))?;
-        let connector = TlsConnector::from(client_config()?);
+        let connector = TlsConnector::from(self.tls()?);
         let stream = connector.connect(name, stream).await;
         let stream = stream.map_err(|source| FetchError::Tls { host, source })?;
         send(stream, request, &destination).await
+    }
+
+    fn tls(&self) -> Result<Arc<ClientConfig>, FetchError> {
+        if let Some(config) = self.tls.get() {
+            return Ok(config.clone());
+        }
+        let config = system_client_config()?;
+        Ok(self.tls.get_or_init(|| config).clone())
     }
 
     async fn addresses(&self, destination: &Destination, route: &Route) -> Result<Vec<IpAddr>, FetchError> {
@@ -177,7 +201,11 @@ async fn connect(destination: &Destination, addresses: &[IpAddr]) -> Result<TcpS
     let mut last = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
     for address in addresses {
         match TcpStream::connect(SocketAddr::new(*address, destination.port)).await {
-            Ok(stream) => return Ok(stream),
+            Ok(stream) => {
+                // Heads and bodies are small and each is waited for; without it an answer is late and not wrong.
+                let _ = stream.set_nodelay(true);
+                return Ok(stream);
+            }
             Err(error) => last = error,
         }
     }
@@ -196,7 +224,8 @@ where
     let (mut parts, body) = request.into_parts();
     let target = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     parts.uri = Uri::from(target);
-    parts.headers.insert(HOST, destination.authority.clone());
+    // Who names a host means another than the address's.
+    parts.headers.entry(HOST).or_insert_with(|| destination.authority.clone());
     parts.headers.entry(USER_AGENT).or_insert(HeaderValue::from_static("vestibule"));
     let request = Request::from_parts(parts, Full::new(Bytes::from(body)));
     let (mut sender, connection) =
@@ -221,18 +250,19 @@ where
     }
 }
 
-/// Verifies against the system's authorities.
-pub(crate) fn client_config() -> Result<Arc<ClientConfig>, FetchError> {
-    let unreadable = |error: &dyn std::fmt::Display| FetchError::Authorities(error.to_string().into());
-    let verifier = rustls_platform_verifier::Verifier::new(tls::provider().clone())
-        .map_err(|error| unreadable(&error))?;
+/// Verifies against the system's authorities, which are read once for the process.
+pub(crate) fn system_client_config() -> Result<Arc<ClientConfig>, FetchError> {
+    Ok(client_config(system_verifier()?))
+}
+
+fn client_config(verifier: Arc<dyn ServerCertVerifier>) -> Arc<ClientConfig> {
     let config = ClientConfig::builder_with_provider(tls::provider().clone())
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-        .map_err(|error| unreadable(&error))?
+        .expect("aws-lc-rs has cipher suites for TLS 1.2 and 1.3")
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
-    Ok(Arc::new(config))
+    Arc::new(config)
 }
 
 #[cfg(test)]

@@ -96,7 +96,7 @@ impl SharedStore {
         }
         let unusable = |error: &dyn std::fmt::Display| StoreError::Tls(error.to_string().into());
         let name = ServerName::try_from(host.to_owned()).map_err(|error| unusable(&error))?;
-        let config = crate::fetch::client_config().map_err(|error| unusable(&error))?;
+        let config = crate::fetch::system_client_config().map_err(|error| unusable(&error))?;
         let stream =
             TlsConnector::from(config).connect(name, stream).await.map_err(|error| unusable(&error))?;
         self.log_in(stream).await

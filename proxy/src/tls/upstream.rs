@@ -185,7 +185,7 @@ fn verifier(
 }
 
 /// One for the whole process: the system's authorities are a few hundred kilobytes.
-fn system_verifier() -> Result<Arc<dyn ServerCertVerifier>, UpstreamTlsError> {
+pub(crate) fn system_verifier() -> Result<Arc<dyn ServerCertVerifier>, UpstreamTlsError> {
     static SYSTEM: OnceLock<Arc<dyn ServerCertVerifier>> = OnceLock::new();
     if let Some(verifier) = SYSTEM.get() {
         return Ok(verifier.clone());
@@ -196,7 +196,8 @@ fn system_verifier() -> Result<Arc<dyn ServerCertVerifier>, UpstreamTlsError> {
     Ok(SYSTEM.get_or_init(|| Arc::new(verifier)).clone())
 }
 
-fn authority_verifier(bundle: &[u8]) -> Result<Arc<dyn ServerCertVerifier>, UpstreamTlsError> {
+/// Takes these authorities, in PEM, and no others.
+pub(crate) fn authority_verifier(bundle: &[u8]) -> Result<Arc<dyn ServerCertVerifier>, UpstreamTlsError> {
     let Authorities { roots, .. } = Authorities::from_pem(bundle)?;
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), super::provider().clone())
         .build()

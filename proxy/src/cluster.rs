@@ -120,7 +120,7 @@ impl Cluster {
 
     /// The Secrets as a store, which is written while `writer` leads.
     pub(crate) fn secret_store(&self, namespace: &str, writer: &StatusWriter) -> SecretStore {
-        SecretStore::new(&self.client, namespace, writer.leads())
+        SecretStore::new(&self.client, namespace, Some(writer.tenure()))
     }
 
     /// The namespace of the Pod.

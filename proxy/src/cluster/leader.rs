@@ -4,6 +4,7 @@
 //! controllers of Kubernetes do it; the times in the Lease are for people, and clocks that jump or differ cost nothing.
 //! A holder that cannot renew stops being leader before anyone else can become it.
 
+use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -28,17 +29,64 @@ pub(super) struct Candidate {
     client: Client,
     seat: Seat,
     leads: watch::Sender<bool>,
+    /// When the Lease runs out for everyone else, unless it is renewed.
+    ends: watch::Sender<Option<Instant>>,
     /// When the Lease was last renewed by us.
     renewed: Option<Instant>,
     /// The version of another's Lease, and since when it has not changed.
     seen: Option<(String, Instant)>,
 }
 
+/// Whether this process holds the Lease, for those who write more than what can be written anew.
+#[derive(Clone)]
+pub(super) struct Tenure {
+    client: Client,
+    seat: Seat,
+    leads: watch::Receiver<bool>,
+    ends: watch::Receiver<Option<Instant>>,
+}
+
+impl Tenure {
+    /// Returns once the Lease is held; never, when the election has ended with the process.
+    pub(super) async fn begun(&self) {
+        let mut ends = self.ends.clone();
+        while !self.is_held() {
+            if ends.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// True only while nobody else can hold it: a process that was stopped for a while has lost it before it has noticed.
+    pub(super) fn is_held(&self) -> bool {
+        *self.leads.borrow() && self.ends.borrow().is_some_and(|end| Instant::now() < end)
+    }
+
+    /// The same by the word of the API server: clocks may have stood still with the whole machine.
+    pub(super) async fn is_confirmed(&self) -> Result<bool, WriteError> {
+        let path = write::path(API_VERSION, "leases", &self.seat.namespace, &self.seat.name, "");
+        let lease = write::read(&self.client, &path).await?;
+        Ok(self.is_held() && lease["spec"]["holderIdentity"].as_str() == Some(&*self.seat.identity))
+    }
+}
+
+impl fmt::Debug for Tenure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tenure").field("seat", &self.seat).finish_non_exhaustive()
+    }
+}
+
 impl Candidate {
     /// The receiver says whether this process leads.
     pub(super) fn new(client: Client, seat: Seat) -> (Self, watch::Receiver<bool>) {
         let (leads, leading) = watch::channel(false);
-        (Candidate { client, seat, leads, renewed: None, seen: None }, leading)
+        let ends = watch::Sender::new(None);
+        (Candidate { client, seat, leads, ends, renewed: None, seen: None }, leading)
+    }
+
+    pub(super) fn tenure(&self) -> Tenure {
+        let (leads, ends) = (self.leads.subscribe(), self.ends.subscribe());
+        Tenure { client: self.client.clone(), seat: self.seat.clone(), leads, ends }
     }
 
     /// Seeks and keeps the Lease until `stop` comes or its sender is gone, then gives it back.
@@ -70,6 +118,7 @@ impl Candidate {
         match self.seek().await {
             Ok(true) => {
                 self.renewed = Some(begun);
+                self.ends.send_replace(Some(begun + LEASE_DURATION));
                 self.enter(true);
             }
             Ok(false) => {

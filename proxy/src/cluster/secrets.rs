@@ -12,15 +12,15 @@ use acme::plan::CertificateId;
 use acme::secret::Secret;
 use acme::state::State;
 use acme::store::directory::{ISSUER_ANNOTATION, OWNER, OWNER_LABEL};
-use acme::store::{Kept, Store, StoreError, Stored};
+use acme::store::{Kept, Store, StoreError, Stored, THUMBPRINTS};
 use aws_lc_rs::digest;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use kube::Client;
 use serde_json::{Value, json};
-use tokio::sync::watch;
 
 use super::api::Failure;
+use super::leader::Tenure;
 use super::write::{self, WriteError};
 use crate::certificates::requests::MADE_BY_CERT_MANAGER;
 
@@ -29,17 +29,18 @@ pub(crate) struct SecretStore {
     client: Client,
     /// Vestibule's own.
     namespace: Arc<str>,
-    leads: watch::Receiver<bool>,
+    /// Absent for a person at a terminal, who does not wait for a Lease.
+    tenure: Option<Arc<Tenure>>,
 }
 
 impl SecretStore {
-    pub(super) fn new(client: &Client, namespace: &str, leads: watch::Receiver<bool>) -> SecretStore {
-        SecretStore { client: client.clone(), namespace: namespace.into(), leads }
+    pub(super) fn new(client: &Client, namespace: &str, tenure: Option<Arc<Tenure>>) -> SecretStore {
+        SecretStore { client: client.clone(), namespace: namespace.into(), tenure }
     }
 
-    /// One that is for a person at a terminal, who does not wait for a Lease.
+    /// One that is for a person at a terminal.
     pub(crate) fn for_a_person(client: &Client, namespace: &str) -> SecretStore {
-        SecretStore::new(client, namespace, watch::channel(true).1)
+        SecretStore::new(client, namespace, None)
     }
 
     async fn read(&self, namespace: &str, name: &str) -> Result<Option<Value>, StoreError> {
@@ -73,6 +74,17 @@ impl SecretStore {
         key: &str,
         value: &str,
     ) -> Result<(), StoreError> {
+        persistently(|| self.write_own_once(name, kind, &note, key, value)).await
+    }
+
+    async fn write_own_once(
+        &self,
+        name: &str,
+        kind: &str,
+        note: &Value,
+        key: &str,
+        value: &str,
+    ) -> Result<(), StoreError> {
         let old = self.read(&self.namespace, name).await?;
         let data = json!({key: BASE64_STANDARD.encode(value)});
         let mut secret = json!({
@@ -91,11 +103,76 @@ impl SecretStore {
         self.write(old.as_ref(), &secret).await
     }
 
+    async fn publish_once(&self, account: &str, thumbprint: &str) -> Result<bool, StoreError> {
+        let old = self.read(&self.namespace, THUMBPRINTS).await?;
+        let encoded = json!(BASE64_STANDARD.encode(thumbprint));
+        let mut secret = match &old {
+            Some(old) if old["metadata"]["labels"][KIND_LABEL].as_str() != Some(HTTP01) => {
+                let place = format!("the Secret {}/{THUMBPRINTS}", self.namespace);
+                return Err(StoreError::NotOurs { place });
+            }
+            Some(old) if old["data"][account] == encoded => return Ok(false),
+            Some(old) => old.clone(),
+            None => json!({
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "type": "Opaque",
+                "metadata": {"namespace": &*self.namespace, "name": THUMBPRINTS, "labels": {KIND_LABEL: HTTP01}},
+            }),
+        };
+        secret["data"][account] = encoded;
+        self.write(old.as_ref(), &secret).await.map(|()| true)
+    }
+
     async fn list_own(&self, kind: &str) -> Result<Vec<Value>, StoreError> {
         let path = format!("{}?labelSelector={KIND_LABEL_ENCODED}%3D{kind}", path(&self.namespace, ""));
         let list = write::read(&self.client, &path).await;
         let list = list.map_err(|error| failed(&self.namespace, "", error))?;
         Ok(list["items"].as_array().cloned().unwrap_or_default())
+    }
+
+    /// Refuses a Secret that was made by somebody else who may still want it.
+    async fn check_owner(&self, id: &CertificateId, secret: &Value) -> Result<(), StoreError> {
+        let is_ours = secret["metadata"]["labels"][OWNER_LABEL].as_str() == Some(OWNER);
+        let maker = secret["metadata"]["annotations"][MADE_BY_CERT_MANAGER].as_str();
+        match (is_ours, maker) {
+            (true, _) => Ok(()),
+            (false, Some(maker)) if !self.is_managed_elsewhere(&id.namespace, maker).await => Ok(()),
+            (false, Some(_) | None) => Err(StoreError::NotOurs { place: format!("the Secret {id}") }),
+        }
+    }
+
+    /// Asks for a Secret to be made and not kept: says what would forbid it before anything is ordered.
+    async fn rehearse_creation(&self, id: &CertificateId) -> Result<(), StoreError> {
+        let empty = Secret::new("");
+        let secret = certificate_secret(json!({"namespace": &*id.namespace, "name": &*id.name}), "", &empty);
+        let path = format!("{}?dryRun=All", path(&id.namespace, ""));
+        match write::create(&self.client, &path, &secret).await {
+            Err(error @ WriteError::Failed(Failure::Forbidden(_))) => {
+                Err(failed(&id.namespace, &id.name, error))
+            }
+            Err(WriteError::Missing) => Err(StoreError::Unavailable {
+                place: format!("the Secret {id}"),
+                error: format!("there is no namespace {}", id.namespace),
+            }),
+            // Servers and webhooks that know no rehearsal say nothing about the real thing.
+            Ok(_) | Err(WriteError::Conflict | WriteError::Failed(_)) => Ok(()),
+        }
+    }
+
+    async fn save_once(&self, id: &CertificateId, certificate: &Kept) -> Result<(), StoreError> {
+        let old = self.read(&id.namespace, &id.name).await?;
+        let mut metadata = json!({"namespace": &*id.namespace, "name": &*id.name});
+        if let Some(old) = &old {
+            self.check_owner(id, old).await?;
+            metadata = old["metadata"].clone();
+        }
+        metadata["labels"][OWNER_LABEL] = json!(OWNER);
+        if let Some(issuer) = &certificate.issuer {
+            metadata["annotations"][ISSUER_ANNOTATION] = json!(issuer);
+        }
+        let secret = certificate_secret(metadata, &certificate.chain, &certificate.key);
+        self.write(old.as_ref(), &secret).await
     }
 
     /// Whether cert-manager will write this Secret again: its Certificate is there, or we may not look.
@@ -108,16 +185,33 @@ impl SecretStore {
 impl Store for SecretStore {
     fn acquire(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
-            let mut leads = self.leads.clone();
-            // Nobody leads any more when the election has ended with the process.
-            if leads.wait_for(|leads| *leads).await.is_err() {
-                std::future::pending::<()>().await;
+            if let Some(tenure) = &self.tenure {
+                tenure.begun().await;
             }
         })
     }
 
     fn is_held(&self) -> bool {
-        *self.leads.borrow()
+        self.tenure.as_ref().is_none_or(|tenure| tenure.is_held())
+    }
+
+    fn prepare<'a>(&'a self, id: &'a CertificateId) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            if let Some(tenure) = &self.tenure {
+                let is_confirmed = tenure.is_confirmed().await;
+                let is_confirmed = is_confirmed.map_err(|error| StoreError::Unavailable {
+                    place: "the Lease".to_owned(),
+                    error: error.to_string(),
+                })?;
+                if !is_confirmed {
+                    return Err(StoreError::Lost);
+                }
+            }
+            match self.read(&id.namespace, &id.name).await? {
+                Some(secret) => self.check_owner(id, &secret).await,
+                None => self.rehearse_creation(id).await,
+            }
+        })
     }
 
     fn load_account<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Secret>, StoreError>> {
@@ -191,36 +285,15 @@ impl Store for SecretStore {
         id: &'a CertificateId,
         certificate: &'a Kept,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move {
-            let old = self.read(&id.namespace, &id.name).await?;
-            let mut metadata = json!({"namespace": &*id.namespace, "name": &*id.name});
-            if let Some(old) = &old {
-                let not_ours = StoreError::NotOurs { place: format!("the Secret {id}") };
-                let is_ours = old["metadata"]["labels"][OWNER_LABEL].as_str() == Some(OWNER);
-                let maker = old["metadata"]["annotations"][MADE_BY_CERT_MANAGER].as_str();
-                match (is_ours, maker) {
-                    (true, _) => {}
-                    (false, Some(maker)) if !self.is_managed_elsewhere(&id.namespace, maker).await => {}
-                    (false, _) => return Err(not_ours),
-                }
-                metadata = old["metadata"].clone();
-            }
-            metadata["labels"][OWNER_LABEL] = json!(OWNER);
-            if let Some(issuer) = &certificate.issuer {
-                metadata["annotations"][ISSUER_ANNOTATION] = json!(issuer);
-            }
-            let secret = json!({
-                "apiVersion": "v1",
-                "kind": "Secret",
-                "type": "kubernetes.io/tls",
-                "metadata": metadata,
-                "data": {
-                    "tls.crt": BASE64_STANDARD.encode(&certificate.chain),
-                    "tls.key": BASE64_STANDARD.encode(certificate.key.expose()),
-                },
-            });
-            self.write(old.as_ref(), &secret).await
-        })
+        Box::pin(persistently(|| self.save_once(id, certificate)))
+    }
+
+    fn publish<'a>(
+        &'a self,
+        account: &'a str,
+        thumbprint: &'a str,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(persistently(|| self.publish_once(account, thumbprint)))
     }
 
     fn states(&self) -> BoxFuture<'_, Result<Vec<CertificateId>, StoreError>> {
@@ -246,6 +319,33 @@ impl Store for SecretStore {
 
 fn path(namespace: &str, name: &str) -> String {
     write::path("v1", "secrets", namespace, name, "")
+}
+
+fn certificate_secret(metadata: Value, chain: &str, key: &Secret) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "kubernetes.io/tls",
+        "metadata": metadata,
+        "data": {
+            "tls.crt": BASE64_STANDARD.encode(chain),
+            "tls.key": BASE64_STANDARD.encode(key.expose()),
+        },
+    })
+}
+
+/// Reads, judges and writes again where somebody else wrote in between.
+async fn persistently<T, F>(attempt: impl Fn() -> F) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    for _ in 1..ATTEMPTS_MAX {
+        match attempt().await {
+            Err(StoreError::Conflict { .. }) => {}
+            done => return done,
+        }
+    }
+    attempt().await
 }
 
 /// One key of a Secret, as text.
@@ -279,9 +379,15 @@ fn state_name(id: &CertificateId) -> String {
     format!("vestibule-acme-state-{hex}")
 }
 
+/// Of a write that meets another one.
+const ATTEMPTS_MAX: u32 = 4;
 const ACCOUNT_PREFIX: &str = "vestibule-acme-account-";
 const KIND_LABEL: &str = "vestibule.dev/acme";
 const KIND_LABEL_ENCODED: &str = "vestibule.dev%2Facme";
 const ACCOUNT: &str = "account";
 const STATE: &str = "state";
+const HTTP01: &str = "http01";
 const CERTIFICATE_ANNOTATION: &str = "vestibule.dev/certificate";
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,7 @@ use tokio::time::sleep;
 
 use super::api::plural;
 use super::events::{self, EventWriter, Told};
-use super::leader::{Candidate, Seat};
+use super::leader::{Candidate, Seat, Tenure};
 use super::services;
 use super::status::{self, Status, Wanted};
 use super::write::{self, WriteError};
@@ -33,6 +33,7 @@ pub(crate) struct StatusWriter {
     wanted: watch::Sender<Arc<[Wanted]>>,
     told: watch::Sender<Arc<[Told]>>,
     leads: watch::Receiver<bool>,
+    tenure: Arc<Tenure>,
     stop: oneshot::Sender<()>,
     candidate: JoinHandle<()>,
 }
@@ -40,6 +41,7 @@ pub(crate) struct StatusWriter {
 impl StatusWriter {
     pub(super) fn start(client: &Client, seat: Seat) -> StatusWriter {
         let (candidate, leads) = Candidate::new(client.clone(), seat);
+        let tenure = Arc::new(candidate.tenure());
         let (stop, stopped) = oneshot::channel();
         let (wanted, wishes) = watch::channel(Arc::from([]));
         let candidate = tokio::spawn(candidate.run(stopped));
@@ -47,12 +49,17 @@ impl StatusWriter {
         tokio::spawn(pass.run(wishes));
         let (told, problems) = watch::channel(Arc::from([]));
         tokio::spawn(EventWriter::new(client.clone(), leads.clone()).run(problems));
-        StatusWriter { wanted, told, leads, stop, candidate }
+        StatusWriter { wanted, told, leads, tenure, stop, candidate }
     }
 
     /// Whether this replica leads, now and later.
     pub(crate) fn leads(&self) -> watch::Receiver<bool> {
         self.leads.clone()
+    }
+
+    /// The same for who must not act a moment too long.
+    pub(super) fn tenure(&self) -> Arc<Tenure> {
+        self.tenure.clone()
     }
 
     /// Waits until this replica begins or ceases to lead. Safe to drop before it is ready.

@@ -86,6 +86,31 @@ async fn a_holder_that_cannot_renew_steps_down_before_the_lease_runs_out() {
     assert!(!*leads.borrow());
 }
 
+#[tokio::test]
+async fn a_process_that_stood_still_has_lost_the_lease_before_it_notices() {
+    let holder = Arc::new(Mutex::new("me"));
+    let shared = holder.clone();
+    let server = Scripted::start(move |method, _, _| match method {
+        "GET" => held(*shared.lock().unwrap(), 1),
+        _ => Answer::Json(200, "{}".into()),
+    })
+    .await;
+    let (mut candidate, leads) = Candidate::new(server.client.clone(), seat());
+    let tenure = candidate.tenure();
+    assert!(!tenure.is_held());
+    candidate.round().await;
+    assert!(tenure.is_held() && tenure.is_confirmed().await.unwrap());
+    // Another has taken it, which this one has not seen yet.
+    *holder.lock().unwrap() = "other";
+    assert!(tenure.is_held() && !tenure.is_confirmed().await.unwrap());
+    // As if the last renewal were longer ago than a Lease holds.
+    candidate.ends.send_modify(|ends| *ends = ends.map(|ends| ends - LEASE_DURATION));
+    assert!(*leads.borrow() && !tenure.is_held());
+    *holder.lock().unwrap() = "me";
+    candidate.round().await;
+    tenure.begun().await;
+}
+
 #[test]
 fn a_renewal_keeps_the_count_and_a_takeover_raises_it() {
     let (candidate, _) = Candidate::new(client(), seat());

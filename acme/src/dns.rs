@@ -11,6 +11,7 @@ use std::time::Duration;
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{Name, RData, RecordType};
 
+use crate::http01::bounded;
 pub(crate) use wire::{exchange_tcp, question};
 
 /// Whom to ask.
@@ -126,21 +127,44 @@ impl Dns {
         let names: Vec<Name> = names.take(SERVERS_MAX).collect();
         let mut servers = BTreeSet::new();
         for name in names {
-            for record_type in [RecordType::A, RecordType::AAAA] {
-                // A server without one of the two is usual.
-                let Ok(answer) = self.ask_resolvers(&name, record_type).await else { continue };
-                let addresses = answer.answers.iter().filter_map(|record| match &record.data {
-                    RData::A(address) => Some(IpAddr::V4(address.0)),
-                    RData::AAAA(address) => Some(IpAddr::V6(address.0)),
-                    _ => None,
-                });
-                servers.extend(addresses.map(|address| SocketAddr::new(address, self.authoritative_port)));
-            }
+            // One that cannot be found is none of those that can be asked.
+            let addresses = self.addresses_of(&name).await.unwrap_or_default();
+            let addresses = addresses.into_iter();
+            servers.extend(addresses.map(|address| SocketAddr::new(address, self.authoritative_port)));
         }
         if servers.is_empty() {
             return Err(DnsError::NoServer(zone.to_owned()));
         }
         Ok(servers.into_iter().take(SERVERS_MAX).collect())
+    }
+
+    /// The addresses of a host, at most a handful; none where it has none.
+    pub(crate) async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, DnsError> {
+        Ok(bounded(self.addresses_of(&parse(host)?).await?.into_iter()))
+    }
+
+    /// The error is that of the last question, where no question has an answer.
+    async fn addresses_of(&self, name: &Name) -> Result<Vec<IpAddr>, DnsError> {
+        let (mut addresses, mut failed) = (Vec::new(), None);
+        for record_type in [RecordType::A, RecordType::AAAA] {
+            let answer = match self.ask_resolvers(name, record_type).await {
+                Ok(answer) => answer,
+                Err(error) => {
+                    failed = Some(error);
+                    continue;
+                }
+            };
+            addresses.extend(answer.answers.iter().filter_map(|record| match &record.data {
+                RData::A(address) => Some(IpAddr::V4(address.0)),
+                RData::AAAA(address) => Some(IpAddr::V6(address.0)),
+                _ => None,
+            }));
+        }
+        // A host without addresses of one of the two kinds is usual.
+        match failed {
+            Some(error) if addresses.is_empty() => Err(error),
+            Some(_) | None => Ok(addresses),
+        }
     }
 
     /// The first resolver's answer that is one. A name that does not exist is an empty answer.

@@ -25,7 +25,7 @@ pub enum Failure {
     )]
     AccountRefused { account: String, detail: String },
     #[error(
-        "the CA wants an external account: set externalAccount of the issuer to the key that the CA gave you ({detail})"
+        "the CA does not know who asks: set externalAccount of the issuer to the key that the CA gave you ({detail})"
     )]
     ExternalAccount { detail: String },
     #[error("the CA refuses the names: {detail}")]
@@ -56,6 +56,11 @@ pub enum Failure {
     Provider { provider: &'static str, record: String, detail: String },
     #[error("the record {record} is not at every name server after {seconds} s: {seen}")]
     Propagation { record: String, seconds: u64, seen: String },
+    #[error(
+        "the proof for {name} cannot be read after {seconds} s: {seen}. Its address has to lead to the plain listener of this \
+         edge; write propagation: {{check: off}} where only outsiders can reach it"
+    )]
+    Unanswered { name: Name, seconds: u64, seen: String },
     #[error("DNS does not answer: {detail}")]
     Dns { detail: String },
     #[error(transparent)]
@@ -88,6 +93,7 @@ impl Failure {
             Failure::ProviderThrottled { .. } => "DnsThrottled",
             Failure::Provider { .. } => "DnsProvider",
             Failure::Propagation { .. } => "DnsPropagation",
+            Failure::Unanswered { .. } => "ProofUnreachable",
             Failure::Dns { .. } => "DnsTimeout",
             Failure::Store(error) => error.reason(),
             Failure::Key(_) => "Key",
@@ -131,7 +137,9 @@ impl Failure {
             | Failure::Ca { .. }
             | Failure::Issued(_)
             | Failure::Key(_) => (step(&[MINUTE * 5, MINUTE * 20, HOUR], failures), false),
-            Failure::Propagation { .. } => (step(&[MINUTE * 10, MINUTE * 10, HOUR], failures), false),
+            Failure::Propagation { .. } | Failure::Unanswered { .. } => {
+                (step(&[MINUTE * 10, MINUTE * 10, HOUR], failures), false)
+            }
             Failure::Provider { .. }
             | Failure::ProviderThrottled { .. }
             | Failure::Dns { .. }

@@ -7,7 +7,8 @@ use rcgen::{KeyPair, RsaKeySize};
 use crate::dns::{Dns, Propagation};
 use crate::failure::Failure;
 use crate::http::Http;
-use crate::name::is_within;
+use crate::http01::{Http01, is_proved_by_http};
+use crate::name::{Name, is_within};
 use crate::plan::Scope;
 use crate::provider::DnsProvider;
 use crate::secret::Secret;
@@ -28,7 +29,9 @@ pub struct Issuer {
     pub profile: Option<String>,
     /// The common name of a CA certificate; the chain that has it is taken where the CA offers several.
     pub preferred_chain: Option<String>,
+    /// Those that prove by DNS.
     pub solvers: Vec<Solver>,
+    pub http01: Vec<Http01>,
     pub dns: Dns,
     /// Trusts what the operator wants trusted for this CA.
     pub http: Arc<dyn Http>,
@@ -67,6 +70,17 @@ pub struct Solver {
 impl Issuer {
     pub fn name(&self) -> &str {
         &self.scope.issuer
+    }
+
+    /// How a name is proved by HTTP-01; `None` where DNS does it.
+    pub(crate) fn http01_for(&self, name: &Name) -> Option<&Http01> {
+        let by_http = self.http01.iter().map(|solver| &*solver.zones);
+        let by_dns = self.solvers.iter().map(|solver| &*solver.zones);
+        let longest =
+            |solver: &&Http01| solver.zones.iter().filter(|zone| name.is_within(zone)).map(String::len).max();
+        is_proved_by_http(name, by_http, by_dns)
+            .then(|| self.http01.iter().filter(|solver| solver.is_for(name)).max_by_key(longest))
+            .flatten()
     }
 
     /// The solvers for a record, the one with the longest zone first, and those for any zone last.

@@ -8,6 +8,7 @@ pub mod chain;
 pub mod dns;
 pub mod failure;
 pub mod http;
+pub mod http01;
 pub mod issuer;
 pub mod ledger;
 pub mod manager;

@@ -107,14 +107,20 @@ impl Session {
         wishes: &mut watch::Receiver<Arc<Wishes>>,
         report: &watch::Sender<Option<Arc<Report>>>,
     ) -> Ended {
-        self.load_forgotten().await;
         let first = wishes.borrow_and_update().clone();
         self.take_up(first).await;
+        self.load_forgotten().await;
+        let mut report_at = Instant::now();
         loop {
             self.load_again().await;
-            let wake = self.start_what_is_due();
-            let new = Some(Arc::new(report::of(&self.entries, &self.counters, (self.clock)())));
-            report.send_if_modified(|old| std::mem::replace(old, new.clone()) != new);
+            let mut wake = self.start_what_is_due();
+            if report_at <= Instant::now() {
+                let new = Some(Arc::new(report::of(&self.entries, &self.counters, (self.clock)())));
+                report.send_if_modified(|old| std::mem::replace(old, new.clone()) != new);
+                report_at = Instant::now() + REPORT_INTERVAL;
+            } else {
+                wake = wake.min(report_at);
+            }
             tokio::select! {
                 changed = wishes.changed() => {
                     if changed.is_err() {
@@ -150,7 +156,9 @@ impl Session {
         match self.store.states().await {
             Ok(ids) => {
                 for id in ids {
-                    self.load(&id, None).await;
+                    if !self.entries.contains_key(&id) {
+                        self.load(&id, None).await;
+                    }
                 }
             }
             Err(error) => tracing::warn!(%error, "the states of orders cannot be listed"),
@@ -224,8 +232,11 @@ impl Session {
                 }
                 // One that is running makes room when it ends.
                 Due::Order { .. } => {}
-                Due::Ask { issuer, facts } => self.ask(&id, issuer, facts, now),
-                Due::CleanUp => self.clean_up(&id, now),
+                Due::Ask { issuer, facts } if self.tasks.len() < TASKS_AT_ONCE_MAX => {
+                    self.ask(&id, issuer, facts, now);
+                }
+                Due::CleanUp if self.tasks.len() < TASKS_AT_ONCE_MAX => self.clean_up(&id, now),
+                Due::Ask { .. } | Due::CleanUp => {}
             }
         }
         let wait = wake.duration_since(now).max(jiff::SignedDuration::from_millis(20)).unsigned_abs();
@@ -452,8 +463,12 @@ async fn closed(wishes: &mut watch::Receiver<Arc<Wishes>>) {
 
 /// Orders under way at a time.
 pub const ORDERS_AT_ONCE_MAX: usize = 4;
+/// Orders, questions and clean-ups under way at a time: a leader that begins has a question for every certificate.
+pub const TASKS_AT_ONCE_MAX: usize = 16;
 /// The clock may be set, and the lock lost, while nothing happens.
 const LOOK_INTERVAL: jiff::SignedDuration = jiff::SignedDuration::from_secs(2);
+/// A report is of all certificates, and many may change in a row.
+const REPORT_INTERVAL: Duration = Duration::from_millis(50);
 const CLEAN_UP_TIMEOUT: Duration = Duration::from_secs(240);
 const CLEAN_UP_AGAIN_MIN: jiff::SignedDuration = jiff::SignedDuration::from_secs(30);
 const CLEAN_UP_AGAIN_MAX: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);

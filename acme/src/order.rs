@@ -5,6 +5,7 @@
 
 mod answer;
 mod proof;
+mod reply;
 
 use std::time::Duration;
 
@@ -52,6 +53,9 @@ impl Attempt<'_> {
     /// Gets a certificate and stores it. On failure the state says how far it came.
     pub(crate) async fn run(mut self) -> Result<Option<Chain>, Failure> {
         let recorder = Recorder::new(self.issuer.http.clone(), self.clock.clone());
+        self.store.prepare(self.id).await?;
+        // Where this cannot be written, neither could an account or an order.
+        self.save().await?;
         let account = self.account(&recorder).await?;
         let mut order = self.order(&account, &recorder).await?;
         let outcome = self.complete(&account, &mut order, &recorder).await;
@@ -119,7 +123,13 @@ impl Attempt<'_> {
             NewAccount { contact: &contact, terms_of_service_agreed: true, only_return_existing: false };
         let external = self.issuer.external_account.as_ref().map(external_key).transpose()?;
         let created = builder.create(&new, self.directory().to_owned(), external.as_ref()).await;
-        let (account, credentials) = created.map_err(failed)?;
+        let (account, credentials) = created.map_err(|error| match failed(error) {
+            // There is no account yet that could be refused: it is the binding.
+            Failure::AccountRefused { detail, .. } if external.is_some() => {
+                Failure::ExternalAccount { detail }
+            }
+            failure => failure,
+        })?;
         self.save_account(&key, &credentials).await?;
         tracing::info!(issuer = self.issuer.name(), account = account.id(), "an account was made at the CA");
         Ok(account)
@@ -336,6 +346,7 @@ fn is_the_end_of_an_order(failure: &Failure) -> bool {
         | Failure::ProviderThrottled { .. }
         | Failure::Provider { .. }
         | Failure::Propagation { .. }
+        | Failure::Unanswered { .. }
         | Failure::Dns { .. }
         | Failure::Store(_)
         | Failure::Key(_) => false,

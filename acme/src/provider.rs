@@ -52,6 +52,13 @@ pub struct Zone {
     pub id: String,
 }
 
+impl Zone {
+    /// A zone of this name; `id` is what its provider calls it, and may be empty.
+    pub(crate) fn new(name: &str, id: impl Into<String>) -> Zone {
+        Zone { name: name.to_owned(), id: id.into() }
+    }
+}
+
 /// Why a provider did not do it. The words hold nothing of the credentials.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProviderError {

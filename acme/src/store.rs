@@ -23,6 +23,10 @@ pub trait Store: Send + Sync {
     /// Whether that is still so. Asked before every step that others would see, and before every write.
     fn is_held(&self) -> bool;
 
+    /// Whether what is about to be ordered could be stored: the lock is asked for where it is kept, and the certificate's place
+    /// is ours or empty. A certificate that nobody can keep would count towards the CA's limits all the same.
+    fn prepare<'a>(&'a self, id: &'a CertificateId) -> BoxFuture<'a, Result<(), StoreError>>;
+
     /// The account with this key; see [`account_key`].
     fn load_account<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Secret>, StoreError>>;
 
@@ -46,6 +50,13 @@ pub trait Store: Send + Sync {
         id: &'a CertificateId,
         certificate: &'a Kept,
     ) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// Lets every replica know the thumbprint of an account's key, by which they answer for HTTP-01; true when it is new.
+    fn publish<'a>(
+        &'a self,
+        account: &'a str,
+        thumbprint: &'a str,
+    ) -> BoxFuture<'a, Result<bool, StoreError>>;
 
     /// Every certificate that has a state, wanted or not: their records in DNS may have to be removed.
     fn states(&self) -> BoxFuture<'_, Result<Vec<CertificateId>, StoreError>>;
@@ -80,7 +91,7 @@ pub enum StoreError {
     Conflict { place: String },
     #[error("{place} was not made by Vestibule and is not touched; remove it, or name another Secret")]
     NotOurs { place: String },
-    #[error("no space is left for {place}")]
+    #[error("no space is left for {place}; make room, or raise the limits of the process")]
     Full { place: String },
     #[error("{place}: {error}")]
     Unavailable { place: String, error: String },
@@ -110,6 +121,9 @@ pub fn account_key(directory: &str, external_account: Option<&str>) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
     digest.as_ref()[..10].iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+/// The Secret of Vestibule's own namespace with the thumbprints of accounts, each under the account's key.
+pub const THUMBPRINTS: &str = "vestibule-acme-http01";
 
 /// Everything that a store holds, to be put back elsewhere: a cluster that is rebuilt from it orders nothing.
 ///

@@ -2,7 +2,8 @@
 //!
 //! What is ordered goes into the store, and is served when the ordinary watch shows it, here as on every other replica.
 
-pub mod client;
+pub(crate) mod challenges;
+mod client;
 mod issuers;
 pub(crate) mod requests;
 
@@ -20,6 +21,8 @@ use tokio::sync::watch;
 use crate::config::objects::Objects;
 use crate::config::problem::{ObjectRef, Problem, Severity};
 use crate::settings::Settings;
+
+use self::requests::Requested;
 
 /// The way to the manager. Dropping it ends what is under way, which whoever comes next goes on with.
 #[derive(Debug)]
@@ -44,10 +47,14 @@ impl Certificates {
     }
 
     /// Says what is wanted by these objects. Returns what stands in the way.
-    pub(crate) fn want(&mut self, objects: &Objects, settings: &Settings) -> Vec<Problem> {
+    pub(crate) fn want(
+        &mut self,
+        objects: &Objects,
+        settings: &Settings,
+        requested: Requested,
+    ) -> Vec<Problem> {
         let (issuers, mut problems) = issuers::issuers(objects, settings, &self.issuers, &clock());
         self.issuers = issuers;
-        let requested = requests::requested(objects, settings);
         problems.extend(requested.problems);
         self.by = requested.by;
         self.problems = self.failures();

@@ -24,8 +24,8 @@ pub mod target;
 
 use std::rc::Rc;
 
-use http::Method;
-use http::header::HOST;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HOST};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use crate::connection::Client;
 use crate::message::{Request, Response};
@@ -125,7 +125,13 @@ async fn respond(
         headers: &request.headers,
         query: target.query(),
     };
-    let route = match served.listener.find(&lookup) {
+    let found = served.listener.find(&lookup);
+    if let Some(challenges) = &current.table.challenges
+        && let Some(proof) = challenges.answer(&lookup, &found)
+    {
+        return Ok(challenge(proof));
+    }
+    let route = match found {
         Found::Route(route) => route,
         Found::NoRoute => return Err(Reject::RouteNotFound),
         Found::NoHost => return Err(Reject::HostNotFound),
@@ -203,7 +209,7 @@ async fn respond(
             }
             let stand_in = route.errors.as_deref().and_then(|errors| errors.stand_in_for(backends));
             if stand_in.is_some() {
-                errors::describe(&mut request.headers, route, http::StatusCode::SERVICE_UNAVAILABLE, record);
+                errors::describe(&mut request.headers, route, StatusCode::SERVICE_UNAVAILABLE, record);
             }
             forward(worker, route, stand_in.unwrap_or(backends), &target, request, record).await?
         }
@@ -228,6 +234,14 @@ fn check_direction(
     let (Some(info), Some(tls)) = (&client.tls, &served.listener.tls) else { return Ok(()) };
     let misdirected = served.listener.is_misdirected(info.server_name.as_ref(), host);
     if tls.covers(info, host) && !misdirected { Ok(()) } else { Err(Reject::Misdirected) }
+}
+
+/// What a CA reads to see that a name is ours (RFC 8555 §8.3).
+fn challenge(proof: String) -> Response {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Response::full(StatusCode::OK, headers, proof)
 }
 
 /// Answers that need no backend and no permission: go to https; what a preflight may know.

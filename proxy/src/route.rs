@@ -6,6 +6,7 @@
 pub mod affinity;
 pub mod auth;
 pub mod canary;
+pub mod challenges;
 pub mod client_certificates;
 pub mod errors;
 pub mod explain;

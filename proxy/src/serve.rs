@@ -24,6 +24,8 @@ use crate::access::Writer;
 use crate::admin::metrics::Metrics;
 use crate::admin::{self, Live, State};
 use crate::certificates::Certificates;
+use crate::certificates::challenges::challenges;
+use crate::certificates::requests::{Requested, requested};
 use crate::cluster::ClusterError;
 use crate::config::compile::{Compiler, Refresh};
 use crate::config::problem::{ObjectRef, Problem, Severity};
@@ -442,13 +444,15 @@ impl<'o> Control<'o> {
         self.compiler.set_outside(outside);
         let compiled = self.compiler.compile(self.source.objects(), &self.settings);
         self.workloads.configure(self.compiler.gates().live(), Arc::clone(&self.settings)).await;
-        let (snapshot, failures) =
-            self.edge.publish(Arc::new(compiled.table), Arc::clone(&self.settings)).await;
+        let requested = self.requested(&compiled.statuses);
+        let mut table = compiled.table;
+        table.challenges = challenges(self.source.objects(), &self.settings, &requested.plan);
+        let (snapshot, failures) = self.edge.publish(Arc::new(table), Arc::clone(&self.settings)).await;
         self.addresses_missing = !failures.is_empty();
         let mut problems = self.source.problems();
         problems.extend(compiled.problems);
         if let Some(certificates) = &mut self.certificates {
-            problems.extend(certificates.want(self.source.objects(), &self.settings));
+            problems.extend(certificates.want(self.source.objects(), &self.settings, requested));
         }
         self.statuses = compiled.statuses;
         problems.extend(self.own_problems.iter().chain(&self.certificate_problems).cloned());
@@ -519,6 +523,15 @@ impl<'o> Control<'o> {
         let sets = self.statuses.sets.iter().filter(|status| status.programmed.holds);
         let sets = sets.map(|status| (status.set.to_string().into(), status.generation));
         Applied::new(snapshot.version, gateways.chain(sets).collect())
+    }
+
+    /// The certificates that are asked for, on a process that orders them or answers for them.
+    fn requested(&self, statuses: &Statuses) -> Requested {
+        let answers = self.settings.issuers.iter().any(|issuer| issuer.has_http01());
+        match self.certificates.is_some() || answers {
+            true => requested(self.source.objects(), &self.settings, statuses),
+            false => Requested::default(),
+        }
     }
 
     /// Writes the problems that are new, and how many have gone.

@@ -1,6 +1,8 @@
 //! A CA and its name server, for certificates by ACME: Pebble and BIND on loopback, and doubles of DNS hosts that write into
 //! the same BIND. `tests/run acme` installs them and puts them on the path.
 
+mod account;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,6 +15,8 @@ use crate::wait::{eventually, eventually_some};
 pub struct World {
     directory: tempfile::TempDir,
     pub dns: SocketAddr,
+    /// Where the CA asks for proofs by HTTP; nothing listens there yet.
+    pub http: SocketAddr,
     acme: SocketAddr,
     management: SocketAddr,
     named: Daemon,
@@ -37,18 +41,28 @@ impl World {
 
     /// Starts the name server only.
     pub fn without_ca() -> World {
+        World::without_ca_but(|_| {})
+    }
+
+    /// The same, with another configuration for the CA.
+    pub fn without_ca_but(change: impl FnOnce(&mut serde_json::Value)) -> World {
         let directory = tempfile::tempdir().expect("a directory");
-        let [dns, acme, management] = [(); 3].map(|()| ports::unused());
+        let [dns, acme, management, http] = [(); 4].map(|()| ports::unused());
         let root = directory.path();
         for file in ["named.conf", "pebble.json", "root.zone", "example.test.zone", "delegated.test.zone"] {
             let text = std::fs::read_to_string(source(file)).expect(file);
             let text = text
                 .replace("@DIRECTORY@", root.to_str().expect("UTF-8"))
                 .replace("@PORT@", &dns.port().to_string())
+                .replace("@HTTP@", &http.port().to_string())
                 .replace("@ACME@", &acme.port().to_string())
                 .replace("@MGMT@", &management.port().to_string());
             std::fs::write(root.join(file), text).expect("written");
         }
+        let ca = root.join("pebble.json");
+        let mut config = serde_json::from_slice(&std::fs::read(&ca).expect("read")).expect("JSON");
+        change(&mut config);
+        std::fs::write(&ca, config.to_string()).expect("written");
         let key = Command::new("tsig-keygen").args(["-a", "hmac-sha256", "acme."]).output();
         let key =
             key.expect("tsig-keygen (Debian package bind9) is missing: tests/run acme installs it").stdout;
@@ -63,13 +77,19 @@ impl World {
         let mut named = Command::new("named");
         named.args(["-g", "-n", "1", "-c"]).arg(root.join("named.conf"));
         let named = Daemon::start(&mut named);
-        let world = World { directory, dns, acme, management, named, pebble: None, doubles: Vec::new() };
+        let world =
+            World { directory, dns, http, acme, management, named, pebble: None, doubles: Vec::new() };
         eventually("the name server answers", || world.dig("example.test", "SOA").contains("hostmaster"));
         world
     }
 
     /// Starts the CA, with nothing known to it. One in twenty nonces is refused.
     pub fn start_ca(&mut self) {
+        self.start_ca_with(&[]);
+    }
+
+    /// The same, with further variables of its environment.
+    pub fn start_ca_with(&mut self, environment: &[(&str, &str)]) {
         let mut pebble = Command::new("pebble");
         pebble.arg("-config").arg(self.path("pebble.json")).arg("-dnsserver").arg(self.dns.to_string());
         pebble.envs([
@@ -77,6 +97,7 @@ impl World {
             ("PEBBLE_WFE_NONCEREJECT", "5"),
             ("PEBBLE_AUTHZREUSE", "0"),
         ]);
+        pebble.envs(environment.iter().copied());
         self.pebble = Some(Daemon::start(&mut pebble));
         eventually("the CA answers", || !self.curl(&self.directory_url(), &[]).is_empty());
     }
@@ -97,6 +118,11 @@ impl World {
         self.doubles.push(Daemon::start(&mut double));
         eventually("the double listens", || std::net::TcpStream::connect(address).is_ok());
         address
+    }
+
+    /// Where two replicas listen so that the CA can ask either: the names under `http.example.test` have both addresses.
+    pub fn http_of_two(&self) -> [SocketAddr; 2] {
+        [1, 2].map(|last| SocketAddr::from(([127, 0, 0, last], self.http.port())))
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -157,7 +183,12 @@ impl World {
 
     /// The root and the intermediate of the CA, in PEM.
     pub fn authorities(&self) -> String {
-        let of = |kind: &str| self.curl(&format!("https://{}/{kind}/0", self.management), &[]);
+        self.authorities_of(0)
+    }
+
+    /// The same of one of its other chains.
+    pub fn authorities_of(&self, chain: usize) -> String {
+        let of = |kind: &str| self.curl(&format!("https://{}/{kind}/{chain}", self.management), &[]);
         let (root, intermediate) = (of("roots"), of("intermediates"));
         assert!(root.contains("BEGIN CERTIFICATE"), "{root}");
         root + &intermediate
@@ -182,6 +213,11 @@ impl World {
     /// What the CA has said.
     pub fn ca_lines(&self) -> Vec<String> {
         self.pebble.as_ref().map_or(Vec::new(), |pebble| [pebble.out.all(), pebble.err.all()].concat())
+    }
+
+    /// Tells the CA that this account is not to be used any more; it is the JSON that a store has.
+    pub fn deactivate(&self, account: &str) {
+        account::deactivate(&self.path("acme-tls.pem"), account);
     }
 
     fn curl(&self, url: &str, arguments: &[&str]) -> String {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DistinguishedName,
     DnType, IsCa, KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber,
@@ -20,6 +22,23 @@ pub struct Authority {
 pub struct Pair {
     pub certificate: String,
     pub key: String,
+}
+
+impl Pair {
+    /// A Secret of type `kubernetes.io/tls` with this metadata besides its namespace and name. JSON, which is YAML, too.
+    pub fn to_secret(&self, namespace: &str, name: &str, mut metadata: serde_json::Value) -> String {
+        metadata["namespace"] = namespace.into();
+        metadata["name"] = name.into();
+        let encode = |pem: &str| BASE64_STANDARD.encode(pem);
+        serde_json::json!({
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "type": "kubernetes.io/tls",
+            "metadata": metadata,
+            "data": {"tls.crt": encode(&self.certificate), "tls.key": encode(&self.key)},
+        })
+        .to_string()
+    }
 }
 
 impl Default for Authority {
@@ -47,6 +66,23 @@ impl Authority {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let key = KeyPair::generate().expect("a key");
         let params = CertificateParams::new(names).expect("names");
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        Pair { certificate: certificate.pem(), key: key.serialize_pem() }
+    }
+
+    /// The same, begun so many days ago and ending in so many; in none that are left when that is negative.
+    #[expect(clippy::disallowed_methods, reason = "what is due is a matter of today")]
+    pub fn issue_for(&self, names: &[&str], (old, left): (i64, i64)) -> Pair {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::new(names).expect("names");
+        // As CAs do; with it they can be asked when to renew.
+        params.use_authority_key_identifier_extension = true;
+        let now = jiff::Timestamp::now();
+        let moment =
+            |days: i64| std::time::SystemTime::from(now + jiff::SignedDuration::from_hours(24 * days));
+        params.not_before = moment(-old).into();
+        params.not_after = moment(left).into();
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         Pair { certificate: certificate.pem(), key: key.serialize_pem() }
     }

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -117,9 +118,7 @@ fn a_base_name_and_its_wildcard_are_proved_by_one_record_with_two_values() {
     let files = world.files(&world.settings(&world.rfc2136(), "timeout: 10s", ""), &[], backend.address);
     let both = site("both", "example.test", "")
         .replace("hosts: ['example.test']", "hosts: ['example.test', '*.example.test']");
-    let rules = "  - host: '*.example.test'\n    http:\n      paths:\n      \
-         - {path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}\n";
-    files.write("both.yaml", &format!("{both}{rules}"));
+    files.write("both.yaml", &format!("{both}{}", rule("*.example.test")));
     let process = Process::serve(&files);
     wait_until_served(&world, &process, "example.test");
     wait_until_served(&world, &process, "any.example.test");
@@ -281,6 +280,54 @@ fn wrong_credentials_and_zones_that_are_not_there_are_told_with_the_mend() {
 }
 
 #[test]
+fn the_zone_chooses_among_several_accounts_of_one_provider() {
+    let (world, backend) = (World::start(), backend());
+    fs::write(world.path("wrong.secret"), "d3Jvbmctc2VjcmV0LXdyb25nLXNlY3JldA==").expect("written");
+    let right = world.settings(&world.rfc2136(), "timeout: 10s", "");
+    let (head, solver) = right.split_once("      - provider").expect("a solver");
+    let with = |zones: &str, key: &str| {
+        let solver = solver.replace("tsig.secret", key);
+        format!("      - zones: [{zones}]\n        provider{solver}")
+    };
+    let settings = [
+        head,
+        &with("", "wrong.secret"),
+        &with("delegated.test, other.test", "wrong.secret"),
+        &with("example.test", "tsig.secret"),
+    ]
+    .concat();
+    let hosts = ["a.example.test", "b.delegated.test"];
+    let files = world.files(&settings, &hosts, backend.address);
+    let process = Process::serve(&files);
+    wait_until_served(&world, &process, "a.example.test");
+    wait_for_failure(&files, "site1-tls", "DnsCredentials");
+}
+
+#[test]
+fn an_expired_certificate_is_served_on_with_a_loud_alarm() {
+    let (world, backend) = (World::without_ca(), backend());
+    let authority = tests::certificates::Authority::default();
+    let pair = authority.issue_for(&["www.example.test"], (80, -1));
+    let files = world.files(
+        &world.settings(&world.rfc2136(), "timeout: 10s", ""),
+        &["www.example.test"],
+        backend.address,
+    );
+    let stored = files.manifests().join("acme/certificates/shop.site0-tls.json");
+    fs::create_dir_all(stored.parent().expect("a directory")).expect("made");
+    fs::write(&stored, pair.to_secret("shop", "site0-tls", managed())).expect("written");
+    let process = Process::serve(&files);
+    let config = authority.client().build();
+    let refused = Client::connect_tls(process.https(), &config, "www.example.test", b"").err();
+    let words = refused.expect("a client that looks at dates").to_string().to_lowercase();
+    assert!(words.contains("expired"), "it is the old one that is shown: {words}");
+    eventually("the alarm is raised", || process.metric("vestibule_certificate_alarm{") == Some(3.0));
+    wait_for_failure(&files, "site0-tls", "CaUnreachable");
+    let list = run(["certificates", "--admin", &process.admin().to_string()]);
+    assert_eq!(list.code, Some(1), "{list:?}");
+}
+
+#[test]
 fn a_proof_that_the_ca_does_not_find_is_told_with_what_the_servers_have() {
     let (world, backend) = (World::start(), backend());
     // It says yes to everything and writes nothing.
@@ -293,7 +340,8 @@ fn a_proof_that_the_ca_does_not_find_is_told_with_what_the_servers_have() {
     eventually("it is cleaned up after", || {
         liar.requests().iter().any(|request| request.target == "/cleanup")
     });
-    drop(process);
+    files.write_settings(&world.settings(&world.rfc2136(), "timeout: 10s", ""));
+    wait_until_served(&world, &process, "www.example.test");
 }
 
 #[test]
@@ -301,7 +349,7 @@ fn a_record_that_does_not_appear_is_never_offered_to_the_ca() {
     let (world, backend) = (World::start(), backend());
     let liar = Upstream::saying("fine");
     let provider = format!("webhook: {{endpoint: 'http://{}'}}", liar.address);
-    let (files, _process) =
+    let (files, process) =
         start(&world, &provider, "timeout: 1s", "", &["www.example.test"], backend.address);
     let words = wait_for_failure(&files, "site0-tls", "DnsPropagation");
     assert!(
@@ -311,6 +359,9 @@ fn a_record_that_does_not_appear_is_never_offered_to_the_ca() {
     let state = state(&files, "site0-tls");
     assert!(state["order"]["url"].is_string(), "the order is kept for the next try");
     assert!(world.ca_lines().iter().all(|line| !line.contains("chalZ")), "the CA was not told to look");
+    files.write_settings(&world.settings(&world.rfc2136(), "timeout: 10s", ""));
+    wait_until_served(&world, &process, "www.example.test");
+    assert_eq!(world.orders(), 1);
 }
 
 #[test]
@@ -333,6 +384,233 @@ fn what_cannot_be_stored_is_fetched_again_and_not_ordered_again() {
 }
 
 #[test]
+fn a_full_disk_is_told_before_anything_is_ordered() {
+    let (world, backend) = (World::start(), backend());
+    let settings = world.settings(&world.rfc2136(), "timeout: 10s", "");
+    let files = world.files(&settings, &["www.example.test"], backend.address);
+    // No file may grow beyond nothing. The signal that comes with it is for programs that do not look at errors.
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "trap '' XFSZ; ulimit -S -f 0; exec \"$@\"", "sh"]);
+    let serve = tests::process::command(tests::process::binary(), &files);
+    command.arg(serve.get_program()).args(serve.get_args());
+    let process = Process::start(&mut command);
+    process.wait_until_ready();
+    eventually("it is counted", || {
+        let name = "vestibule_certificate_failures_total{issuer=\"pebble\",reason=\"StoreFull\"}";
+        process.metric(name).is_some()
+    });
+    let problems = process.ask("/problems").text();
+    assert!(
+        problems.contains("no space is left for") && problems.contains("shop.site0-tls.json"),
+        "{problems}"
+    );
+    assert_eq!(world.orders(), 0);
+    assert!(world.ca_lines().iter().all(|line| !line.contains("/sign-me-up")), "no account is made either");
+
+    process.raise_file_limit();
+    files.write_settings(&world.settings(&world.rfc2136(), "timeout: 10s", "contact: [ops@example.test]"));
+    wait_until_served(&world, &process, "www.example.test");
+    assert_eq!(world.orders(), 1);
+}
+
+#[test]
+fn a_ca_that_refuses_every_nonce_is_told_and_tried_again() {
+    let (mut world, backend) = (World::without_ca(), backend());
+    world.start_ca_with(&[("PEBBLE_WFE_NONCEREJECT", "100")]);
+    let (files, process) =
+        start(&world, &world.rfc2136(), "timeout: 10s", "", &["www.example.test"], backend.address);
+    let words = wait_for_failure(&files, "site0-tls", "BadNonce");
+    assert!(words.contains("nonce"), "{words}");
+    world.stop_ca();
+    world.start_ca();
+    files.write_settings(&world.settings(&world.rfc2136(), "timeout: 10s", "contact: [ops@example.test]"));
+    wait_until_served(&world, &process, "www.example.test");
+}
+
+#[test]
+fn resolvers_that_do_not_answer_are_told_and_the_order_is_kept() {
+    let (world, backend) = (World::start(), backend());
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let address = silent.local_addr().expect("an address");
+    let good = world.settings(&world.rfc2136(), "timeout: 10s", "");
+    let lost = good.replace(&format!("resolvers: ['{}']", world.dns), &format!("resolvers: ['{address}']"));
+    assert_ne!(good, lost);
+    let files = world.files(&lost, &["www.example.test"], backend.address);
+    let process = Process::serve(&files);
+    let words = wait_for_failure(&files, "site0-tls", "DnsTimeout");
+    assert!(words.contains(&address.to_string()), "{words}");
+    files.write_settings(&good);
+    wait_until_served(&world, &process, "www.example.test");
+    assert_eq!(world.orders(), 1, "the order is gone on with");
+}
+
+#[test]
+fn a_ca_that_wants_to_know_its_clients_gets_the_binding() {
+    let key = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W";
+    let mut world = World::without_ca_but(|config| {
+        config["pebble"]["externalAccountBindingRequired"] = true.into();
+        config["pebble"]["externalAccountMACKeys"] = serde_json::json!({"kid-1": key});
+    });
+    world.start_ca();
+    let backend = backend();
+    let (files, process) =
+        start(&world, &world.rfc2136(), "timeout: 10s", "", &["www.example.test"], backend.address);
+    let words = wait_for_failure(&files, "site0-tls", "ExternalAccountRequired");
+    assert!(words.contains("externalAccount"), "{words}");
+
+    let with = |name: &str, text: &str| {
+        fs::write(world.path(name), text).expect("written");
+        let more =
+            format!("externalAccount: {{keyId: kid-1, key: {{file: {}}}}}", world.path(name).display());
+        files.write_settings(&world.settings(&world.rfc2136(), "timeout: 10s", &more));
+    };
+    with("wrong", &"A".repeat(64));
+    eventually("a wrong key is told as such", || {
+        let error = &state(&files, "site0-tls")["lastError"];
+        let words = error["message"].as_str().unwrap_or_default();
+        error["reason"] == "ExternalAccountRequired" && words.contains("verification")
+    });
+    with("right", key);
+    wait_until_served(&world, &process, "www.example.test");
+    assert_eq!(world.orders(), 1);
+}
+
+#[test]
+fn the_preferred_chain_is_taken() {
+    let (mut world, backend) = (World::without_ca(), backend());
+    world.start_ca_with(&[("PEBBLE_ALTERNATE_ROOTS", "1")]);
+    let name = common_name(&world.authorities_of(1));
+    assert_ne!(name, common_name(&world.authorities()));
+    let more = format!("preferredChain: '{name}'");
+    let (files, process) =
+        start(&world, &world.rfc2136(), "timeout: 10s", &more, &["www.example.test"], backend.address);
+    stored(&files, "certificates/shop.site0-tls.json");
+    let config = ClientOptions::trusting(&world.authorities_of(1)).build();
+    eventually("it is served with the other chain", || {
+        Client::connect_tls(process.https(), &config, "www.example.test", b"").is_ok()
+    });
+    assert!(!is_served(&world, &process, "www.example.test"), "the usual root does not vouch for it");
+}
+
+#[test]
+fn each_issuer_has_its_kind_of_key_and_its_profile() {
+    let (world, backend) = (World::start(), backend());
+    let one = world.settings(&world.rfc2136(), "timeout: 10s", "");
+    let (head, issuer) = one.split_once("  - name: pebble\n").expect("an issuer");
+    let issuer = issuer.replace("default: true", "default: false");
+    let mut settings = head.to_owned();
+    for (name, profile) in [("ecdsa256", "classic"), ("ecdsa384", "shortlived"), ("rsa2048", "unheard-of")] {
+        let issuer = issuer.replace("profile: classic", &format!("profile: {profile}\n    keyType: {name}"));
+        settings.push_str(&format!("  - name: {name}\n{issuer}"));
+    }
+    let files = world.files(&settings, &[], backend.address);
+    for name in ["ecdsa256", "ecdsa384", "rsa2048"] {
+        let annotation = format!("vestibule.dev/issuer: {name}");
+        files.write(&format!("{name}.yaml"), &site(name, &format!("{name}.example.test"), &annotation));
+    }
+    let process = Process::serve(&files);
+    for name in ["ecdsa256", "ecdsa384", "rsa2048"] {
+        wait_until_served(&world, &process, &format!("{name}.example.test"));
+    }
+    let key = |name: &str| {
+        let secret = stored(&files, &format!("certificates/shop.{name}-tls.json"));
+        let pem = base64_decode(secret["data"]["tls.key"].as_str().expect("text"));
+        rcgen::KeyPair::from_pem(&pem).expect("a key")
+    };
+    assert_eq!(key("ecdsa256").algorithm(), &rcgen::PKCS_ECDSA_P256_SHA256);
+    assert_eq!(key("ecdsa384").algorithm(), &rcgen::PKCS_ECDSA_P384_SHA384);
+    assert_eq!(key("rsa2048").algorithm(), &rcgen::PKCS_RSA_SHA256);
+    process.err().wait_for(&["has no profile `unheard-of`"]);
+    let list = run(["certificates", "--admin", &process.admin().to_string()]).out;
+    let line = |name: &str| list.lines().find(|line| line.contains(name)).expect("a line").to_owned();
+    assert!(line("ecdsa256-tls").contains("in 89 d"), "{list}");
+    assert!(line("ecdsa384-tls").contains("in 5 d"), "{list}");
+}
+
+#[test]
+fn an_account_that_was_deactivated_is_told_with_the_mend() {
+    let (world, backend) = (World::start(), backend());
+    let (files, process) =
+        start(&world, &world.rfc2136(), "timeout: 10s", "", &["a.example.test"], backend.address);
+    wait_until_served(&world, &process, "a.example.test");
+    let accounts = files.manifests().join("acme/.accounts");
+    let file = fs::read_dir(&accounts).expect("a directory").next().expect("one").expect("an entry").path();
+    let account: String = serde_json::from_slice(&fs::read(&file).expect("read")).expect("JSON");
+    world.deactivate(&account);
+
+    files.write("late.yaml", &site("late", "b.example.test", ""));
+    let words = wait_for_failure(&files, "late-tls", "AccountRefused");
+    let name = file.file_stem().and_then(|name| name.to_str()).expect("a name");
+    assert!(words.contains(name) && words.contains("remove the stored account"), "{words}");
+    assert!(is_served(&world, &process, "a.example.test"), "what is there goes on");
+    fs::remove_file(&file).expect("removed");
+    files.write_settings(&world.settings(&world.rfc2136(), "timeout: 10s", "contact: [ops@example.test]"));
+    wait_until_served(&world, &process, "b.example.test");
+}
+
+#[test]
+fn the_host_of_all_logins_has_a_certificate_of_its_own() {
+    let (world, backend) = (World::start(), backend());
+    let settings = format!(
+        "{}providers: {{dex: {{oidc: {{issuer: 'https://id.example.test', clientId: edge, authHost: auth.example.test}}}}}}\n",
+        world.settings(&world.rfc2136(), "timeout: 10s", "")
+    );
+    let files = world.files(&settings, &[], backend.address);
+    let plain = site("auth", "auth.example.test", "vestibule.dev/auth: dex");
+    let plain = plain.replace("  tls: [{hosts: ['auth.example.test'], secretName: auth-tls}]\n", "");
+    assert!(!plain.contains("tls"), "{plain}");
+    files.write("auth.yaml", &plain);
+    let process = Process::serve(&files);
+    let config = ClientOptions::trusting(&world.authorities()).build();
+    eventually("it is served", || {
+        Client::connect_tls(process.https(), &config, "auth.example.test", b"").is_ok()
+    });
+    stored(&files, "certificates/vestibule.vestibule-pebble-auth.example.test.json");
+}
+
+#[test]
+fn a_new_certificate_under_traffic_drops_nothing() {
+    let (world, backend) = (World::start(), backend());
+    let (files, process) =
+        start(&world, &world.rfc2136(), "timeout: 10s", "", &["www.example.test"], backend.address);
+    wait_until_served(&world, &process, "www.example.test");
+    let first = stored(&files, "certificates/shop.site0-tls.json")["data"]["tls.crt"].clone();
+    let config = ClientOptions::trusting(&world.authorities()).build();
+    let (address, stop, count) = (process.https(), AtomicBool::new(false), AtomicUsize::new(0));
+    let connect = || Client::connect_tls(address, &config, "www.example.test", b"");
+    let ask = |client: &mut Client| {
+        assert_eq!(client.get("www.example.test", "/").status, 200);
+        count.fetch_add(1, Ordering::Relaxed);
+    };
+    std::thread::scope(|scope| {
+        // They end when this block does, however that is.
+        let _ends = Ends(&stop);
+        let fresh = || {
+            while !stop.load(Ordering::Relaxed) {
+                ask(&mut connect().expect("a handshake"));
+            }
+        };
+        let kept = || {
+            let mut client = connect().expect("a handshake");
+            while !stop.load(Ordering::Relaxed) {
+                ask(&mut client);
+            }
+        };
+        let clients = [scope.spawn(fresh), scope.spawn(fresh), scope.spawn(kept)];
+        let both = site("site0", "www.example.test", "")
+            .replace("hosts: ['www.example.test']", "hosts: ['www.example.test', 'app.example.test']");
+        files.write("site0.yaml", &format!("{both}{}", rule("app.example.test")));
+        wait_until_served(&world, &process, "app.example.test");
+        assert_ne!(stored(&files, "certificates/shop.site0-tls.json")["data"]["tls.crt"], first);
+        let before = count.load(Ordering::Relaxed);
+        eventually("traffic goes on", || {
+            assert!(clients.iter().all(|client| !client.is_finished()), "a client has failed");
+            count.load(Ordering::Relaxed) > before + 200
+        });
+    });
+}
+
+#[test]
 fn a_secret_of_somebody_else_is_never_written() {
     let (world, backend) = (World::start(), backend());
     let files = world.files(&world.settings(&world.rfc2136(), "timeout: 10s", ""), &[], backend.address);
@@ -342,14 +620,7 @@ fn a_secret_of_somebody_else_is_never_written() {
         &site("foreign", "foreign.example.test", "cert-manager.io/cluster-issuer: le"),
     );
     let own = tests::certificates::Authority::default().issue(&["mine.example.test"]);
-    let indent = |pem: &str| pem.lines().map(|line| format!("    {line}\n")).collect::<String>();
-    let secret = format!(
-        "apiVersion: v1\nkind: Secret\ntype: kubernetes.io/tls\nmetadata: {{name: mine-tls, namespace: shop}}\nstringData:\n  \
-         tls.crt: |\n{}  tls.key: |\n{}",
-        indent(&own.certificate),
-        indent(&own.key)
-    );
-    files.write("secret.yaml", &secret);
+    files.write("secret.yaml", &own.to_secret("shop", "mine-tls", serde_json::json!({})));
     let process = Process::serve(&files);
     eventually("it is told", || process.ask("/problems").text().contains("SecretNotOurs"));
     eventually("the manager has looked", || process.ask("/certificates").status == 200);
@@ -405,6 +676,57 @@ fn an_export_put_into_an_empty_store_is_used_without_an_order() {
 }
 
 #[test]
+fn whichever_replica_is_asked_proves_a_name_by_http() {
+    let (world, backend) = (World::start(), backend());
+    let provider = format!("http01: {{port: {}}}", world.http.port());
+    let settings = world.settings(&provider, "timeout: 10s", "");
+    let hosts = ["www.http.example.test", "app.http.example.test"];
+    let files = world.files(&settings, &hosts, backend.address);
+    // The names have both addresses, as they would with a load balancer of two nodes.
+    let addresses = world.http_of_two();
+    let replicas = addresses.map(|address| Process::serve_with(&files, &["--http", &address.to_string()]));
+    for (replica, host) in replicas.iter().flat_map(|replica| hosts.map(|host| (replica, host))) {
+        wait_until_served(&world, replica, host);
+    }
+    assert_eq!(world.orders(), 2, "{:?}", world.ca_lines());
+    assert!(
+        world.dig("_acme-challenge.www.http.example.test", "TXT").is_empty(),
+        "nothing is written into DNS"
+    );
+
+    let ask = |address: SocketAddr, host: &str, path: &str| Client::connect(address).get(host, path);
+    let path = "/.well-known/acme-challenge/some-token_1";
+    let first = ask(addresses[0], hosts[0], path);
+    assert_eq!(first.status, 200);
+    assert!(first.text().starts_with("some-token_1."), "{}", first.text());
+    assert_eq!(ask(addresses[1], hosts[0], path).text(), first.text());
+    assert_eq!(ask(addresses[0], "other.example.test", path).status, 404);
+    assert_eq!(
+        ask(addresses[0], hosts[0], "/elsewhere").status,
+        308,
+        "everything else goes to https as before"
+    );
+}
+
+#[test]
+fn a_proof_that_nobody_can_read_is_never_offered_to_the_ca() {
+    let (world, backend) = (World::start(), backend());
+    let provider = format!("http01: {{port: {}}}", world.http.port());
+    // Nothing listens where the name leads.
+    let (files, process) =
+        start(&world, &provider, "timeout: 1s", "", &["www.example.test"], backend.address);
+    let words = wait_for_failure(&files, "site0-tls", "ProofUnreachable");
+    assert!(words.contains("127.0.0.1") && words.contains("check: off"), "{words}");
+    assert!(world.ca_lines().iter().all(|line| !line.contains("chalZ")), "the CA was not told to look");
+    drop(process);
+    let again = Process::serve_with(&files, &["--http", &world.http.to_string()]);
+    // A change of the issuer forgives what failed before.
+    files.write_settings(&world.settings(&provider, "timeout: 2s", ""));
+    wait_until_served(&world, &again, "www.example.test");
+    assert_eq!(world.orders(), 1, "the order is gone on with");
+}
+
+#[test]
 fn cloudflare_takes_the_proof() {
     let (mut world, backend) = (World::start(), backend());
     let address = world.start_double("cloudflare.py", &[("ZONES", "example.test"), ("CF_FAIL", "1")]);
@@ -448,6 +770,38 @@ fn route53_takes_the_proof_with_signed_requests() {
     let process = Process::serve(&files);
     wait_until_served(&world, &process, "r.example.test");
     eventually("the proofs are gone", || world.dig("_acme-challenge.r.example.test", "TXT").is_empty());
+}
+
+/// The metadata of what an issuer keeps.
+fn managed() -> Value {
+    serde_json::json!({"labels": {"vestibule.dev/certificate": "managed"}})
+}
+
+/// Ends the clients of a test.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// One more rule of a site.
+fn rule(host: &str) -> String {
+    format!(
+        "  - host: '{host}'\n    http:\n      paths:\n      \
+         - {{path: /, pathType: Prefix, backend: {{service: {{name: web, port: {{number: 80}}}}}}}}\n"
+    )
+}
+
+/// Of the first certificate of this PEM.
+fn common_name(pem: &str) -> String {
+    use rustls_pki_types::pem::PemObject as _;
+    let certificate = rustls_pki_types::CertificateDer::from_pem_slice(pem.as_bytes()).expect("PEM");
+    let name = String::from_utf8_lossy(&certificate);
+    // Pebble's names are a word and some hexadecimal digits.
+    let begin = name.rfind("Pebble Root CA ").expect("the name of a root");
+    name[begin..begin + "Pebble Root CA ".len() + 6].to_owned()
 }
 
 fn base64_decode(text: &str) -> String {

@@ -23,6 +23,7 @@ fn issuer(script: &Script) -> Issuer {
         key_type: KeyType::default(),
         profile: None,
         preferred_chain: None,
+        http01: Vec::new(),
         solvers: Vec::new(),
         dns: Dns { resolvers: Vec::new(), authoritative_port: 53 },
         http: Arc::new(script.clone()),

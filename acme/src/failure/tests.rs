@@ -70,6 +70,7 @@ fn every_message_names_the_guilty_and_no_reason_is_used_twice() {
         Failure::Rejected { detail: text() },
         Failure::Caa { detail: text() },
         Failure::Proof { name: name.clone(), detail: text(), seen: text() },
+        Failure::Unanswered { name: name.clone(), seconds: 1, seen: text() },
         Failure::NoChallenge { name, wanted: "dns-01", offered: text() },
         Failure::Ca { detail: text() },
         Failure::CaSlow { minutes: 5 },

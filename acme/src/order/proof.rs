@@ -1,4 +1,4 @@
-//! Proving names by DNS: where the records stand, who writes them, whether everyone sees them.
+//! Proving names: which are proved how; for those by DNS, where the records stand, who writes them, whether everyone sees them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
 use super::answer::words;
+use super::reply::Reply;
 use super::{Attempt, patience};
 use crate::dns::{Check, describe, judge};
 use crate::failure::Failure;
@@ -18,7 +19,7 @@ use crate::name::Name;
 use crate::provider::{ProviderError, Zone, candidates};
 use crate::state::{Event, Record, What};
 
-/// A value that the CA wants to see.
+/// A value that the CA wants to see in DNS.
 struct Proof {
     name: Name,
     value: String,
@@ -39,7 +40,7 @@ impl Attempt<'_> {
         order: &mut instant_acme::Order,
         recorder: &Recorder,
     ) -> Result<(), Failure> {
-        let proofs = self.proofs(order, recorder).await?;
+        let (proofs, replies) = self.proofs(order, recorder).await?;
         let places = self.places(&proofs).await?;
         let now = self.now();
         for place in &places {
@@ -58,8 +59,12 @@ impl Attempt<'_> {
             let added = place.solver.provider.add(&place.zone, &place.record, &place.values).await;
             added.map_err(|error| provider_failure(error, &place.solver, &place.record))?;
         }
+        self.publish(&replies).await?;
         for place in &places {
             self.wait_for(place).await?;
+        }
+        for reply in &replies {
+            self.wait_for_reply(reply).await?;
         }
         self.fence()?;
         self.set_ready(order, recorder).await?;
@@ -84,8 +89,8 @@ impl Attempt<'_> {
         &self,
         order: &mut instant_acme::Order,
         recorder: &Recorder,
-    ) -> Result<Vec<Proof>, Failure> {
-        let mut proofs = Vec::new();
+    ) -> Result<(Vec<Proof>, Vec<Reply>), Failure> {
+        let (mut proofs, mut replies) = (Vec::new(), Vec::new());
         let mut authorizations = order.authorizations();
         while let Some(authorization) = authorizations.next().await {
             let mut authorization = authorization.map_err(|error| self.ca_failure(error, recorder))?;
@@ -103,12 +108,27 @@ impl Attempt<'_> {
             }
             let offered: Vec<String> =
                 authorization.challenges.iter().map(|challenge| format!("{:?}", challenge.r#type)).collect();
-            let Some(challenge) = authorization.challenge(ChallengeType::Dns01) else {
-                return Err(Failure::NoChallenge { name, wanted: "dns-01", offered: offered.join(", ") });
+            let (kind, wanted) = self.challenge(&name);
+            let Some(challenge) = authorization.challenge(kind) else {
+                return Err(Failure::NoChallenge { name, wanted, offered: offered.join(", ") });
             };
-            proofs.push(Proof { name, value: challenge.key_authorization().dns_value() });
+            let key_authorization = challenge.key_authorization();
+            if self.issuer.http01_for(&name).is_some() {
+                let (token, key_authorization) =
+                    (challenge.token.clone(), key_authorization.as_str().to_owned());
+                replies.push(Reply { name, token, key_authorization });
+            } else {
+                proofs.push(Proof { name, value: key_authorization.dns_value() });
+            }
         }
-        Ok(proofs)
+        Ok((proofs, replies))
+    }
+
+    fn challenge(&self, name: &Name) -> (ChallengeType, &'static str) {
+        match self.issuer.http01_for(name) {
+            Some(_) => (ChallengeType::Http01, "http-01"),
+            None => (ChallengeType::Dns01, "dns-01"),
+        }
     }
 
     /// Where the proofs go. A name and the wildcard over it come together, so that one change writes both.
@@ -173,7 +193,9 @@ impl Attempt<'_> {
             if authorization.status != AuthorizationStatus::Pending {
                 continue;
             }
-            if let Some(mut challenge) = authorization.challenge(ChallengeType::Dns01) {
+            let name = Name::parse(&authorization.identifier().to_string());
+            let kind = name.map_or(ChallengeType::Dns01, |name| self.challenge(&name).0);
+            if let Some(mut challenge) = authorization.challenge(kind) {
                 challenge.set_ready().await.map_err(failed)?;
             }
         }
@@ -216,6 +238,9 @@ impl Attempt<'_> {
             Some("urn:ietf:params:acme:error:caa") => return Failure::Caa { detail: words(&problem) },
             Some("urn:ietf:params:acme:error:rateLimited") => return self.problem(&problem, 429, None),
             _ => {}
+        }
+        if self.issuer.http01_for(&name).is_some() {
+            return Failure::Proof { name, detail: words(&problem), seen: String::new() };
         }
         let record = name.challenge_record();
         let place = places.iter().find(|place| place.record == record).or(places.first());
@@ -300,7 +325,7 @@ fn provider_failure(error: ProviderError, solver: &Solver, record: &str) -> Fail
     }
 }
 
-const LOOK_INTERVAL_MIN: Duration = Duration::from_millis(250);
-const LOOK_INTERVAL_MAX: Duration = Duration::from_secs(10);
+pub(super) const LOOK_INTERVAL_MIN: Duration = Duration::from_millis(250);
+pub(super) const LOOK_INTERVAL_MAX: Duration = Duration::from_secs(10);
 /// A record that cannot be taken away is tried for this long.
 const RECORD_AGE_MAX: jiff::SignedDuration = jiff::SignedDuration::from_hours(30 * 24);

@@ -136,16 +136,14 @@ impl DnsProvider for Cloudflare {
     fn zone<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Zone>, ProviderError>> {
         Box::pin(async move {
             if let Some(id) = &self.zone_id {
-                return Ok(Some(Zone { name: name.to_owned(), id: id.clone() }));
+                return Ok(Some(Zone::new(name, id)));
             }
             // While a zone is moved there are several of its name, and only the active one is served.
             let query = encode_pairs(&[("name", name), ("per_page", "50"), ("status", "active")]);
             let found = self.send(Method::GET, &format!("zones?{query}"), None).await?;
             let zone =
                 found.as_array().into_iter().flatten().find(|zone| zone["name"].as_str() == Some(name));
-            Ok(zone
-                .and_then(|zone| zone["id"].as_str())
-                .map(|id| Zone { name: name.to_owned(), id: id.to_owned() }))
+            Ok(zone.and_then(|zone| zone["id"].as_str()).map(|id| Zone::new(name, id)))
         })
     }
 

@@ -143,7 +143,7 @@ impl DnsProvider for Rfc2136 {
                     .answers
                     .iter()
                     .any(|record| record.name == wanted && record.record_type() == RecordType::SOA);
-            Ok(is_apex.then(|| Zone { name: zone.to_owned(), id: String::new() }))
+            Ok(is_apex.then(|| Zone::new(zone, "")))
         })
     }
 

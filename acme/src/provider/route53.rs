@@ -148,10 +148,7 @@ impl DnsProvider for Route53 {
     fn zone<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Zone>, ProviderError>> {
         Box::pin(async move {
             if let Some(id) = &self.zone_id {
-                return Ok(Some(Zone {
-                    name: name.to_owned(),
-                    id: id.trim_start_matches("/hostedzone/").to_owned(),
-                }));
+                return Ok(Some(hosted_zone(name, id)));
             }
             let query = encode_pairs(&[("dnsname", name), ("maxitems", "10")]);
             let answer = self.send(Method::GET, &format!("hostedzonesbyname?{query}"), String::new()).await?;
@@ -164,10 +161,7 @@ impl DnsProvider for Route53 {
                 let is_it = is_public && text("Name").is_some_and(|of| same_name(of, name));
                 is_it.then(|| text("Id")).flatten()
             });
-            Ok(id.map(|id| Zone {
-                name: name.to_owned(),
-                id: id.trim_start_matches("/hostedzone/").to_owned(),
-            }))
+            Ok(id.map(|id| hosted_zone(name, id)))
         })
     }
 
@@ -216,6 +210,11 @@ impl DnsProvider for Route53 {
             }
         })
     }
+}
+
+/// Ids come with the path that they are under.
+fn hosted_zone(name: &str, id: &str) -> Zone {
+    Zone::new(name, id.trim_start_matches("/hostedzone/"))
 }
 
 fn classify(answer: &Response<Bytes>) -> ProviderError {

@@ -62,7 +62,7 @@ impl DnsProvider for Webhook {
 
     /// It finds the zone itself.
     fn zone<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Zone>, ProviderError>> {
-        Box::pin(async move { Ok(Some(Zone { name: name.to_owned(), id: String::new() })) })
+        Box::pin(async move { Ok(Some(Zone::new(name, ""))) })
     }
 
     fn add<'a>(

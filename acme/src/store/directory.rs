@@ -1,10 +1,11 @@
 //! A directory as a store, for an edge without a cluster.
 //!
-//! `certificates/NAMESPACE.NAME.json` holds a Secret of type `kubernetes.io/tls`, as the edge reads it among its manifests;
-//! `.accounts/` and `.orders/` are hidden, and read by nobody else. Files are 0600 and directories 0700. A file is written beside its
-//! place and moved there, so that a reader sees the old one or the new one. The lock is one of the system on `.lock`: it goes
-//! with the process, however that ends.
+//! `certificates/NAMESPACE.NAME.json` holds a Secret of type `kubernetes.io/tls`, as the edge reads it among its manifests, and
+//! `shared/` what every process has to know; `.accounts/` and `.orders/` are hidden, and read by nobody else. Files are 0600 and
+//! directories 0700. A file is written beside its place and moved there, so that a reader sees the old one or the new one.
+//! The lock is one of the system on `.lock`: it goes with the process, however that ends.
 
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -16,7 +17,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
-use super::{Kept, Store, StoreError, Stored};
+use super::{Kept, Store, StoreError, Stored, THUMBPRINTS};
 use crate::http::BoxFuture;
 use crate::plan::CertificateId;
 use crate::secret::Secret;
@@ -26,21 +27,25 @@ use crate::state::State;
 #[derive(Debug)]
 pub struct DirectoryStore {
     root: PathBuf,
+    /// Of what belongs to no object.
+    namespace: String,
     lock: File,
     is_held: AtomicBool,
 }
 
 impl DirectoryStore {
-    /// Makes the directory if there is none. Does not take the lock.
-    pub fn open(root: &Path) -> Result<DirectoryStore, StoreError> {
-        for directory in [root.to_owned(), root.join(CERTIFICATES), root.join(ACCOUNTS), root.join(ORDERS)] {
+    /// Makes the directory if there is none. Does not take the lock. `namespace` is that of what belongs to no object.
+    pub fn open(root: &Path, namespace: &str) -> Result<DirectoryStore, StoreError> {
+        let parts = [CERTIFICATES, ACCOUNTS, ORDERS, SHARED].map(|part| root.join(part));
+        for directory in std::iter::once(root.to_owned()).chain(parts) {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(&directory);
             made.map_err(|error| unavailable(&directory, &error))?;
         }
         let place = root.join(".lock");
         let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&place);
         let lock = lock.map_err(|error| unavailable(&place, &error))?;
-        Ok(DirectoryStore { root: root.to_owned(), lock, is_held: AtomicBool::new(false) })
+        let namespace = namespace.to_owned();
+        Ok(DirectoryStore { root: root.to_owned(), namespace, lock, is_held: AtomicBool::new(false) })
     }
 
     /// Where the certificates are: a directory of manifests.
@@ -93,6 +98,23 @@ impl DirectoryStore {
         written.map_err(|error| unavailable(&place, &error))
     }
 
+    /// What is in a certificate's place. Somebody may have put a manifest of their own there.
+    fn manifest(&self, name: &str) -> Result<Option<Manifest>, StoreError> {
+        self.read(CERTIFICATES, name)
+    }
+
+    fn check_owner(&self, name: &str) -> Result<(), StoreError> {
+        let is_ours = |manifest: &Manifest| {
+            manifest.metadata.labels.get(OWNER_LABEL).is_some_and(|owner| owner == OWNER)
+        };
+        match self.manifest(name)? {
+            Some(manifest) if !is_ours(&manifest) => {
+                Err(StoreError::NotOurs { place: self.place(CERTIFICATES, name).display().to_string() })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     fn remove(&self, part: &str, name: &str) -> Result<(), StoreError> {
         let place = self.place(part, name);
         match fs::remove_file(&place) {
@@ -129,6 +151,15 @@ impl Store for DirectoryStore {
         self.is_held.load(Ordering::Acquire)
     }
 
+    fn prepare<'a>(&'a self, id: &'a CertificateId) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            if !self.is_held() {
+                return Err(StoreError::Lost);
+            }
+            self.check_owner(&file_name(id)?)
+        })
+    }
+
     fn load_account<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Secret>, StoreError>> {
         Box::pin(async move { self.read(ACCOUNTS, file_part(key)?) })
     }
@@ -144,12 +175,13 @@ impl Store for DirectoryStore {
     fn load<'a>(&'a self, id: &'a CertificateId) -> BoxFuture<'a, Result<Stored, StoreError>> {
         Box::pin(async move {
             let name = file_name(id)?;
-            let manifest: Option<Manifest> = self.read(CERTIFICATES, &name)?;
             let certificate =
-                manifest.map(|manifest| manifest.certificate()).transpose().map_err(|error| {
-                    let place = self.place(CERTIFICATES, &name).display().to_string();
-                    StoreError::Corrupt { place, error }
-                })?;
+                self.manifest(&name)?.map(|manifest| manifest.certificate()).transpose().map_err(
+                    |error| {
+                        let place = self.place(CERTIFICATES, &name).display().to_string();
+                        StoreError::Corrupt { place, error }
+                    },
+                )?;
             Ok(Stored { certificate, state: self.read(ORDERS, &name)?.unwrap_or_default() })
         })
     }
@@ -171,7 +203,29 @@ impl Store for DirectoryStore {
         id: &'a CertificateId,
         certificate: &'a Kept,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move { self.write(CERTIFICATES, &file_name(id)?, &Manifest::new(id, certificate)) })
+        Box::pin(async move {
+            let name = file_name(id)?;
+            self.check_owner(&name)?;
+            self.write(CERTIFICATES, &name, &Manifest::new(id, certificate))
+        })
+    }
+
+    fn publish<'a>(
+        &'a self,
+        account: &'a str,
+        thumbprint: &'a str,
+    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(async move {
+            let file = format!("{}.{THUMBPRINTS}", file_part(&self.namespace)?);
+            let known: Option<Thumbprints> = self.read(SHARED, &file)?;
+            let mut known = known.unwrap_or_else(|| Thumbprints::of(&self.namespace));
+            let encoded = BASE64_STANDARD.encode(thumbprint);
+            if known.data.get(account) == Some(&encoded) {
+                return Ok(false);
+            }
+            known.data.insert(account.to_owned(), encoded);
+            self.write(SHARED, &file, &known).map(|()| true)
+        })
     }
 
     fn states(&self) -> BoxFuture<'_, Result<Vec<CertificateId>, StoreError>> {
@@ -207,9 +261,32 @@ struct Metadata {
     namespace: String,
     name: String,
     #[serde(default)]
-    labels: std::collections::BTreeMap<String, String>,
+    labels: BTreeMap<String, String>,
     #[serde(default)]
-    annotations: std::collections::BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
+}
+
+/// The Secret [`THUMBPRINTS`] as a manifest.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Thumbprints {
+    api_version: String,
+    kind: String,
+    metadata: Metadata,
+    /// Base64, by the account's key.
+    data: BTreeMap<String, String>,
+}
+
+impl Thumbprints {
+    fn of(namespace: &str) -> Thumbprints {
+        let (namespace, name) = (namespace.to_owned(), THUMBPRINTS.to_owned());
+        Thumbprints {
+            api_version: "v1".to_owned(),
+            kind: "Secret".to_owned(),
+            metadata: Metadata { namespace, name, labels: BTreeMap::new(), annotations: BTreeMap::new() },
+            data: BTreeMap::new(),
+        }
+    }
 }
 
 /// Base64, as in every Secret.
@@ -269,7 +346,9 @@ fn replace(beside: &Path, place: &Path, text: &[u8]) -> std::io::Result<()> {
 fn unavailable(place: &Path, error: &std::io::Error) -> StoreError {
     let place = place.display().to_string();
     match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::Full { place },
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+            StoreError::Full { place }
+        }
         _ => StoreError::Unavailable { place, error: error.to_string() },
     }
 }
@@ -301,6 +380,7 @@ pub const ISSUER_ANNOTATION: &str = "vestibule.dev/issuer";
 const CERTIFICATES: &str = "certificates";
 const ACCOUNTS: &str = ".accounts";
 const ORDERS: &str = ".orders";
+const SHARED: &str = "shared";
 const LOCK_INTERVAL: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use acme::Clock;
 use acme::dns::{self, Dns};
 use acme::http::Http;
+use acme::http01::Http01;
 use acme::issuer::{ExternalAccount, Issuer, KeyType, Solver};
 use acme::provider::DnsProvider;
 use acme::provider::aws::{AssumeRole, Credentials, Identity, Keys};
@@ -112,13 +113,13 @@ fn make(
         None => Arc::new(client.clone()),
         Some(_) => Arc::new(Client::new(None).map_err(|error| error.to_string())?),
     };
-    let mut solvers = Vec::new();
+    let (mut solvers, mut http01) = (Vec::new(), Vec::new());
     for solver in &issuer.solvers {
-        solvers.push(Solver {
-            zones: solver.zones.iter().map(|zone| zone.trim_end_matches('.').to_ascii_lowercase()).collect(),
-            provider: provider(&solver.provider, reader, &open, clock)?,
-            propagation: propagation(&solver.propagation),
-        });
+        let (zones, propagation) = (solver.zones(), propagation(&solver.propagation));
+        match provider(&solver.provider, reader, &open, clock)? {
+            Some(provider) => solvers.push(Solver { zones, provider, propagation }),
+            None => http01.push(Http01 { zones, port: port(&solver.provider), propagation }),
+        }
     }
     let external_account = match &issuer.external_account {
         None => None,
@@ -142,20 +143,23 @@ fn make(
         profile: issuer.profile.as_deref().map(str::to_owned),
         preferred_chain: issuer.preferred_chain.as_deref().map(str::to_owned),
         solvers,
+        http01,
         dns: Dns { resolvers: resolvers(settings), authoritative_port: DNS_PORT },
         http: Arc::new(client),
         fingerprint,
     })
 }
 
+/// `None` for what is not proved by DNS.
 fn provider(
     provider: &Provider,
     reader: &Reader<'_>,
     http: &Arc<dyn Http>,
     clock: &Clock,
-) -> Result<Arc<dyn DnsProvider>, String> {
+) -> Result<Option<Arc<dyn DnsProvider>>, String> {
     let text = |text: &Option<Arc<str>>| text.as_deref().map(str::to_owned);
-    Ok(match provider {
+    let made: Arc<dyn DnsProvider> = match provider {
+        Provider::Http01(_) => return Ok(None),
         Provider::Cloudflare(account) => {
             let token = reader.read(&account.token)?;
             Arc::new(Cloudflare::new(token, text(&account.endpoint), text(&account.zone_id), http.clone()))
@@ -191,7 +195,17 @@ fn provider(
             let credentials = Arc::new(Credentials::new(identity, assume, region, sts, http, clock));
             Arc::new(Route53::new(credentials, text(&account.endpoint), text(&account.zone_id)))
         }
-    })
+    };
+    Ok(Some(made))
+}
+
+fn port(provider: &Provider) -> u16 {
+    match provider {
+        Provider::Http01(http01) => http01.port.unwrap_or(HTTP_PORT),
+        Provider::Route53(_) | Provider::Cloudflare(_) | Provider::Rfc2136(_) | Provider::Webhook(_) => {
+            HTTP_PORT
+        }
+    }
 }
 
 fn identity(account: &written::Route53, reader: &Reader<'_>) -> Result<Identity, String> {
@@ -234,3 +248,4 @@ fn contact(address: &str) -> String {
 }
 
 const DNS_PORT: u16 = 53;
+const HTTP_PORT: u16 = 80;

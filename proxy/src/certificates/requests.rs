@@ -3,7 +3,7 @@
 //! An Ingress or Gateway asks with `vestibule.dev/issuer`, or by the default issuer, for the names that it declares to have TLS
 //! and that a route serves. One that names an issuer of cert-manager is left to that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -15,11 +15,12 @@ use crate::config::ingress::{Owner, owner};
 use crate::config::objects::Objects;
 use crate::config::objects::core::Secret;
 use crate::config::objects::gateway::Listener;
-use crate::config::objects::httproute::ParentReference;
 use crate::config::objects::ingress::Ingress;
 use crate::config::objects::metadata::Metadata;
 use crate::config::problem::{Kind, ObjectRef, Problem, Severity};
+use crate::config::status::Statuses;
 use crate::settings::Settings;
+use crate::settings::providers::Provider;
 
 /// What is to be had, and what stands in the way.
 #[derive(Debug, Default)]
@@ -79,13 +80,39 @@ pub(crate) fn shared_places(settings: &Settings, issuer: &str, name: &Name) -> V
         .collect()
 }
 
-/// Everything that is asked for.
-pub(crate) fn requested(objects: &Objects, settings: &Settings) -> Requested {
-    let mut asked =
-        Asked { objects, settings, requests: Vec::new(), by: BTreeMap::new(), problems: Vec::new() };
+/// The auth hosts of the operator's providers (`authHost`) that an Ingress serves and says nothing of in `spec.tls`: everybody
+/// is sent there to log in, so they have TLS whatever is written.
+pub(crate) fn auth_hosts(ingress: &Ingress, settings: &Settings) -> Vec<Name> {
+    let hosts = settings.providers.values().filter_map(|provider| match provider {
+        Provider::Oidc(oidc) => oidc.auth_host.as_deref(),
+        Provider::Jwt(_) | Provider::Basic(_) | Provider::External(_) => None,
+    });
+    let names = hosts.filter_map(|host| Name::parse(host.split(':').next().unwrap_or_default()).ok());
+    let is_served = |name: &Name| {
+        let hosts = ingress.spec.rules.iter().filter_map(|rule| Name::parse(rule.host.as_deref()?).ok());
+        hosts.into_iter().any(|host| host == *name)
+    };
+    let lists_all = ingress.spec.tls.iter().any(|tls| tls.hosts.is_empty());
+    let is_listed = |name: &Name| {
+        let hosts = ingress.spec.tls.iter().flat_map(|tls| &tls.hosts);
+        hosts.filter_map(|host| Name::parse(host).ok()).any(|host| host == *name || host.covers(name))
+    };
+    names.filter(|name| !lists_all && is_served(name) && !is_listed(name)).collect()
+}
+
+/// Everything that is asked for. `statuses` are those of these objects, and say which listeners a route serves.
+pub(crate) fn requested(objects: &Objects, settings: &Settings, statuses: &Statuses) -> Requested {
     if settings.issuers.is_empty() {
         return Requested::default();
     }
+    let mut asked = Asked {
+        objects,
+        settings,
+        served: served(statuses),
+        requests: Vec::new(),
+        by: BTreeMap::new(),
+        problems: Vec::new(),
+    };
     for ingress in objects.ingresses.iter() {
         if let (Owner::Class(_), Wish::Issuer(issuer)) =
             (owner(ingress, objects, settings), wish(&ingress.metadata, settings))
@@ -133,6 +160,8 @@ pub(crate) fn requested(objects: &Objects, settings: &Settings) -> Requested {
 struct Asked<'a> {
     objects: &'a Objects,
     settings: &'a Settings,
+    /// The listeners that have a route, by the object that they stand in and their name.
+    served: BTreeSet<(&'a ObjectRef, &'a str)>,
     requests: Vec<Request>,
     /// Who asked for each certificate, for problems.
     by: BTreeMap<CertificateId, ObjectRef>,
@@ -154,6 +183,7 @@ impl Asked<'_> {
         let is_served = |name: &Name| {
             serves_all || rules.iter().flatten().any(|host| host.covers(name) || name.covers(host))
         };
+        self.ask_each(issuer, auth_hosts(ingress, self.settings), &reference);
         for tls in &ingress.spec.tls {
             let listed: Vec<Name> = match tls.hosts.is_empty() {
                 true => rules.iter().flatten().cloned().collect(),
@@ -171,13 +201,13 @@ impl Asked<'_> {
         }
     }
 
-    /// The listeners of a Gateway or ListenerSet that have a host name and a Secret at home.
+    /// The listeners of a Gateway or ListenerSet that have a route, a host name, and a Secret at home.
     fn listeners(&mut self, metadata: &Metadata, kind: Kind, listeners: &[Listener], issuer: &str) {
         let reference = metadata.reference(kind);
-        if !has_route(self.objects, metadata) {
-            return;
-        }
         for listener in listeners {
+            if !self.served.contains(&(&reference, &*listener.name)) {
+                continue;
+            }
             let Some(name) = listener.hostname.as_deref().and_then(|host| Name::parse(host).ok()) else {
                 continue;
             };
@@ -263,19 +293,14 @@ fn may_write(secret: &Secret, is_asked: bool) -> bool {
         || (is_asked && secret.metadata.annotations.get(MADE_BY_CERT_MANAGER).is_some())
 }
 
-/// Whether any route names this Gateway or ListenerSet as its parent.
-fn has_route(objects: &Objects, metadata: &Metadata) -> bool {
-    let names_it = |namespace: &Arc<str>, parents: &[ParentReference]| {
-        parents.iter().any(|parent| {
-            *parent.name == *metadata.name
-                && parent.namespace.as_deref().unwrap_or(namespace) == &*metadata.namespace
-        })
-    };
-    objects.http_routes.iter().any(|route| names_it(&route.metadata.namespace, &route.spec.parent_refs))
-        || objects
-            .grpc_routes
-            .iter()
-            .any(|route| names_it(&route.metadata.namespace, &route.spec.parent_refs))
+fn served(statuses: &Statuses) -> BTreeSet<(&ObjectRef, &str)> {
+    let gateways = statuses.gateways.iter().map(|status| (&status.gateway, &status.listeners));
+    let sets = statuses.sets.iter().map(|status| (&status.set, &status.listeners));
+    let listeners = gateways.chain(sets).flat_map(|(object, listeners)| {
+        let with_routes = listeners.iter().filter(|listener| listener.attached_routes > 0);
+        with_routes.map(move |listener| (object, &*listener.name))
+    });
+    listeners.collect()
 }
 
 fn mark(secret: &Secret) -> u64 {

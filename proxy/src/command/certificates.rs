@@ -87,7 +87,7 @@ fn with_store<T>(
     runtime.block_on(async {
         if let Some(manifests) = &place.manifests {
             let root = settings.certificates.directory(manifests).map_err(failed)?;
-            let store = DirectoryStore::open(&root).map_err(failed)?;
+            let store = DirectoryStore::open(&root, settings.certificates.namespace()).map_err(failed)?;
             // Reading needs no lock; a write says so when another process has it.
             let is_alone = store.try_acquire();
             return work(&store).await.map_err(|error| match error {

@@ -27,7 +27,7 @@ use super::objects::ingress::{Ingress, IngressBackend, IngressPath, IngressRule,
 use super::objects::metadata::Known;
 use super::problem::{Kind, Severity};
 use super::providers::{Guard, OWN_PATH_NAME, OwnPath, OwnTarget, guard};
-use crate::certificates::requests::{Wish, wish};
+use crate::certificates::requests::{Wish, auth_hosts, wish};
 use crate::route::expression::LetterCase;
 use crate::route::host::{HostPattern, WildcardLabels};
 use crate::route::matches::{Conditions, Precedence, Rule};
@@ -501,7 +501,8 @@ impl Lowering<'_, '_> {
                 (_, None, Wish::Issuer(issuer))
                     if settings.issuers.iter().any(|known| *known.name == *issuer) =>
                 {
-                    self.shared(index, tls, issuer, certificates, &mut uses);
+                    let (field, hosts) = (format!("spec.tls[{index}]"), hosts_of(ingress, tls).collect());
+                    self.shared(field, hosts, issuer, certificates, &mut uses);
                     continue;
                 }
                 // Without a Secret the default certificate is shown, as by ingress-nginx.
@@ -536,20 +537,27 @@ impl Lowering<'_, '_> {
                 }
             }
         }
+        if let Wish::Issuer(issuer) = wish
+            && settings.issuers.iter().any(|known| *known.name == *issuer)
+        {
+            let hosts = auth_hosts(ingress, settings);
+            let hosts = hosts.iter().flat_map(|name| HostPattern::parse(name.as_str(), WildcardLabels::One));
+            self.shared("spec.rules".to_owned(), hosts.collect(), issuer, certificates, &mut uses);
+        }
         uses
     }
 
-    /// The certificates that an issuer keeps for everyone, for the hosts of one entry; and a word on those that have none yet.
+    /// The certificates that an issuer keeps for everyone, for these hosts; and a word on those that have none yet.
     fn shared(
         &mut self,
-        index: usize,
-        tls: &IngressTls,
+        field: String,
+        hosts: Vec<HostPattern>,
         issuer: &str,
         certificates: &mut Certificates,
         uses: &mut Vec<CertificateUse>,
     ) {
         let mut pending = Vec::new();
-        for host in hosts_of(self.ingress, tls) {
+        for host in hosts {
             let Ok(name) = Name::parse(&host.to_string()) else { continue };
             match self.scope.shared_certificate(certificates, issuer, &name) {
                 Some(certificate) => {
@@ -564,12 +572,7 @@ impl Lowering<'_, '_> {
                  that is",
                 pending.join(", ")
             );
-            self.scope.problem(
-                Severity::Warning,
-                format!("spec.tls[{index}]"),
-                "CertificatePending",
-                message,
-            );
+            self.scope.problem(Severity::Warning, field, "CertificatePending", message);
         }
     }
 

@@ -74,7 +74,7 @@ pub(crate) async fn edge(upstream: SocketAddr, settings: Settings) -> Running {
     let key = ListenerKey::Class { class: "vestibule".into(), tls: false };
     let any_port = "127.0.0.1:0".parse().expect("an address");
     let listener = Listener::new(key, vec![any_port], None, vec![section]);
-    let table = Table { listeners: vec![Arc::new(listener)] };
+    let table = Table { listeners: vec![Arc::new(listener)], challenges: None };
 
     let settings = Arc::new(settings);
     let (writer, access) = Writer::start(std::io::sink()).expect("a thread");

@@ -6,6 +6,7 @@
 #[cfg(test)]
 mod tests;
 
+use acme::http01::CHALLENGE_PATH;
 use bytes::Bytes;
 use http::header::LOCATION;
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -74,7 +75,7 @@ pub fn to_fixed(url: &HeaderValue, status: StatusCode) -> Response {
 }
 
 fn is_exempt(target: &Target) -> bool {
-    target.path().starts_with(ACME_CHALLENGE_PATH.as_bytes()) || target.is_asterisk()
+    target.path().starts_with(CHALLENGE_PATH.as_bytes()) || target.is_asterisk()
 }
 
 /// `scheme://host[:port]path`, without the scheme's usual port. Without a host (HTTP/1.0), only the path.
@@ -97,6 +98,3 @@ fn moved(status: StatusCode, location: &str) -> Response {
         Err(_) => Response::empty(StatusCode::INTERNAL_SERVER_ERROR),
     }
 }
-
-/// Where certificate authorities look for answers, by plain HTTP.
-pub const ACME_CHALLENGE_PATH: &str = "/.well-known/acme-challenge/";

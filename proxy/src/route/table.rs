@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::Route;
+use super::challenges::Challenges;
 use super::host::{Host, HostHit, HostMap, HostPattern};
 use super::matches::{Lookup, Mismatch};
 use super::path::{Candidate, HostRoutes};
@@ -15,6 +16,8 @@ use crate::tls::ListenerTls;
 #[derive(Debug, Default)]
 pub struct Table {
     pub listeners: Vec<Arc<Listener>>,
+    /// What is answered for certificates; absent where none are ordered by HTTP-01.
+    pub challenges: Option<Challenges>,
 }
 
 /// What identifies a listener across configuration changes, so that its sockets and ticket keys survive them.

@@ -199,7 +199,7 @@ impl Source {
             _ if settings.issuers.is_empty() => Ok(None),
             Source::Directory { directory, .. } => {
                 let root = settings.certificates.directory(directory.root())?;
-                Ok(Some(Arc::new(DirectoryStore::open(&root)?)))
+                Ok(Some(Arc::new(DirectoryStore::open(&root, settings.certificates.namespace())?)))
             }
             Source::Cluster { cluster, writer: Some(writer), .. } => {
                 Ok(Some(Arc::new(cluster.secret_store(settings.certificates.namespace(), writer))))

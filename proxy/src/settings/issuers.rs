@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use acme::http01::is_proved_by_http;
 use acme::name::Name;
 use acme::store::StoreError;
 use schemars::JsonSchema;
@@ -46,8 +47,8 @@ pub struct Issuer {
     pub default: bool,
     /// The URL of the CA's ACME directory, such as `https://acme-v02.api.letsencrypt.org/directory`. (live)
     pub directory: Arc<str>,
-    /// The directory of the CA's test side. After a proof failed the next try goes there first. Default: Let's Encrypt's for
-    /// Let's Encrypt, else none. (live)
+    /// The directory of the CA's test side. After a proof failed the next try goes there first, save with `http01`. Default:
+    /// Let's Encrypt's for Let's Encrypt, else none. (live)
     #[serde(default)]
     pub staging: Option<Arc<str>>,
     /// Addresses for the CA, such as `ops@example.com`. Default: none. (live)
@@ -77,7 +78,7 @@ pub struct Issuer {
     /// serve every namespace. Default: none. (live)
     #[serde(default)]
     pub wildcards: Vec<Arc<str>>,
-    /// Who writes the proofs into DNS; the longest zone that fits decides. (live)
+    /// Who writes the proofs into DNS, or `http01`; the longest zone that fits decides. (live)
     pub solvers: Vec<Solver>,
 }
 
@@ -134,6 +135,17 @@ pub enum Provider {
     Rfc2136(Rfc2136),
     /// A program of your own, in the form that lego calls `httpreq`.
     Webhook(Webhook),
+    /// Nobody: names are proved by HTTP-01, which every replica answers on its plain listener, before and beside all routes. It
+    /// cannot prove wildcards. `propagation` says whether (`check: off` or not) and how long the answer is looked for first.
+    Http01(Http01),
+}
+
+/// Answers on the plain listener.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Http01 {
+    /// Where the CA asks. Default: 80, which is what CAs of the public do. (live)
+    pub port: Option<u16>,
 }
 
 /// Amazon Route 53. Without keys and web identity, the environment of IAM roles for service accounts counts
@@ -292,6 +304,13 @@ pub struct SecretKey {
     pub key: Arc<str>,
 }
 
+impl Solver {
+    /// As names are compared.
+    pub(crate) fn zones(&self) -> Vec<String> {
+        self.zones.iter().map(|zone| zone.trim_end_matches('.').to_ascii_lowercase()).collect()
+    }
+}
+
 impl Default for Propagation {
     fn default() -> Self {
         let (delay, timeout) = (Duration::ZERO, Duration::from_secs(300));
@@ -331,8 +350,32 @@ impl Issuer {
         acme::plan::Scope { issuer: self.name.clone(), domains, wildcards }
     }
 
-    /// The directory to rehearse at.
+    /// Whether some names are proved by HTTP-01.
+    pub(crate) fn has_http01(&self) -> bool {
+        self.solvers.iter().any(|solver| matches!(solver.provider, Provider::Http01(_)))
+    }
+
+    /// Whether this name is.
+    pub(crate) fn is_proved_by_http(&self, name: &Name) -> bool {
+        let zones = |by_http: bool| {
+            let of_kind = move |solver: &&Solver| matches!(solver.provider, Provider::Http01(_)) == by_http;
+            self.solvers.iter().filter(of_kind).map(Solver::zones).collect::<Vec<_>>()
+        };
+        let (by_http, by_dns) = (zones(true), zones(false));
+        is_proved_by_http(name, by_http.iter().map(|zones| &**zones), by_dns.iter().map(|zones| &**zones))
+    }
+
+    /// Under which key the store has its account.
+    pub(crate) fn account_key(&self) -> String {
+        let external = self.external_account.as_ref().map(|account| &*account.key_id);
+        acme::store::account_key(&self.directory, external)
+    }
+
+    /// The directory to rehearse at. None with HTTP-01: replicas answer for one account.
     pub fn staging(&self) -> Option<&str> {
+        if self.has_http01() {
+            return None;
+        }
         let known = (*self.directory == *LETS_ENCRYPT).then_some(LETS_ENCRYPT_STAGING);
         self.staging.as_deref().or(known)
     }
@@ -350,6 +393,7 @@ impl Issuer {
                 Provider::Cloudflare(cloudflare) => sources.push(&cloudflare.token),
                 Provider::Rfc2136(rfc2136) => sources.push(&rfc2136.key),
                 Provider::Webhook(webhook) => sources.extend(&webhook.password),
+                Provider::Http01(_) => {}
             }
         }
         sources
@@ -372,6 +416,7 @@ impl Issuer {
                 Provider::Cloudflare(cloudflare) => sources.push(&mut cloudflare.token),
                 Provider::Rfc2136(rfc2136) => sources.push(&mut rfc2136.key),
                 Provider::Webhook(webhook) => sources.extend(webhook.password.as_mut()),
+                Provider::Http01(_) => {}
             }
         }
         for source in sources {
@@ -462,6 +507,11 @@ pub(super) fn validate(issuers: &[Issuer]) -> Result<(), Fault> {
                 ".solvers",
                 "is empty; write at least one, such as cloudflare with its token".to_owned(),
             );
+        }
+        let proves_by_dns = |solver: &Solver| !matches!(solver.provider, Provider::Http01(_));
+        if !issuer.wildcards.is_empty() && !issuer.solvers.iter().any(proves_by_dns) {
+            let message = "cannot be proved by http01; add a solver with a provider of DNS".to_owned();
+            return fault(".wildcards", message);
         }
         for (position, wildcard) in issuer.wildcards.iter().enumerate() {
             let is_wildcard = Name::parse(wildcard).is_ok_and(|name| name.is_wildcard());

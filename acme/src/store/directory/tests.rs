@@ -15,7 +15,7 @@ fn kept(names: &[&str], from: &str, to: &str) -> Kept {
 }
 
 fn open(root: &Path) -> DirectoryStore {
-    let store = DirectoryStore::open(root).expect("it opens");
+    let store = DirectoryStore::open(root, "vestibule").expect("it opens");
     assert!(store.try_acquire());
     store
 }
@@ -56,7 +56,7 @@ async fn what_is_written_is_read_again_and_closed_to_others() {
 async fn one_process_holds_the_lock_and_only_it_writes() {
     let root = tempfile::tempdir().expect("a directory");
     let first = open(root.path());
-    let second = DirectoryStore::open(root.path()).expect("it opens");
+    let second = DirectoryStore::open(root.path(), "vestibule").expect("it opens");
     assert!(!second.try_acquire());
     assert_eq!(second.save_state(&id("tls"), &State::default()).await, Err(StoreError::Lost));
     drop(first);
@@ -82,7 +82,10 @@ fn a_full_disk_is_told_as_one() {
     // 28 is ENOSPC.
     let error = unavailable(Path::new("/store/x"), &std::io::Error::from_raw_os_error(28));
     assert_eq!(error, StoreError::Full { place: "/store/x".to_owned() });
-    assert_eq!(error.to_string(), "no space is left for /store/x");
+    assert_eq!(
+        error.to_string(),
+        "no space is left for /store/x; make room, or raise the limits of the process"
+    );
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ fn table(change: impl FnOnce(&mut Route)) -> Table {
     let section = Section { name: "".into(), host: HostPattern::Any, hosts };
     let key = ListenerKey::Class { class: "vestibule".into(), tls: false };
     let listener = Listener::new(key, vec!["127.0.0.1:8080".parse().unwrap()], None, vec![section]);
-    Table { listeners: vec![Arc::new(listener)] }
+    Table { listeners: vec![Arc::new(listener)], challenges: None }
 }
 
 fn by(table: &Table) -> Grounds<'_> {

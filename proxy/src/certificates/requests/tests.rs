@@ -1,7 +1,10 @@
 use std::path::Path;
 
 use super::*;
+use crate::config::compile::Compiler;
 use crate::directory::Directory;
+use crate::settings::Locality;
+use crate::tls::tickets::TicketSecret;
 
 const SETTINGS: &str = "
 issuers:
@@ -17,9 +20,15 @@ issuers:
 ";
 
 fn requested_by(manifests: &str) -> Requested {
-    let settings = Settings::parse(SETTINGS, Path::new("vestibule.yaml")).expect("settings");
+    requested_with(SETTINGS, manifests)
+}
+
+fn requested_with(settings: &str, manifests: &str) -> Requested {
+    let settings = Settings::parse(settings, Path::new("vestibule.yaml")).expect("settings");
     let (directory, _) = Directory::from_reader("test", manifests.as_bytes()).expect("manifests");
-    requested(directory.objects(), &settings)
+    let mut compiler = Compiler::new(TicketSecret::new([7; 32]), None, Locality::default());
+    let compiled = compiler.compile(directory.objects(), &settings);
+    requested(directory.objects(), &settings, &compiled.statuses)
 }
 
 fn wanted(requested: &Requested) -> Vec<String> {
@@ -114,13 +123,53 @@ fn only_secrets_that_may_be_written_are_ordered_for() {
 }
 
 #[test]
-fn gateways_ask_for_their_listeners_once_a_route_is_attached() {
+fn the_host_of_all_logins_is_asked_for_where_a_rule_serves_it() {
+    let settings = format!(
+        "{SETTINGS}providers: {{dex: {{oidc: {{issuer: 'https://id.test', clientId: edge, authHost: 'auth.example.com:8443'}}}}}}\n"
+    );
+    let by = |tls: &str| {
+        let yaml = ingress("", tls, &["auth.example.com", "a.example.com"]);
+        wanted(&requested_with(&settings, &yaml))
+    };
+    assert_eq!(by(""), ["vestibule/vestibule-le-auth.example.com le auth.example.com"]);
+    assert_eq!(by("{hosts: [auth.example.com], secretName: own}"), ["shop/own le auth.example.com"]);
+    assert_eq!(wanted(&requested_with(&settings, &ingress("", "", &["a.example.com"]))), [""; 0]);
+}
+
+#[test]
+fn listeners_are_asked_for_once_a_route_is_attached() {
     let gateway = "---\napiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: gw, namespace: edge}\n\
-        spec:\n  gatewayClassName: vestibule\n  listeners:\n  \
-        - {name: https, port: 443, protocol: HTTPS, hostname: '*.example.com', tls: {certificateRefs: [{name: wild}]}}\n  \
-        - {name: any, port: 8443, protocol: HTTPS, tls: {certificateRefs: [{name: other}]}}\n";
-    let route = "---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: r, namespace: shop}\n\
-        spec: {parentRefs: [{name: gw, namespace: edge}], rules: []}\n";
-    assert_eq!(wanted(&requested_by(gateway)), [""; 0]);
-    assert_eq!(wanted(&requested_by(&format!("{gateway}{route}"))), ["edge/wild le *.example.com"]);
+        spec:\n  gatewayClassName: vestibule\n  allowedListeners: {namespaces: {from: All}}\n  listeners:\n  \
+        - {name: https, port: 443, protocol: HTTPS, hostname: '*.example.com', tls: {certificateRefs: [{name: wild}]}, \
+           allowedRoutes: {namespaces: {from: All}}}\n  \
+        - {name: apps, port: 443, protocol: HTTPS, hostname: 'a.b.example.com', tls: {certificateRefs: [{name: deep}]}, \
+           allowedRoutes: {namespaces: {from: All}}}\n  \
+        - {name: any, port: 8443, protocol: HTTPS, tls: {certificateRefs: [{name: other}]}}\n---\n\
+        apiVersion: gateway.networking.k8s.io/v1\nkind: ListenerSet\nmetadata: {name: more, namespace: shop}\n\
+        spec:\n  parentRef: {name: gw, namespace: edge}\n  listeners:\n  \
+        - {name: set, port: 443, protocol: HTTPS, hostname: set.example.com, tls: {certificateRefs: [{name: set}]}}\n";
+    let class = "---\napiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: {name: vestibule}\n\
+        spec: {controllerName: vestibule.dev/gateway-controller}\n";
+    let route = |namespace: &str, parent: &str, host: &str| {
+        format!(
+            "---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: r, namespace: {namespace}}}\n\
+             spec: {{hostnames: ['{host}'], parentRefs: [{{{parent}}}], rules: [{{}}]}}\n"
+        )
+    };
+    let by = |routes: &str| wanted(&requested_by(&format!("{class}{gateway}{routes}")));
+    assert_eq!(by(""), [""; 0]);
+    let to_gateway = "name: gw, namespace: edge";
+    assert_eq!(by(&route("shop", to_gateway, "x.example.com")), ["edge/wild le *.example.com"]);
+    assert_eq!(by(&route("shop", to_gateway, "a.b.example.com")).len(), 2, "both listeners take it");
+    assert_eq!(
+        by(&route("shop", "name: gw, namespace: edge, sectionName: apps", "a.b.example.com")),
+        ["edge/deep le a.b.example.com"]
+    );
+    assert_eq!(by(&route("shop", to_gateway, "elsewhere.test")), [""; 0]);
+    let to_set = "name: more, kind: ListenerSet";
+    assert_eq!(by(&route("shop", to_set, "set.example.com")), ["shop/set le set.example.com"]);
+    assert_eq!(
+        by(&route("other", "name: more, namespace: shop, kind: ListenerSet", "set.example.com")),
+        [""; 0]
+    );
 }

@@ -127,7 +127,7 @@ impl Listeners {
         let changed = listeners.len() != self.table.len()
             || listeners.iter().zip(&self.table).any(|(new, old)| !Arc::ptr_eq(new, old));
         self.table.clone_from(&listeners);
-        Assembled { table: Table { listeners }, changed, unbound }
+        Assembled { table: Table { listeners, challenges: None }, changed, unbound }
     }
 
     fn class(

@@ -291,7 +291,7 @@ fn a_host_that_no_section_takes_is_not_found() {
 #[test]
 fn a_table_finds_its_listener() {
     let listener = Arc::new(listener([]));
-    let table = Table { listeners: vec![Arc::clone(&listener)] };
+    let table = Table { listeners: vec![Arc::clone(&listener)], challenges: None };
     assert!(table.listener(&listener.key).is_some_and(|found| Arc::ptr_eq(found, &listener)));
     assert!(table.listener(&ListenerKey::Class { class: "a".into(), tls: true }).is_none());
 }

@@ -360,7 +360,7 @@ fn heads_that_wait_are_bounded_together() {
     // 1 MB of heads, and some more.
     let mut held: Vec<_> = (0..40).map(|_| streams.start(large(), false).expect("a stream")).collect();
     for refused in held.split_off(34) {
-        let error = streams.finish(refused).err().expect("a refusal");
+        let error = streams.finish(refused).expect_err("a refusal");
         assert_eq!(error.reason(), Some(h2::Reason::REFUSED_STREAM));
     }
     (0..34).for_each(|_| go.send(()).expect("a listening upstream"));

@@ -3,9 +3,12 @@
 //! | call | what |
 //! |---|---|
 //! | `/v1/applied-version` | who are you, and which configuration do you serve? The leader asks every second |
+//! | `/v1/activity` | how much are these gates used? |
+//! | `/v1/quiesce` | what the machines that put workloads to sleep say to each other |
+//! | `/v1/wake` | wake this workload, for me who may not |
 //!
 //! A replica finds the others by the EndpointSlices of a headless Service, or in a list of addresses. Nothing on the path of a
-//! request waits for a call. The keys are those of [`key`], the MAC that of [`seal`].
+//! request waits for a call, save that waking may. The keys are those of [`key`], the MAC that of [`seal`].
 
 pub(crate) mod call;
 pub(crate) mod counters;
@@ -16,7 +19,9 @@ mod message;
 pub(crate) mod poll;
 pub(crate) mod programmed;
 mod seal;
+pub(crate) mod workloads;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,7 +29,8 @@ use std::time::{Duration, Instant};
 use http::StatusCode;
 use jiff::Timestamp;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+use wake::machine::PeerId;
 
 use self::counters::Counters;
 use self::key::CallKeys;
@@ -33,6 +39,7 @@ use self::members::Member;
 use self::message::{AppliedAnswer, AppliedQuestion};
 use self::poll::Surroundings;
 use self::seal::{Incarnation, Refusal, Seals};
+use self::workloads::{Call, Waker};
 use crate::options::Role;
 
 pub(crate) use message::Applied;
@@ -44,6 +51,8 @@ pub(crate) struct Replicas(Arc<Inner>);
 struct Inner {
     incarnation: Incarnation,
     role: Role,
+    /// Of our own listener.
+    port: u16,
     seals: Seals,
     counters: Arc<Counters>,
     /// `None`: not known yet.
@@ -51,27 +60,52 @@ struct Inner {
     /// `None`: nothing is live yet.
     applied: watch::Sender<Option<Applied>>,
     surroundings: watch::Sender<Surroundings>,
+    /// Replicas that may scale, as they said of themselves.
+    wakers: watch::Sender<Vec<Waker>>,
+    /// Whoever leads asks this process before it puts anything to sleep.
+    joined: watch::Sender<bool>,
+    standing: watch::Sender<Standing>,
+    calls: mpsc::Sender<Call>,
+    /// Until the driver of workloads takes it.
+    called: Mutex<Option<mpsc::Receiver<Call>>>,
     /// When it was last told that calls are not believed.
     told: Mutex<Option<Instant>>,
+}
+
+/// What the machine that puts workloads to sleep goes by, as far as others have to know.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// Whom it asks before it puts anything to sleep; `None`: it puts nothing to sleep.
+    pub(crate) asks: Option<BTreeSet<PeerId>>,
+    /// It has decided something that can still take effect.
+    pub(crate) writes: bool,
 }
 
 impl Replicas {
     /// Takes calls on `listener` from now on, for as long as the runtime lives.
     pub(crate) fn start(listener: TcpListener, role: Role) -> Self {
-        let replicas = Replicas::new(role);
+        let port = listener.local_addr().map_or(0, |address| address.port());
+        let replicas = Replicas::new(role, port);
         tokio::spawn(listener::serve(listener, replicas.clone(), Bounds::default()));
         replicas
     }
 
-    fn new(role: Role) -> Self {
+    fn new(role: Role, port: u16) -> Self {
+        let (calls, called) = mpsc::channel(CALLS_LEN_MAX);
         Replicas(Arc::new(Inner {
             incarnation: format!("{:016x}", fastrand::u64(..)).into(),
             role,
+            port,
             seals: Seals::new(),
             counters: Arc::default(),
             members: watch::Sender::new(None),
             applied: watch::Sender::new(None),
             surroundings: watch::Sender::default(),
+            wakers: watch::Sender::default(),
+            joined: watch::Sender::default(),
+            standing: watch::Sender::default(),
+            calls,
+            called: Mutex::new(Some(called)),
             told: Mutex::default(),
         }))
     }
@@ -108,6 +142,57 @@ impl Replicas {
         self.0.surroundings.subscribe()
     }
 
+    /// Whether whoever leads asks this process before it puts anything to sleep.
+    pub(crate) fn joined(&self) -> watch::Receiver<bool> {
+        self.0.joined.subscribe()
+    }
+
+    /// What others want of the driver of workloads. There is one driver, so this is taken once.
+    pub(crate) fn calls(&self) -> Option<mpsc::Receiver<Call>> {
+        self.0.called.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Says what the machine goes by.
+    pub(crate) fn set_standing(&self, standing: Standing) {
+        self.0.standing.send_if_modified(|known| {
+            let differs = *known != standing;
+            if differs {
+                *known = standing;
+            }
+            differs
+        });
+    }
+
+    /// Waits until this replica is one of those that others know of.
+    pub(crate) async fn listed(&self) {
+        let is_own = |member: &Member| {
+            // An address that can be bound is one of this machine.
+            member.address.port() == self.0.port
+                && std::net::UdpSocket::bind((member.address.ip(), 0)).is_ok()
+        };
+        let mut members = self.0.members.subscribe();
+        let holds_own =
+            |members: &Option<Arc<[Member]>>| members.iter().flat_map(|all| all.iter()).any(is_own);
+        if members.wait_for(holds_own).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    pub(crate) fn role(&self) -> Role {
+        self.0.role
+    }
+
+    #[cfg(test)]
+    pub(crate) fn set_surroundings(&self, surroundings: Surroundings) {
+        self.0.surroundings.send_replace(surroundings);
+    }
+
+    /// The name of this process.
+    #[cfg(test)]
+    pub(crate) fn name(&self) -> &str {
+        &self.0.incarnation
+    }
+
     pub(crate) fn counters(&self) -> &Arc<Counters> {
         &self.0.counters
     }
@@ -120,13 +205,24 @@ impl Replicas {
         &self.0.incarnation
     }
 
+    /// Whether this is the name of this process.
+    pub(crate) fn is_incarnation(&self, name: &str) -> bool {
+        *self.0.incarnation == *name
+    }
+
     /// What a call of another replica comes to.
-    async fn answer(&self, path: &str, body: &[u8]) -> Reply {
+    async fn answer(&self, path: &str, caller: Incarnation, body: &[u8]) -> Reply {
         match path {
             APPLIED_VERSION => match serde_json::from_slice(body) {
-                Ok(question) => Reply::json(&self.applied_version(&question)),
+                Ok(question) => {
+                    self.hear(&caller, &question);
+                    Reply::json(&self.applied_version(&question))
+                }
                 Err(_) => Reply::status(StatusCode::BAD_REQUEST),
             },
+            ACTIVITY => self.answer_activity(body).await,
+            QUIESCE => self.answer_quiesce(caller, body).await,
+            WAKE => self.answer_wake(body).await,
             // One of a newer version.
             _ => Reply::status(StatusCode::NOT_FOUND),
         }
@@ -139,6 +235,7 @@ impl Replicas {
             incarnation: Some(Arc::clone(&self.0.incarnation)),
             serves: self.0.role.serves(),
             ready: known.is_some(),
+            writes: self.0.standing.borrow().writes,
             version: known.map_or(0, |applied| applied.version),
             applied: known
                 .filter(|applied| applied.digest != question.digest)
@@ -167,6 +264,11 @@ fn wall_clock() -> Timestamp {
 }
 
 const APPLIED_VERSION: &str = "/v1/applied-version";
+const ACTIVITY: &str = "/v1/activity";
+const QUIESCE: &str = "/v1/quiesce";
+const WAKE: &str = "/v1/wake";
+/// Calls that may wait for the driver of workloads.
+const CALLS_LEN_MAX: usize = 256;
 /// Between two lines in the log about calls that are not believed.
 const TELL_AGAIN: Duration = Duration::from_secs(60);
 

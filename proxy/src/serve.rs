@@ -251,7 +251,8 @@ impl<'o> Control<'o> {
             tokio::spawn(admin::api::serve(listener, Arc::clone(&state)));
         }
         let compiler = Compiler::new(TicketSecret::random(), fallback, settings.locality.clone());
-        let workloads = source.workloads(options.role, Arc::clone(compiler.gates().bell()));
+        let bell = Arc::clone(compiler.gates().bell());
+        let workloads = source.workloads(options.role, bell, port.replicas());
         let mut control = Control {
             options,
             compiler,

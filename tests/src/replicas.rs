@@ -16,6 +16,11 @@ pub struct Replica {
 impl Replica {
     /// Starts a process of this role, with further settings, and waits until it is ready. Nobody knows it yet.
     pub fn start(cluster: &ControlPlane, role: &str, settings: &str) -> Replica {
+        Replica::start_as(cluster, "vestibule", role, settings)
+    }
+
+    /// The same with the rights of this user.
+    pub fn start_as(cluster: &ControlPlane, user: &str, role: &str, settings: &str) -> Replica {
         let file = tempfile::Builder::new().suffix(".yaml").tempfile_in(&cluster.directory).expect("a file");
         let own = own_address();
         let text = format!(
@@ -26,7 +31,7 @@ impl Replica {
         let mut command = Command::new(binary());
         command.args(["serve", "--role", role, "--workers", "1", "--access-log", "off"]);
         command.args(["--http", "127.0.0.1:0", "--https", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
-        command.arg("--settings").arg(file.path()).arg("--kubeconfig").arg(cluster.kubeconfig("vestibule"));
+        command.arg("--settings").arg(file.path()).arg("--kubeconfig").arg(cluster.kubeconfig(user));
         let process = Process::start(&mut command);
         process.wait_until_ready();
         // It stays until the cluster is gone: the process looks at it.

@@ -74,7 +74,7 @@ fn a_missing_right_is_told_and_costs_no_wait() {
     cluster.apply(&service("web"));
     cluster.apply(&ingress("wake-timeout", "5m"));
     runs(&cluster, "deployment", "web", 0, None);
-    cluster.kubectl(&["delete", "rolebinding", "vestibule-wake"]);
+    cluster.kubectl(&["delete", "rolebinding", "vestibule-wake", "vestibule-wake-look"]);
     let edge = serve(&cluster, "");
     let answer = Client::connect(edge.http()).get("shop.test", "/");
     assert_eq!(answer.status, 503);
@@ -116,6 +116,8 @@ fn cluster() -> ControlPlane {
     cluster.kubectl(&["apply", "-f", rights.to_str().expect("a path in UTF-8")]);
     let bind = ["create", "rolebinding", "vestibule-wake", "--user=vestibule"];
     cluster.kubectl(&[&bind[..], &["--clusterrole=vestibule-wake"]].concat());
+    let look = ["create", "rolebinding", "vestibule-wake-look", "--user=vestibule"];
+    cluster.kubectl(&[&look[..], &["--clusterrole=vestibule-wake-look"]].concat());
     cluster.kubectl(&[&bind[..], &["--role=vestibule-wake", "--namespace=vestibule"]].concat());
     cluster
 }

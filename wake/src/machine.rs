@@ -29,8 +29,8 @@ pub use event::{
     Action, Command, Count, Event, Gate, GateRefusal, GroupId, GroupSpec, Message, Note, Now, PeerId, Round,
     Token,
 };
-use member::Member;
 pub use member::State;
+use member::{Member, Phase, Stage};
 
 /// See the module.
 #[derive(Debug)]
@@ -118,6 +118,21 @@ impl Machine {
     /// Workloads that are put to sleep or woken by this machine.
     pub fn workloads(&self) -> impl Iterator<Item = (&Workload, State)> {
         self.members.iter().map(|(workload, member)| (workload, member.state()))
+    }
+
+    /// Whether something was decided that can still put a workload to sleep, whatever comes meanwhile.
+    pub fn is_writing(&self) -> bool {
+        self.members.values().any(|member| match &member.phase {
+            Phase::Closing { stage: Stage::Writing { .. }, .. } => true,
+            // For all that is known, by this replica itself.
+            Phase::Settling { asked, .. } => !asked,
+            Phase::Closing { stage: Stage::Counting { .. } | Stage::Asking { .. }, .. }
+            | Phase::Unknown
+            | Phase::Up
+            | Phase::Down
+            | Phase::Promised { .. }
+            | Phase::Starting { .. } => false,
+        })
     }
 
     fn take(&mut self, now: Now, event: Event) {

@@ -51,6 +51,11 @@ impl Kubernetes {
         follow::follow(self, workloads, events);
     }
 
+    /// Finds out why a workload that others woke is not ready yet, until it is.
+    pub(crate) fn watch_for_trouble(&self, workload: &Workload) {
+        trouble::watch(self, workload.clone());
+    }
+
     /// Why a workload that wakes is not ready yet, as far as its Pods say.
     pub(crate) fn trouble(&self, workload: &Workload) -> Option<Arc<str>> {
         self.troubles.lock().unwrap_or_else(PoisonError::into_inner).get(workload).cloned()

@@ -98,7 +98,7 @@ async fn take(replicas: &Replicas, peer: IpAddr, request: Request<Incoming>) -> 
     let body = body.to_bytes();
     let path = head.uri.path();
     let counters = replicas.counters();
-    let (_, nonce) = match replicas.seals().admit(path, seal(&head.headers), &body, wall_clock()) {
+    let (caller, nonce) = match replicas.seals().admit(path, seal(&head.headers), &body, wall_clock()) {
         Ok(admitted) => admitted,
         Err(refusal) => {
             counters.count_refused(refusal);
@@ -112,7 +112,7 @@ async fn take(replicas: &Replicas, peer: IpAddr, request: Request<Incoming>) -> 
         }
     };
     counters.count_taken();
-    let Reply { status, body } = replicas.answer(path, &body).await;
+    let Reply { status, body } = replicas.answer(path, caller, &body).await;
     let header = replicas.seals().answer(&nonce, status.as_u16(), &body, wall_clock());
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;

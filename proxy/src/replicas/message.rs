@@ -2,16 +2,25 @@
 //! versions can be mixed while they are rolled out.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::seal::Incarnation;
 
-/// `/v1/applied-version`: who are you, and which configuration do you serve?
+/// `/v1/applied-version`: who are you, and which configuration do you serve? It also says who asks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct AppliedQuestion {
+    /// Whoever asks puts workloads to sleep.
+    pub(super) leads: bool,
+    /// Whoever asks can wake workloads for others.
+    pub(super) wakes: bool,
+    /// Where whoever asks takes calls; `None`: it does not know yet.
+    pub(super) address: Option<SocketAddr>,
+    /// The process that will be asked before anything is put to sleep from now on.
+    pub(super) introduced: Option<Incarnation>,
     /// What whoever asks has applied: the answer names Gateways only where it differs.
     pub(super) digest: Box<str>,
 }
@@ -25,6 +34,8 @@ pub(super) struct AppliedAnswer {
     pub(super) serves: bool,
     /// Something is live.
     pub(super) ready: bool,
+    /// It has decided to put something to sleep, and that can still take effect.
+    pub(super) writes: bool,
     pub(super) version: u64,
     /// What is served; `None` where that is what the question named.
     pub(super) applied: Option<BTreeMap<Box<str>, i64>>,

@@ -35,7 +35,7 @@ async fn replicas_with_the_same_keys_answer_each_other() {
     other.set_applied(Applied::new(3, generations.clone()));
     let answer = ask(&one, address).await.expect("an answer");
     assert_eq!((answer.ready, answer.version, answer.applied), (true, 3, Some(generations.clone())));
-    let same = AppliedQuestion { digest: Applied::new(9, generations).digest };
+    let same = AppliedQuestion { digest: Applied::new(9, generations).digest, ..AppliedQuestion::default() };
     let answer: AppliedAnswer =
         call(&one, address, APPLIED_VERSION, &same, Duration::from_secs(20)).await.expect("an answer");
     assert_eq!(answer.applied, None, "what both have is not sent");

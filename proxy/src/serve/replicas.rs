@@ -49,6 +49,11 @@ impl Port {
         Ok(Port { open: Some(Open { replicas, surroundings, confirmations, keys: None }) })
     }
 
+    /// The way to the others.
+    pub(super) fn replicas(&self) -> Option<Replicas> {
+        self.open.as_ref().map(|open| open.replicas.clone())
+    }
+
     pub(super) fn counters(&self) -> Option<&Arc<Counters>> {
         self.open.as_ref().map(|open| open.replicas.counters())
     }

@@ -16,6 +16,7 @@ use crate::config::status::RouteStatus;
 use crate::directory::Directory;
 use crate::directory::watch::Watch;
 use crate::options::Role;
+use crate::replicas::Replicas;
 use crate::replicas::programmed::Judged;
 use crate::settings::{Settings, WriteStatus};
 use crate::workload::drive::Workloads;
@@ -90,18 +91,20 @@ impl Source {
 
     /// Runs what puts workloads to sleep and wakes them, with the rights that this source brings.
     ///
-    /// A process that has only a part of the work puts nothing to sleep: it does not see what the others serve.
-    pub(super) fn workloads(&self, role: Role, bell: Arc<Bell>) -> Workloads {
+    /// A process that has only a part of the work puts nothing to sleep unless it can ask the others: it does not see what
+    /// they serve.
+    pub(super) fn workloads(&self, role: Role, bell: Arc<Bell>, replicas: Option<Replicas>) -> Workloads {
         match self {
-            // Nobody else could.
-            Source::Directory { .. } => Workloads::start(bell, None, watch::channel(true).1),
+            // Programs of this machine: nobody else could, and nobody else uses them.
+            Source::Directory { .. } => Workloads::start(bell, None, watch::channel(true).1, None),
             Source::Cluster { cluster, writer, .. } => {
                 let nobody = || watch::channel(false).1;
                 let leads = match role {
-                    Role::All => writer.as_ref().map_or_else(nobody, StatusWriter::leads),
-                    Role::Edge | Role::Control => nobody(),
+                    Role::Control if replicas.is_none() => nobody(),
+                    Role::All | Role::Control => writer.as_ref().map_or_else(nobody, StatusWriter::leads),
+                    Role::Edge => nobody(),
                 };
-                Workloads::start(bell, Some(cluster.workloads()), leads)
+                Workloads::start(bell, Some(cluster.workloads()), leads, replicas)
             }
         }
     }

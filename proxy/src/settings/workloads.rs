@@ -23,9 +23,9 @@ pub struct Wake {
     #[serde(deserialize_with = "units::duration")]
     #[schemars(with = "units::DurationText")]
     pub timeout: Duration,
-    /// Declares that no other replica of this edge takes requests for the same workloads. Only then are workloads of a cluster
-    /// put to sleep: replicas cannot ask each other yet whether a workload is in use. Waking needs no such word.
-    /// Default: false. (restart)
+    /// Declares that no other replica of this edge takes requests for the same workloads. Workloads of a cluster are put to sleep
+    /// only where replicas can ask each other whether they are in use (`replicas`), or where this says that there is nobody to ask.
+    /// Waking needs neither. Default: false. (restart)
     pub only_replica: bool,
     /// What the waiting page looks like.
     pub page: WakePage,

@@ -1,7 +1,7 @@
 //! The driver: tells the machine what happens, and does what it says.
 //!
-//! One task of the control runtime. It waits for four things: changes of the configuration, requests that ring, answers of
-//! scalers and probes, and the machine's own alarm.
+//! One task of the control runtime. It waits for five things: changes of the configuration, requests that ring, answers of
+//! scalers and probes, other replicas, and the machine's own alarm.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -11,16 +11,20 @@ use jiff::Timestamp;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, sleep_until};
-use wake::machine::{self, Action, Event, GroupId, GroupSpec, Machine, Note, Now, State};
+use wake::machine::{self, Action, Count, Event, GroupId, GroupSpec, Machine, Note, Now, State};
 use wake::plan::Plan;
 use wake::policy::Target;
-use wake::scaler::{Observation, ScaleError, Scaler};
+use wake::scaler::{ScaleError, Scaler};
 use wake::workload::{Kind, Workload};
 
 use super::gate::{Bell, Gate, Passage, View};
+use super::peers::{News, Peers};
 use super::probe;
 use super::process::Processes;
+use super::scaler::AnyScaler;
 use crate::cluster::scale::Kubernetes;
+use crate::replicas::Replicas;
+use crate::replicas::workloads::Call;
 use crate::settings::Settings;
 
 /// The driver's handle, for the control side.
@@ -37,11 +41,16 @@ enum Order {
 
 impl Workloads {
     /// Starts the driver. `leads` says whether this process puts workloads to sleep; `cluster` is where objects come from an
-    /// API server.
-    pub(crate) fn start(bell: Arc<Bell>, cluster: Option<Kubernetes>, leads: watch::Receiver<bool>) -> Self {
+    /// API server, `replicas` where there is a port to the others.
+    pub(crate) fn start(
+        bell: Arc<Bell>,
+        cluster: Option<Kubernetes>,
+        leads: watch::Receiver<bool>,
+        replicas: Option<Replicas>,
+    ) -> Self {
         let (orders, receiver) = mpsc::channel(ORDERS_LEN_MAX);
         let complaints = Arc::<Mutex<Vec<Arc<str>>>>::default();
-        let driver = Driver::new(bell, cluster, Arc::clone(&complaints));
+        let driver = Driver::new(bell, cluster, Peers::new(replicas), Arc::clone(&complaints));
         let task = tokio::spawn(driver.run(receiver, leads));
         Workloads { orders, task, complaints }
     }
@@ -76,6 +85,7 @@ struct Driver {
     gates: HashMap<GroupId, Driven>,
     processes: Processes,
     cluster: Option<Kubernetes>,
+    peers: Peers,
     sender: mpsc::Sender<Event>,
     events: mpsc::Receiver<Event>,
     /// Events that are taken before any other.
@@ -101,7 +111,12 @@ struct Driven {
 }
 
 impl Driver {
-    fn new(bell: Arc<Bell>, cluster: Option<Kubernetes>, complaints: Arc<Mutex<Vec<Arc<str>>>>) -> Self {
+    fn new(
+        bell: Arc<Bell>,
+        cluster: Option<Kubernetes>,
+        peers: Peers,
+        complaints: Arc<Mutex<Vec<Arc<str>>>>,
+    ) -> Self {
         let (sender, events) = mpsc::channel(EVENTS_LEN_MAX);
         let (found, answers) = mpsc::channel(EVENTS_LEN_MAX);
         Driver {
@@ -111,6 +126,7 @@ impl Driver {
             gates: HashMap::new(),
             processes: Processes::new(sender.clone()),
             cluster,
+            peers,
             sender,
             events,
             first: VecDeque::new(),
@@ -157,6 +173,7 @@ impl Driver {
                     }
                 }
                 () = bell.rung.notified() => self.answer_bell(),
+                news = self.peers.news() => self.take_news(news),
                 changed = leads.changed(), if leads_open => {
                     leads_open = changed.is_ok();
                     self.leads = *leads.borrow_and_update();
@@ -173,7 +190,11 @@ impl Driver {
         self.processes.configure(&settings.workloads);
         let in_cluster = self.cluster.is_some();
         self.sleeping_allowed = !in_cluster || settings.wake.only_replica;
+        let has_joined = self.peers.has_joined();
         for gate in gates {
+            if !has_joined && !self.gates.contains_key(&gate.id) {
+                gate.set(Passage::Closed);
+            }
             let driven = self.gates.entry(gate.id).or_insert_with(|| Driven {
                 gate: Arc::downgrade(&gate),
                 spec: None,
@@ -336,7 +357,65 @@ impl Driver {
     }
 
     fn lead(&mut self) {
-        self.first.push_back(Event::Leads(self.leads && self.sleeping_allowed));
+        let may_sleep = self.sleeping_allowed || self.peers.are_known();
+        self.first.push_back(Event::Leads(self.leads && may_sleep));
+    }
+
+    fn take_news(&mut self, news: News) {
+        match news {
+            News::Called(Call::Told { from, message }) => self.first.push_back(Event::Told { from, message }),
+            News::Called(Call::Activity { gates, reply }) => {
+                let counts = gates.iter().map(|gate| self.activity(gate)).collect();
+                // Whoever asked may have gone.
+                let _ = reply.send(counts);
+            }
+            News::Called(Call::Wake { workload, reply }) => {
+                if !self.machine.workloads().any(|(known, _)| *known == workload) {
+                    let reason = format!("{workload} is woken by no route that this replica knows of");
+                    let _ = reply.send(Err(ScaleError::Refused(reason.into())));
+                    return;
+                }
+                self.scale(workload, move |scaler, workload| async move {
+                    let result = scaler.wake(&workload).await;
+                    let _ = reply.send(result.clone());
+                    Event::Observed { workload, result }
+                });
+            }
+            News::Surroundings => {
+                let peers = self.peers.changed().map(Event::Peers);
+                // Never leads without knowing whom to ask.
+                if self.peers.are_known() {
+                    self.first.extend(peers);
+                    self.lead();
+                } else {
+                    self.lead();
+                    self.first.extend(peers);
+                }
+            }
+            News::Joined => self.open_what_was_held(),
+        }
+    }
+
+    /// How much all gates of this name are used here.
+    fn activity(&self, name: &str) -> Count {
+        let gates = self.gates.values().filter_map(|driven| driven.gate.upgrade());
+        let counts = gates.filter(|gate| gate.to_string() == name).map(|gate| gate.count());
+        counts.fold(Count { holds: 0, idle: Duration::MAX }, |sum, count| Count {
+            holds: sum.holds + count.holds,
+            idle: sum.idle.min(count.idle),
+        })
+    }
+
+    /// What the machine holds to be open may open now.
+    fn open_what_was_held(&mut self) {
+        let gates: Vec<(GroupId, machine::Gate)> =
+            self.gates.iter().map(|(id, driven)| (*id, driven.last.clone())).collect();
+        for (id, gate) in gates {
+            self.set_gate(id, gate);
+            if let Some(gate) = self.gates.get(&id).and_then(|driven| driven.gate.upgrade()) {
+                gate.nudge();
+            }
+        }
     }
 
     fn answer_bell(&mut self) {
@@ -345,7 +424,7 @@ impl Driver {
             self.first.push_back(Event::Wanted(gate.id));
             if let (Some(cause), true) = (cause, gate.is_closed()) {
                 let Some(driven) = self.gates.get(&gate.id) else { continue };
-                if driven.since.is_none() {
+                if driven.since.is_none() && self.peers.has_joined() {
                     tracing::info!(
                         route = %cause.route, request_id = %cause.request_id, agent = cause.agent,
                         "a request asks to wake {gate}"
@@ -364,6 +443,11 @@ impl Driver {
                 self.perform(action);
             }
         }
+        self.peers.ask(&self.sender);
+        self.peers.show(self.leads, self.machine.is_writing());
+        if self.leads && self.peers.join_as_leader() {
+            self.open_what_was_held();
+        }
         self.show_progress();
     }
 
@@ -372,8 +456,13 @@ impl Driver {
             Action::Gate { group, gate } => self.set_gate(group, gate),
             Action::Count { group, token } => {
                 let gate = self.gates.get(&group).and_then(|driven| driven.gate.upgrade());
-                let count = gate.map(|gate| gate.count()).unwrap_or_default();
-                self.first.push_back(Event::Counted { group, token, count });
+                let count = gate.as_ref().map(|gate| gate.count()).unwrap_or_default();
+                // Before a gate is closed for it, the others are asked; when it is, they are asked to promise.
+                let counted = match gate.filter(|gate| self.leads && gate.is_open()) {
+                    Some(gate) => self.peers.count(group, token, count, gate.to_string()),
+                    None => Some(Event::Counted { group, token, count }),
+                };
+                self.first.extend(counted);
             }
             Action::Observe(workload) if workload.reference.kind == Kind::Process => {
                 let result = self.processes.look(&workload);
@@ -397,8 +486,7 @@ impl Driver {
                     Event::Slept { workload, result }
                 });
             }
-            // Replicas do not speak with each other yet; the machine knows of none.
-            Action::Tell { .. } => {}
+            Action::Tell { to, message } => self.peers.tell(to, message, &self.sender),
             Action::Note { workload, note } => self.note(&workload, note),
         }
     }
@@ -407,7 +495,11 @@ impl Driver {
         let Some(driven) = self.gates.get_mut(&id) else { return };
         let Some(gate) = driven.gate.upgrade() else { return };
         let waited = driven.since.is_some();
+        let serves = self.peers.serves();
         match &new {
+            machine::Gate::Open if !self.peers.has_joined() => gate.set(Passage::Closed),
+            // Nobody comes to a process that serves nobody, so nobody has to see that something answers.
+            machine::Gate::Open if !serves => gate.set(Passage::Open),
             machine::Gate::Open if waited || gate.waiting() > 0 => gate.set(Passage::Opening),
             machine::Gate::Open => gate.set(Passage::Open),
             machine::Gate::Asleep | machine::Gate::Waking | machine::Gate::Refused(_) => {
@@ -420,7 +512,7 @@ impl Driver {
             }
             machine::Gate::Open | machine::Gate::Asleep | machine::Gate::Refused(_) => driven.since = None,
         }
-        let probes = matches!(new, machine::Gate::Waking) || gate.is_opening();
+        let probes = serves && (matches!(new, machine::Gate::Waking) || gate.is_opening());
         driven.last = new;
         self.show(id);
         if probes {
@@ -522,9 +614,10 @@ impl Driver {
         let scaler = if workload.reference.kind == Kind::Process {
             AnyScaler::Process(self.processes.clone())
         } else {
-            match &self.cluster {
-                Some(cluster) => AnyScaler::Cluster(cluster.clone()),
-                None => AnyScaler::None,
+            match (&self.cluster, self.peers.through()) {
+                (Some(cluster), Some(replicas)) => AnyScaler::Through(cluster.clone(), replicas),
+                (Some(cluster), None) => AnyScaler::Cluster(cluster.clone()),
+                (None, _) => AnyScaler::None,
             }
         };
         let sender = self.sender.clone();
@@ -551,44 +644,6 @@ type Answer = (Weak<Gate>, Result<Plan, Arc<str>>);
 enum Found {
     Here(Result<Plan, Arc<str>>),
     InCluster(Kubernetes),
-}
-
-/// The scaler of one workload.
-enum AnyScaler {
-    Process(Processes),
-    Cluster(Kubernetes),
-    None,
-}
-
-impl Scaler for AnyScaler {
-    async fn observe(&self, workload: &Workload) -> Result<Observation, ScaleError> {
-        match self {
-            AnyScaler::Process(scaler) => scaler.observe(workload).await,
-            AnyScaler::Cluster(scaler) => scaler.observe(workload).await,
-            AnyScaler::None => Err(ScaleError::Missing),
-        }
-    }
-
-    async fn wake(&self, workload: &Workload) -> Result<Observation, ScaleError> {
-        match self {
-            AnyScaler::Process(scaler) => scaler.wake(workload).await,
-            AnyScaler::Cluster(scaler) => scaler.wake(workload).await,
-            AnyScaler::None => Err(ScaleError::Missing),
-        }
-    }
-
-    async fn sleep(
-        &self,
-        workload: &Workload,
-        version: u64,
-        within: Duration,
-    ) -> Result<Observation, ScaleError> {
-        match self {
-            AnyScaler::Process(scaler) => scaler.sleep(workload, version, within).await,
-            AnyScaler::Cluster(scaler) => scaler.sleep(workload, version, within).await,
-            AnyScaler::None => Err(ScaleError::Missing),
-        }
-    }
 }
 
 /// Questions to the API server under way at the same time.

@@ -8,7 +8,7 @@ use crate::options::Role;
 async fn start(bounds: Bounds) -> (Replicas, std::net::SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
-    let replicas = Replicas::new(Role::All);
+    let replicas = Replicas::new(Role::All, address.port());
     replicas.set_keys(CallKeys::new(wall_clock()).expect("random bytes"));
     tokio::spawn(serve(listener, replicas.clone(), bounds));
     (replicas, address)

@@ -43,6 +43,7 @@ fn replica(port: u16, generation: Option<i64>) -> Known {
         incarnation: format!("{port:016x}").into(),
         serves: true,
         ready: true,
+        writes: false,
         generations: Arc::new(generations),
     };
     let member = Member { address: ([10, 0, 0, 1], port).into(), ready: true };
@@ -50,7 +51,7 @@ fn replica(port: u16, generation: Option<i64>) -> Known {
 }
 
 fn all(replicas: Vec<Known>) -> Surroundings {
-    Surroundings { complete: true, replicas }
+    Surroundings { complete: true, own: None, replicas }
 }
 
 #[test]

@@ -18,6 +18,7 @@ use crate::limit::Limiter;
 use crate::listen::{self, BindError, Inherited};
 use crate::login::Logins;
 use crate::reject::refusals::Refusals;
+use crate::replicas::Replicas;
 use crate::request::identity::passwords::Passwords;
 use crate::route::table::{ListenerKey, Table};
 use crate::settings::Settings;
@@ -193,6 +194,11 @@ impl Edge {
     /// Puts the keys that sessions are sealed with in force. Without any, routes that people log in to refuse (503).
     pub fn set_session_keys(&self, ring: Arc<KeyRing>) {
         self.shared.logins.set_ring(ring);
+    }
+
+    /// Has logouts told to other replicas, and taken up from them.
+    pub(crate) fn join(&self, replicas: &Replicas) {
+        self.shared.logins.join(replicas);
     }
 
     /// The last refusals of each worker.

@@ -10,7 +10,7 @@ pub(crate) mod ring;
 mod visit;
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use ::auth::oidc::logout::{LogoutError, Revocation, Revocations};
@@ -22,6 +22,7 @@ use tokio::sync::Semaphore;
 
 use crate::fetch::Fetcher;
 use crate::reject::Reject;
+use crate::replicas::Replicas;
 
 pub(crate) use endpoints::serve;
 pub(crate) use provider::{OidcProvider, Providers, TokenIssuer};
@@ -41,6 +42,8 @@ pub(crate) struct Logins {
     /// Held while `revocations` is made anew.
     revoking: Mutex<()>,
     jobs: Arc<Semaphore>,
+    /// The others, who are told of logouts.
+    replicas: OnceLock<Replicas>,
 }
 
 impl Logins {
@@ -52,6 +55,7 @@ impl Logins {
             revocations: ArcSwap::default(),
             revoking: Mutex::new(()),
             jobs: Arc::new(Semaphore::new(JOBS_LEN_MAX)),
+            replicas: OnceLock::new(),
         }
     }
 
@@ -73,6 +77,28 @@ impl Logins {
         self.revocations.load()
     }
 
+    /// From now on other replicas hear of logouts here, and this one of those there.
+    pub(crate) fn join(self: &Arc<Self>, replicas: &Replicas) {
+        replicas.set_logins(self);
+        // There is one port for the life of the process.
+        let _ = self.replicas.set(replicas.clone());
+    }
+
+    /// Takes up a logout here, and tells the other replicas of it; nobody waits for them.
+    pub(crate) fn revoke_everywhere(
+        &self,
+        revocation: Revocation,
+        lifetime: Duration,
+        at: Timestamp,
+    ) -> Result<(), LogoutError> {
+        self.revoke(revocation.clone(), lifetime, at)?;
+        if let Some(replicas) = self.replicas.get() {
+            self.control.spawn(replicas.clone().revoke(revocation, lifetime, at));
+        }
+        Ok(())
+    }
+
+    /// Takes up a logout here.
     pub(crate) fn revoke(
         &self,
         revocation: Revocation,

@@ -6,6 +6,7 @@
 //! | `/v1/activity` | how much are these gates used? |
 //! | `/v1/quiesce` | what the machines that put workloads to sleep say to each other |
 //! | `/v1/wake` | wake this workload, for me who may not |
+//! | `/v1/revoke` | somebody has logged out |
 //!
 //! A replica finds the others by the EndpointSlices of a headless Service, or in a list of addresses. Nothing on the path of a
 //! request waits for a call, save that waking may. The keys are those of [`key`], the MAC that of [`seal`].
@@ -14,6 +15,7 @@ pub(crate) mod call;
 pub(crate) mod counters;
 pub(crate) mod key;
 mod listener;
+mod logouts;
 pub(crate) mod members;
 mod message;
 pub(crate) mod poll;
@@ -23,13 +25,13 @@ pub(crate) mod workloads;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use jiff::Timestamp;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use wake::machine::PeerId;
 
 use self::counters::Counters;
@@ -40,6 +42,7 @@ use self::message::{AppliedAnswer, AppliedQuestion};
 use self::poll::Surroundings;
 use self::seal::{Incarnation, Refusal, Seals};
 use self::workloads::{Call, Waker};
+use crate::login::Logins;
 use crate::options::Role;
 
 pub(crate) use message::Applied;
@@ -68,6 +71,9 @@ struct Inner {
     calls: mpsc::Sender<Call>,
     /// Until the driver of workloads takes it.
     called: Mutex<Option<mpsc::Receiver<Call>>>,
+    logins: OnceLock<Weak<Logins>>,
+    /// Turns for telling of logouts.
+    telling: Arc<Semaphore>,
     /// When it was last told that calls are not believed.
     told: Mutex<Option<Instant>>,
 }
@@ -106,6 +112,8 @@ impl Replicas {
             standing: watch::Sender::default(),
             calls,
             called: Mutex::new(Some(called)),
+            logins: OnceLock::new(),
+            telling: Arc::new(Semaphore::new(logouts::TOLD_AT_ONCE)),
             told: Mutex::default(),
         }))
     }
@@ -223,6 +231,7 @@ impl Replicas {
             ACTIVITY => self.answer_activity(body).await,
             QUIESCE => self.answer_quiesce(caller, body).await,
             WAKE => self.answer_wake(body).await,
+            REVOKE => self.answer_revoke(body),
             // One of a newer version.
             _ => Reply::status(StatusCode::NOT_FOUND),
         }
@@ -267,6 +276,7 @@ const APPLIED_VERSION: &str = "/v1/applied-version";
 const ACTIVITY: &str = "/v1/activity";
 const QUIESCE: &str = "/v1/quiesce";
 const WAKE: &str = "/v1/wake";
+const REVOKE: &str = "/v1/revoke";
 /// Calls that may wait for the driver of workloads.
 const CALLS_LEN_MAX: usize = 256;
 /// Between two lines in the log about calls that are not believed.

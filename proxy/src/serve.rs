@@ -237,8 +237,9 @@ impl<'o> Control<'o> {
         )
         .map_err(ServeError::System)?;
         let port = Port::open(&settings, options.role, &source).await?;
-        if let Some(counters) = port.counters() {
-            metrics.watch_replicas(counters);
+        if let Some(replicas) = port.replicas() {
+            metrics.watch_replicas(replicas.counters());
+            edge.join(&replicas);
         }
         let state = Arc::new(State::new(metrics, edge.refusals()));
         tokio::spawn(watch_over(Arc::clone(&state)));

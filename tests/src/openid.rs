@@ -32,8 +32,13 @@ impl OpenIdProvider {
 
     /// Posts logout tokens there.
     pub fn with_backchannel(mut self, address: String) -> Self {
-        self.environment.push(("BACKCHANNEL", address));
+        self.backchannel(address);
         self
+    }
+
+    /// The same, before it is started.
+    pub fn backchannel(&mut self, address: String) {
+        self.environment.push(("BACKCHANNEL", address));
     }
 
     /// Says names, addresses and groups at the userinfo endpoint only.

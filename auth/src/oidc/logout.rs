@@ -19,7 +19,7 @@ const TOKEN_SECONDS_MAX: i64 = 300;
 /// The one event that is meant (Back-Channel Logout §2.4).
 const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
 
-/// What a logout token ends.
+/// What a logout ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revocation {
     /// [`Provider::key`].
@@ -34,15 +34,33 @@ pub struct Revocation {
 pub enum Ends {
     ProviderSession(String),
     Subject(String),
+    /// What came of one login, on all hosts, where the provider has no name for its session.
+    Login {
+        subject: String,
+        /// [`Session::began`], in seconds since the epoch.
+        began: i64,
+    },
 }
 
 /// Who is logged out although the browser still has a cookie. Ends with the sessions that it is about.
 #[derive(Clone, Debug, Default)]
 pub struct Revocations {
-    /// By provider and what is ended: sessions that were confirmed until then are over.
-    ended: HashMap<(String, Ends), Ended>,
+    /// By provider.
+    ended: HashMap<String, OfProvider>,
+    /// Over all providers.
+    len: usize,
     /// Tokens that were seen.
     tokens: HashMap<String, Timestamp>,
+    /// When the last logout was.
+    newest: Option<Timestamp>,
+}
+
+/// What is ended: sessions that began until then are over. Apart, so that nothing has to be copied to look for it.
+#[derive(Clone, Debug, Default)]
+struct OfProvider {
+    sessions: HashMap<String, Ended>,
+    subjects: HashMap<String, Ended>,
+    logins: HashMap<String, Vec<(i64, Ended)>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +83,17 @@ impl Provider {
             .append_pair("client_id", &self.settings().client_id)
             .append_pair("post_logout_redirect_uri", &format!("{}{SIGNED_OUT_PATH}", visit.origin()));
         Step { location: address.into(), cookies }
+    }
+
+    /// What ends this session wherever there is a copy of it. `token` is one that was never used.
+    pub fn revocation(&self, session: &Session, token: String) -> Revocation {
+        let ends = match &session.provider_session {
+            Some(id) => Ends::ProviderSession(id.clone()),
+            None => {
+                Ends::Login { subject: session.identity.subject.clone(), began: session.began.as_second() }
+            }
+        };
+        Revocation { provider: self.key().to_owned(), ends, token }
     }
 
     /// Judges a logout token (Back-Channel Logout §2.6).
@@ -132,53 +161,98 @@ impl Revocations {
         self.ended.is_empty()
     }
 
-    /// Takes up a logout. `lifetime` is the longest that a session of this provider can live.
+    /// Takes up a logout that happened at `now`. `lifetime` is the longest that a session of this provider can live.
     pub fn add(
         &mut self,
         revocation: Revocation,
         lifetime: Duration,
         now: Timestamp,
     ) -> Result<(), LogoutError> {
-        self.ended.retain(|_, ended| now < ended.until);
+        self.retain(|ended| now < ended.until);
         self.tokens.retain(|_, until| now < *until);
         if self.tokens.contains_key(&revocation.token) {
             return Err(LogoutError::Seen);
         }
-        make_room(&mut self.tokens, |until| *until);
-        make_room(&mut self.ended, |ended| ended.until);
+        make_room(&mut self.tokens);
+        if self.len >= REVOCATIONS_LEN_MAX {
+            let all = self.ended.values().flat_map(OfProvider::all);
+            let first = all.map(|ended| ended.until).min().unwrap_or(now);
+            let mut gone = false;
+            self.retain(|ended| {
+                let goes = !gone && ended.until == first;
+                gone |= goes;
+                !goes
+            });
+        }
         self.tokens.insert(revocation.token, later(now, TOKEN_KEPT));
         let ended = Ended { at: now, until: later(now, lifetime) };
-        self.ended.insert((revocation.provider, revocation.ends), ended);
+        let known = self.ended.entry(revocation.provider).or_default();
+        match revocation.ends {
+            Ends::ProviderSession(id) => drop(known.sessions.insert(id, ended)),
+            Ends::Subject(subject) => drop(known.subjects.insert(subject, ended)),
+            Ends::Login { subject, began } => {
+                let logins = known.logins.entry(subject).or_default();
+                logins.retain(|(other, _)| *other != began);
+                logins.push((began, ended));
+            }
+        }
+        self.len = self.ended.values().map(OfProvider::len).sum();
+        self.newest = self.newest.max(Some(now));
         Ok(())
     }
 
     /// Whether `session` of this provider was ended.
     pub fn ends(&self, provider: &str, session: &Session) -> bool {
-        if self.ended.is_empty() {
-            return false;
+        let Some(known) = self.ended.get(provider) else { return false };
+        let began = session.began.as_second();
+        let covers = |ended: &Ended| began <= ended.at.as_second();
+        let subject = &*session.identity.subject;
+        session.provider_session.as_ref().and_then(|id| known.sessions.get(id)).is_some_and(covers)
+            || known.subjects.get(subject).is_some_and(covers)
+            || known.logins.get(subject).is_some_and(|logins| logins.iter().any(|(login, _)| *login == began))
+    }
+
+    /// When a login that has just succeeded counts as begun: after every logout so far, although times are kept in seconds.
+    pub fn begin(&self, now: Timestamp) -> Timestamp {
+        match self.newest {
+            Some(newest) if newest.as_second() >= now.as_second() => later(newest, Duration::from_secs(1)),
+            Some(_) | None => now,
         }
-        let was_ended = |ends: Ends| {
-            self.ended
-                .get(&(provider.to_owned(), ends))
-                .is_some_and(|ended| session.began.as_second() <= ended.at.as_second())
-        };
-        let by_session =
-            session.provider_session.as_ref().is_some_and(|id| was_ended(Ends::ProviderSession(id.clone())));
-        by_session || was_ended(Ends::Subject(session.identity.subject.clone()))
+    }
+
+    fn retain(&mut self, mut keep: impl FnMut(&Ended) -> bool) {
+        for known in self.ended.values_mut() {
+            known.sessions.retain(|_, ended| keep(ended));
+            known.subjects.retain(|_, ended| keep(ended));
+            known.logins.retain(|_, logins| {
+                logins.retain(|(_, ended)| keep(ended));
+                !logins.is_empty()
+            });
+        }
+        self.ended.retain(|_, known| known.len() > 0);
+        self.len = self.ended.values().map(OfProvider::len).sum();
     }
 }
 
-/// Drops what ends first when there is no room.
-fn make_room<K: Clone + Eq + std::hash::Hash, V>(
-    entries: &mut HashMap<K, V>,
-    until: impl Fn(&V) -> Timestamp,
-) {
-    if entries.len() < REVOCATIONS_LEN_MAX {
+impl OfProvider {
+    fn len(&self) -> usize {
+        self.sessions.len() + self.subjects.len() + self.logins.values().map(Vec::len).sum::<usize>()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Ended> {
+        let logins = self.logins.values().flatten().map(|(_, ended)| ended);
+        self.sessions.values().chain(self.subjects.values()).chain(logins)
+    }
+}
+
+/// Drops the token that is kept for the shortest time when there is no room.
+fn make_room(tokens: &mut HashMap<String, Timestamp>) {
+    if tokens.len() < REVOCATIONS_LEN_MAX {
         return;
     }
-    let first = entries.iter().min_by_key(|(_, value)| until(value)).map(|(key, _)| key.clone());
+    let first = tokens.iter().min_by_key(|(_, until)| **until).map(|(token, _)| token.clone());
     if let Some(first) = first {
-        entries.remove(&first);
+        tokens.remove(&first);
     }
 }
 

@@ -12,6 +12,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::auth::oidc::exchange::{ExchangeError, exchange};
 use ::auth::oidc::logout::LogoutError;
@@ -181,6 +182,7 @@ impl Desk<'_> {
         if let Some(newer) = redeemed.metadata {
             provider.learn(newer, now);
         }
+        let now = self.logins.revocations().begin(now);
         let step =
             provider.core.finish(self.ring, &pending, redeemed.login, &visit, now).map_err(unavailable)?;
         Ok(redirect(step))
@@ -205,10 +207,33 @@ impl Desk<'_> {
         let meant = everyone.iter().find(has_session).unwrap_or(self.provider);
         let metadata = meant.metadata(self.logins, now).await.ok();
         let mut step = meant.core.sign_out(metadata.as_deref(), &visit, wanted.as_deref());
+        for provider in &everyone {
+            self.end_everywhere(provider).await;
+        }
         for other in everyone.iter().filter(|other| !Arc::ptr_eq(other, meant)) {
             step.cookies.extend(other.core.cookies().clear(visit.headers, visit.transport));
         }
         Ok(redirect(step))
+    }
+
+    /// Ends the session of this provider wherever there is a copy of it: on other hosts, in other hands, at other replicas.
+    async fn end_everywhere(&self, provider: &Arc<OidcProvider>) {
+        let (now, visit) = (wall_clock(), self.asking.visit());
+        let Reading::Session(session, _) = provider.core.session(self.ring, &visit, now) else { return };
+        let mut token = [0; 16];
+        let is_known = self.logins.revocations().ends(provider.core.key(), &session);
+        if is_known || aws_lc_rs::rand::fill(&mut token).is_err() {
+            return;
+        }
+        let token: String = token.iter().map(|byte| format!("{byte:02x}")).collect();
+        let revocation = provider.core.revocation(&session, token);
+        let lifetime = provider.core.settings().lifetimes.session;
+        // A session that begins in this very second is none of those that are meant, save for this one.
+        let at = session.began.max(now.checked_sub(A_SECOND).unwrap_or(now));
+        let logins = Arc::clone(self.logins);
+        // The cookie goes in any case.
+        let _ =
+            self.logins.on_control(async move { logins.revoke_everywhere(revocation, lifetime, at) }).await;
     }
 
     /// The session of whichever provider there is one of.
@@ -272,7 +297,15 @@ impl Desk<'_> {
                 judged = provider.core.logout_token(&metadata, &token, now);
             }
             let lifetime = provider.core.settings().lifetimes.session;
-            match judged.and_then(|revocation| self.logins.revoke(revocation, lifetime, now)) {
+            let revoked = match judged {
+                Ok(revocation) => {
+                    let logins = Arc::clone(self.logins);
+                    let revoke = async move { logins.revoke_everywhere(revocation, lifetime, now) };
+                    self.logins.on_control(revoke).await?
+                }
+                Err(error) => Err(error),
+            };
+            match revoked {
                 Ok(()) => return Ok(answer(StatusCode::OK, "text/plain", String::new())),
                 Err(error) => last = error,
             }
@@ -333,6 +366,7 @@ fn unavailable(error: BeginError) -> Reject {
     Reject::AuthUnavailable(error.to_string().into())
 }
 
+const A_SECOND: Duration = Duration::from_secs(1);
 const HTML: &str = "text/html; charset=utf-8";
 /// Of a logout token with its form.
 const LOGOUT_BYTES_MAX: usize = 16 << 10;

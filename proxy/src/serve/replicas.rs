@@ -1,6 +1,5 @@
 //! The port between replicas, as the control side keeps it: who the others are, and which keys are in force.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -12,7 +11,6 @@ use super::source::Source;
 use crate::cluster::replica_keys::KEYS;
 use crate::config::status::Statuses;
 use crate::options::Role;
-use crate::replicas::counters::Counters;
 use crate::replicas::key::CallKeys;
 use crate::replicas::members::{of_list, of_service};
 use crate::replicas::poll::Surroundings;
@@ -52,10 +50,6 @@ impl Port {
     /// The way to the others.
     pub(super) fn replicas(&self) -> Option<Replicas> {
         self.open.as_ref().map(|open| open.replicas.clone())
-    }
-
-    pub(super) fn counters(&self) -> Option<&Arc<Counters>> {
-        self.open.as_ref().map(|open| open.replicas.counters())
     }
 
     /// Takes up who the others are and which keys there are. An error leaves the keys that were; it never shows them.

@@ -1,0 +1,154 @@
+//! Logouts with several replicas, which share keys and addresses in files, and a real OpenID provider: `tests/run auth`.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use rustix::process::Signal;
+use tests::manifests;
+use tests::openid::{Browser, OpenIdProvider};
+use tests::process::{Files, Process};
+use tests::upstream::Upstream;
+use tests::wait::eventually;
+
+const APP: &str = "http://app.example";
+
+#[test]
+fn who_logs_out_at_one_replica_is_logged_out_at_all() {
+    let mut site = Site::new(2);
+    site.provider.start();
+    let mut browser = site.logged_in(0, "ada");
+    let mut elsewhere = site.logged_in(1, "ada");
+    let stolen = browser.cookies("app.example");
+    for replica in 0..2 {
+        assert_eq!(site.with(replica, &stolen), 200, "any replica takes the cookie");
+    }
+    browser.open(&format!("{APP}/oauth2/sign_out"));
+    assert_eq!(site.with(0, &stolen), 401, "at once where it was said");
+    eventually("the other replica has heard of it", || site.with(1, &stolen) == 401);
+    // It was one session that ended, not the account.
+    assert_eq!(elsewhere.fetch(&format!("{APP}/")).status, 200);
+    browser.point("app.example", site.address(1));
+    let form = browser.visit(&format!("{APP}/page"));
+    let answer = if form.text().contains("name=password") { browser.log_in(&form, "ada") } else { form };
+    assert_eq!(answer.status, 200, "and one can log in again: {:#?}", browser.visited);
+}
+
+#[test]
+fn a_logout_at_the_provider_reaches_every_replica() {
+    let mut site = Site::new(2);
+    let address = format!("http://{}/oauth2/backchannel-logout", site.address(0));
+    site.provider.backchannel(address);
+    site.provider.start();
+    let mut browser = site.logged_in(1, "ada");
+    let stolen = browser.cookies("app.example");
+    // The provider tells the first replica, and the browser talks to the second.
+    let ask = browser.visit(&format!("{}/session/end", site.provider.issuer()));
+    browser.submit(&ask, "logout=yes");
+    for replica in 0..2 {
+        eventually("the session is over", || site.with(replica, &stolen) == 401);
+    }
+}
+
+#[test]
+fn a_replica_that_did_not_answer_hears_of_it_when_it_does() {
+    let mut site = Site::new(2);
+    site.provider.start();
+    let mut browser = site.logged_in(0, "ada");
+    let stolen = browser.cookies("app.example");
+    assert_eq!(site.with(1, &stolen), 200);
+    site.replicas[1].process.signal(Signal::STOP);
+    browser.open(&format!("{APP}/oauth2/sign_out"));
+    eventually("it was called in vain", || {
+        site.replicas[0]
+            .process
+            .metric("vestibule_replica_calls_failed_total")
+            .is_some_and(|count| count > 0.0)
+    });
+    site.replicas[1].process.signal(Signal::CONT);
+    eventually("it has heard of it", || site.with(1, &stolen) == 401);
+}
+
+/// A provider, an application, and replicas before it.
+struct Site {
+    provider: OpenIdProvider,
+    _app: Upstream,
+    replicas: Vec<Replica>,
+    /// What they share.
+    _keys: tempfile::TempDir,
+}
+
+struct Replica {
+    process: Process,
+    files: Files,
+}
+
+impl Site {
+    fn new(count: usize) -> Self {
+        let provider = OpenIdProvider::new(&[APP]);
+        let app = Upstream::saying("app");
+        let keys = tempfile::tempdir().expect("a directory");
+        let settings = |addresses: &[SocketAddr]| {
+            let addresses: Vec<String> = addresses.iter().map(|address| format!("'{address}'")).collect();
+            format!(
+                "auth: {{sessionKeys: {{file: '{keys}/sessions'}}}}\n\
+                 replicas: {{listen: '127.0.0.1:0', keyFile: '{keys}/replicas', addresses: [{}]}}\n\
+                 providers:\n  dex:\n    oidc:\n      issuer: {}\n      clientId: edge\n      \
+                 clientSecret: {{secretRef: {{namespace: shop, name: client, key: secret}}}}\n      \
+                 scopes: [profile, email, groups]\n",
+                addresses.join(", "),
+                provider.issuer(),
+                keys = keys.path().display(),
+            )
+        };
+        let manifests = [
+            "---\napiVersion: v1\nkind: Secret\nmetadata: {name: client, namespace: shop}\n\
+             stringData: {secret: edge-secret-0123456789abcdef0123}\n"
+                .to_owned(),
+            manifests::site("auth: dex", app.address),
+        ]
+        .concat();
+        let replicas: Vec<Replica> = (0..count)
+            .map(|_| {
+                let files = Files::with("site.yaml", &manifests);
+                files.write_settings(&settings(&[]));
+                Replica { process: Process::serve(&files), files }
+            })
+            .collect();
+        let addresses: Vec<SocketAddr> =
+            replicas.iter().map(|replica| replica.process.address("other replicas")).collect();
+        for replica in &replicas {
+            replica.files.write_settings(&settings(&addresses));
+            eventually("it knows the others", || {
+                replica.process.metric("vestibule_replicas ") == Some(addresses.len() as f64)
+            });
+        }
+        Site { provider, _app: app, replicas, _keys: keys }
+    }
+
+    fn address(&self, replica: usize) -> SocketAddr {
+        self.replicas[replica].process.http()
+    }
+
+    fn browser(&self, replica: usize) -> Browser {
+        Browser::new(&[("app.example", self.address(replica))])
+    }
+
+    /// A browser in which `account` is logged in, by way of this replica.
+    #[track_caller]
+    fn logged_in(&self, replica: usize, account: &str) -> Browser {
+        let mut browser = self.browser(replica);
+        let form = browser.visit(&format!("{APP}/"));
+        let answer = browser.log_in(&form, account);
+        assert_eq!(answer.status, 200, "{}: {:#?}", answer.text(), browser.visited);
+        browser
+    }
+
+    /// What whoever has these cookies is answered.
+    fn with(&self, replica: usize, cookies: &BTreeMap<String, String>) -> u16 {
+        let mut browser = self.browser(replica);
+        for (name, value) in cookies {
+            browser.plant("app.example", name, value);
+        }
+        browser.fetch(&format!("{APP}/")).status
+    }
+}

@@ -42,6 +42,7 @@ impl Site {
             ),
             ingress("web", &keys.join(", "), HOST, "/app"),
             ingress("other", "", HOST, "/other"),
+            ingress("solver", "", HOST, "/.well-known/acme-challenge/token"),
             ingress("open", "", "open.example", "/"),
             service("web", &[app.address]),
             tls_secret("web-tls", &pair.certificate, &pair.key),
@@ -119,7 +120,10 @@ fn plain_http_leads_to_https_or_nowhere() {
     assert_eq!(get(site.edge.http(), HOST, "/app").status, 308);
     let site = Site::new(&[SECRET, ("ssl-redirect", "false")]);
     assert_eq!(get(site.edge.http(), HOST, "/app").status, 400);
-    assert_eq!(site.app.count(), 0);
+    // Whoever proves to a certificate authority that the host is his has no certificate yet.
+    assert_eq!(get(site.edge.http(), HOST, "/.well-known/acme-challenge/token").status, 200);
+    assert_eq!(get(site.edge.http(), HOST, "/.well-known/acme-challenge").status, 400);
+    assert_eq!(site.app.count(), 1);
 }
 
 #[test]

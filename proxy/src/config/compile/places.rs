@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use acme::http01::CHALLENGE_PATH;
 use foldhash::fast::RandomState;
 use http::StatusCode;
 use smallvec::SmallVec;
@@ -338,6 +339,8 @@ fn demand_certificates(rules: &mut Vec<Rule>, demand: &Result<Arc<ClientCertific
     for rule in rules {
         let mut route = Route::clone(&rule.route);
         match demand {
+            // Who proves to a certificate authority that the host is his has no certificate yet (RFC 8555 §8.3).
+            Ok(_) if is_challenge(&rule.path) => {}
             Ok(certificates) => {
                 let client_certificates = Some(certificates.clone());
                 route.handling =
@@ -346,6 +349,15 @@ fn demand_certificates(rules: &mut Vec<Rule>, demand: &Result<Arc<ClientCertific
             Err(refusal) => route.refusal = route.refusal.or_else(|| Some(refusal.clone())),
         }
         rule.route = Arc::new(route);
+    }
+}
+
+fn is_challenge(path: &PathPattern) -> bool {
+    match path {
+        PathPattern::Exact(path) | PathPattern::Prefix(path) => {
+            path.starts_with(CHALLENGE_PATH) || **path == *CHALLENGE_PATH.trim_end_matches('/')
+        }
+        PathPattern::Regex(_) => false,
     }
 }
 

@@ -93,10 +93,12 @@ impl Cells {
     }
 
     fn find(&self, key: u64) -> Option<Cell<'_>> {
-        self.sets_of(key)
-            .into_iter()
-            .flat_map(Set::cells)
-            .find(|cell| cell.key.load(Ordering::Relaxed) == key)
+        let sets = self.sets_of(key);
+        // Both sets are read before either is looked at: where they are not in the processor's cache, they come at the same time.
+        let keys =
+            sets.map(|set| std::array::from_fn::<u64, WAYS, _>(|way| set.keys[way].load(Ordering::Relaxed)));
+        let place = keys.as_flattened().iter().position(|known| *known == key)?;
+        sets[place / WAYS].cells().nth(place % WAYS)
     }
 
     /// Gives `key` the cell that can best be spared.

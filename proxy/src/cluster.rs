@@ -8,6 +8,7 @@ mod api;
 mod backoff;
 mod events;
 mod leader;
+mod nodes;
 pub(crate) mod replica_keys;
 pub(crate) mod scale;
 pub(crate) mod secrets;
@@ -36,6 +37,7 @@ use self::watch::{Delta, News, Report, State, Stream};
 use self::writer::StatusWriter;
 use crate::config::objects::{Change, Objects};
 use crate::config::problem::{Kind, ObjectRef, Problem, Severity};
+use crate::limit::ClusterNetworks;
 
 pub use self::survey::{Survey, survey};
 
@@ -116,6 +118,11 @@ impl Cluster {
         let identity = format!("{host}_{:016x}", fastrand::u64(..));
         let namespace = self.client.default_namespace().to_owned();
         StatusWriter::start(&self.client, Seat { namespace, name: lease.to_owned(), identity })
+    }
+
+    /// Has the addresses of nodes and pods put into `networks`, for as long as the runtime lives.
+    pub(crate) fn follow_nodes(&self, networks: Arc<ClusterNetworks>) {
+        tokio::spawn(nodes::follow(self.client.clone(), networks));
     }
 
     /// The Secrets as a store, which is written while `writer` leads.

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use crate::access::Sink;
 use crate::admin::metrics::Metrics;
-use crate::limit::Limiter;
+use crate::limit::{ClusterNetworks, Limiter};
 use crate::listen::{self, BindError, Inherited};
 use crate::login::Logins;
 use crate::reject::refusals::Refusals;
@@ -108,6 +108,7 @@ impl Edge {
             metrics: options.metrics,
             addresses: Default::default(),
             limiter,
+            networks: Arc::default(),
             workers: options.workers,
             started,
         });
@@ -199,6 +200,11 @@ impl Edge {
     /// Has logouts told to other replicas, and taken up from them.
     pub(crate) fn join(&self, replicas: &Replicas) {
         self.shared.logins.join(replicas);
+    }
+
+    /// Where the cluster's own addresses are put, which no limit counts as a client's.
+    pub fn cluster_networks(&self) -> Arc<ClusterNetworks> {
+        Arc::clone(&self.shared.networks)
     }
 
     /// The last refusals of each worker.

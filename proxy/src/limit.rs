@@ -10,6 +10,7 @@
 mod cells;
 mod exchange;
 mod flights;
+mod networks;
 pub mod rule;
 
 use std::fmt::Display;
@@ -27,6 +28,7 @@ use exchange::Outbox;
 pub use exchange::{Outgoing, PENDING_LEN_MAX, SharedKey};
 pub use flights::Flight;
 use flights::Flights;
+pub use networks::{ClusterNetworks, NETWORKS_LEN_MAX};
 use rule::{Rate, WrittenLimits};
 
 /// What one object limits; all its routes share it, and with it the counts.

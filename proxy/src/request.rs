@@ -157,7 +157,7 @@ async fn respond(
     let host_value = target.host_value(request.headers.get(HOST));
     let admitted = access::admit(route, view.address)?;
     if let Some(limiting) = &route.limiting {
-        let sender = limits::Sender::new(view.address, &request.headers, served, &current.settings);
+        let sender = limits::Sender::new(worker, view.address, &request.headers, (served, &current.settings));
         limits::count(worker, (limiting, &limiting.on_arrival), &sender, record)?;
     }
     limits::body(route, &current.settings, request)?;
@@ -173,7 +173,7 @@ async fn respond(
         }
     }
     if let Some(limiting) = route.limiting.as_deref().filter(|limiting| !limiting.of_identity.is_empty()) {
-        let sender = limits::Sender::new(view.address, &request.headers, served, &current.settings);
+        let sender = limits::Sender::new(worker, view.address, &request.headers, (served, &current.settings));
         // Taken out meanwhile, because the record also keeps the places among the requests under way.
         let identity = record.identity.take();
         let sender = sender.known_as(identity.as_deref());

@@ -236,6 +236,9 @@ impl<'o> Control<'o> {
             Arc::clone(&settings),
         )
         .map_err(ServeError::System)?;
+        if options.role.serves() {
+            source.follow_nodes(edge.cluster_networks());
+        }
         let port = Port::open(&settings, options.role, &source).await?;
         if let Some(replicas) = port.replicas() {
             metrics.watch_replicas(replicas.counters());

@@ -20,7 +20,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::access::{AccessLog, Sink};
 use crate::admin::metrics::{Metrics, WorkerMetrics};
 use crate::http1::head::{DATE_BYTES, DateCache};
-use crate::limit::Limiter;
+use crate::limit::{ClusterNetworks, Limiter};
 use crate::login::Logins;
 use crate::overload::Step;
 use crate::reject::refusals::Refusals;
@@ -46,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) addresses: sockets::ClientAddresses,
     pub(crate) limiter: Arc<Limiter>,
+    /// Where clients' addresses may have been lost, besides what the settings name.
+    pub(crate) networks: Arc<ClusterNetworks>,
     pub(crate) workers: NonZeroUsize,
     /// Clocks of all workers, and with them endpoint health, count from here.
     pub(crate) started: Instant,

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use tests::client::Client;
 use tests::cluster::{ControlPlane, Traffic, eventually, fetch, pause, run, within_deadline, workspace};
 use tests::ports;
 
@@ -369,6 +370,28 @@ fn own_address() -> IpAddr {
 
 fn free_ports() -> [SocketAddr; 3] {
     [(); 3].map(|()| ports::unused())
+}
+
+#[test]
+fn nodes_and_pods_share_no_limit() {
+    let cluster = ControlPlane::start();
+    cluster.allow();
+    cluster.apply(
+        "apiVersion: v1\nkind: Node\nmetadata: {name: one}\nspec: {podCIDR: 127.0.0.0/30, podCIDRs: [127.0.0.0/30]}\n",
+    );
+    let app = Backend::start("app");
+    cluster.apply(&service("web", app.address));
+    cluster.apply(&ingress("web", "shop.example.com", "/", "web"));
+    cluster.kubectl(&["annotate", "ingress", "web", "vestibule.dev/rate-limit=1/d"]);
+    let edge = Edge::start(&cluster, "");
+    eventually("the edge listens", || edge.ready() == Some(200));
+    let status = |client: [u8; 4]| {
+        let mut client = Client::connect_from(IpAddr::from(client), edge.http);
+        client.get("shop.example.com", "/").status
+    };
+    eventually("the limit is in force", || status([127, 0, 0, 9]) == 429);
+    eventually("the node's pods are known", || (0..10).all(|_| status([127, 0, 0, 2]) == 200));
+    assert_eq!(status([127, 0, 0, 9]), 429);
 }
 
 #[test]

@@ -27,8 +27,14 @@ pub(super) struct Sender<'a> {
 
 impl<'a> Sender<'a> {
     /// The client of a request at `address`.
-    pub(super) fn new(address: IpAddr, headers: &'a HeaderMap, served: &Served, settings: &Settings) -> Self {
-        let shared = || settings.limits.shared_networks.iter().any(|network| network.contains(&address));
+    pub(super) fn new(
+        worker: &Worker,
+        address: IpAddr,
+        headers: &'a HeaderMap,
+        (served, settings): (&Served, &Settings),
+    ) -> Self {
+        let written = || settings.limits.shared_networks.iter().any(|network| network.contains(&address));
+        let shared = || written() || worker.shared.networks.hold(address);
         let address = (!served.speaks_for_others(address) && !shared()).then(|| network_of(address));
         Sender { address, headers, identity: None }
     }

@@ -15,6 +15,7 @@ use crate::config::problem::Problem;
 use crate::config::status::RouteStatus;
 use crate::directory::Directory;
 use crate::directory::watch::Watch;
+use crate::limit::ClusterNetworks;
 use crate::options::Role;
 use crate::replicas::Replicas;
 use crate::replicas::programmed::Judged;
@@ -106,6 +107,14 @@ impl Source {
                 };
                 Workloads::start(bell, Some(cluster.workloads()), leads, replicas)
             }
+        }
+    }
+
+    /// Has the addresses of nodes and pods put into `networks`, where there are any.
+    pub(super) fn follow_nodes(&self, networks: Arc<ClusterNetworks>) {
+        match self {
+            Source::Directory { .. } => {}
+            Source::Cluster { cluster, .. } => cluster.follow_nodes(networks),
         }
     }
 

@@ -41,9 +41,9 @@ pub struct Limits {
     /// TLS handshakes of which a worker computes a step before it turns to its other work; more wait for their turn.
     /// Default: 64. (restart)
     pub handshakes_per_worker: usize,
-    /// Networks whose addresses stand for many clients: nodes and pods, where the address of a client is lost on the way.
-    /// Their requests are not counted by limits per address; those of trusted proxies are not in any case. Default: none.
-    /// (live)
+    /// Networks whose addresses stand for many clients, because the address of a client is lost on the way. Their requests
+    /// are not counted by limits per address; neither are those of trusted proxies, and in a cluster those of its nodes and of the
+    /// ranges that they give to pods. Default: none. (live)
     #[schemars(with = "Vec<String>")]
     pub shared_networks: Vec<IpNet>,
     /// Keys of rate limits that are remembered at the same time, each in 48 bytes, from the first limited request on. When

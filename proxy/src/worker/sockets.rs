@@ -130,7 +130,9 @@ impl Admission {
         let limits = &current.settings.limits;
         let total_max = limits.connections;
         // Behind a load balancer all clients have its address; the bound would be theirs together.
-        let speaks_for_others = current.served(slot).is_some_and(|served| served.speaks_for_others(address));
+        let speaks_for_others = current.served(slot).is_some_and(|served| served.speaks_for_others(address))
+            || limits.shared_networks.iter().any(|network| network.contains(&address.to_canonical()))
+            || worker.shared.networks.hold(address);
         let per_address_max = if speaks_for_others { total_max } else { limits.connections_per_address };
         let address = network_of(address);
         if !worker.shared.addresses.enter(address, total_max, per_address_max) {

@@ -328,6 +328,25 @@ fn so_many_are_woken_at_once_and_no_more() {
 }
 
 #[test]
+fn nothing_starts_before_what_it_needs_was_looked_up() {
+    let mut machine = Machine::new(0);
+    let at = |seconds| Now { elapsed: Duration::from_secs(seconds), wall: jiff::Timestamp::UNIX_EPOCH };
+    let (app, db) = (workload("deploy/app"), workload("sts/db"));
+    let groups = BTreeMap::from([(GroupId(0), spec("deploy/app after sts/db"))]);
+    machine.step(at(0), Event::Configured(groups));
+    let asleep = Observation { version: 1, ..Observation::default() };
+    machine.step(at(0), Event::Observed { workload: app.clone(), result: Ok(asleep) });
+    let unreachable = Err(ScaleError::Unreachable("away".into()));
+    machine.step(at(0), Event::Observed { workload: db.clone(), result: unreachable });
+    let asked = machine.step(at(30), Event::Wanted(GroupId(0)));
+    assert!(asked.contains(&Action::Observe(db.clone())), "{asked:?}");
+    assert!(!asked.contains(&Action::Wake(app.clone())), "{asked:?}");
+    let up = Observation { version: 1, desired: 1, ready: 1, by_us: false };
+    let woken = machine.step(at(31), Event::Observed { workload: db, result: Ok(up) });
+    assert!(woken.contains(&Action::Wake(app)), "{woken:?}");
+}
+
+#[test]
 fn a_configuration_that_changes_while_counting_leaves_nothing_closed() {
     let mut machine = Machine::new(0);
     let at = |seconds| Now { elapsed: Duration::from_secs(seconds), wall: jiff::Timestamp::UNIX_EPOCH };

@@ -50,7 +50,11 @@ impl Machine {
     }
 
     fn want(&mut self, now: Now, workload: &Workload, asked: &mut usize) {
-        let needs_are_up = self.member(workload).needs.iter().all(|needed| self.member(needed).is_usable());
+        let needs = &self.member(workload).needs;
+        let needs_are_up = needs.iter().all(|needed| self.member(needed).phase == Phase::Up);
+        // What could not be looked up yet is most likely there, but not so surely that what needs it may start.
+        let unknown = |needed: &&Workload| self.member(needed).phase == Phase::Unknown;
+        let unknown: Vec<Workload> = needs.iter().filter(unknown).cloned().collect();
         let Some(member) = self.members.get_mut(workload) else { return };
         match &mut member.phase {
             Phase::Unknown | Phase::Up | Phase::Starting { .. } | Phase::Settling { .. } => {}
@@ -73,6 +77,9 @@ impl Machine {
                     member.slept_at = None;
                     self.actions.push(Action::Wake(workload.clone()));
                     self.note(workload, Note::Waking);
+                }
+                for needed in &unknown {
+                    self.observe_again(now, needed);
                 }
             }
         }

@@ -229,7 +229,9 @@ impl World {
     fn happen(&mut self, item: Item) {
         match item {
             Item::Event(place, name, event) => {
-                if self.is_alive(place, &name) {
+                // Whoever was voted out before it heard that it leads never hears it.
+                let outdated = matches!(event, Event::Leads(true)) && self.leader != Some(place);
+                if self.is_alive(place, &name) && !outdated {
                     self.step(place, event);
                 }
             }

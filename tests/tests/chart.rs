@@ -11,7 +11,8 @@ use tests::cluster::{ControlPlane, Traffic, eventually, fetch, run, within_deadl
 
 #[test]
 fn the_pods_run_restricted_and_each_role_has_its_own_rights() {
-    let release = Release::install(&["--set", "gatewayClass=vestibule"]);
+    let release =
+        Release::install(&["--set", "gatewayClass=vestibule", "--set", "wake.namespaces={default}"]);
     let address = release.class_address();
     release.cluster.apply(BACKEND);
     release.expect(address, (200, "shop.example.com"));
@@ -56,6 +57,55 @@ fn the_pods_run_restricted_and_each_role_has_its_own_rights() {
     ] {
         assert_eq!(may(who, verb, what), allowed, "{who} {verb} {what}");
     }
+    let may_in = |namespace: &str, who: &str, verb: &str, what: &str| {
+        let user = format!("--as=system:serviceaccount:vestibule:edge-{who}");
+        let namespace = format!("--namespace={namespace}");
+        let output = release.cluster.command(&["auth", "can-i", verb, what, &user, &namespace]).output();
+        String::from_utf8_lossy(&output.expect("kubectl runs").stdout).trim() == "yes"
+    };
+    for (namespace, who, verb, what, allowed) in [
+        ("vestibule", "control", "update", "secrets/edge-replicas", true),
+        ("vestibule", "control", "update", "secrets/other", false),
+        ("vestibule", "control", "create", "secrets", false),
+        ("vestibule", "edge", "update", "secrets/edge-replicas", false),
+        ("default", "edge", "list", "deployments.apps", true),
+        ("vestibule", "edge", "list", "deployments.apps", false),
+        ("default", "control", "update", "deployments.apps", false),
+    ] {
+        assert_eq!(may_in(namespace, who, verb, what), allowed, "{who} {verb} {what} in {namespace}");
+    }
+    let may_scale = |who: &str| {
+        let user = format!("--as=system:serviceaccount:vestibule:edge-{who}");
+        let scale = [
+            "auth",
+            "can-i",
+            "patch",
+            "deployments.apps",
+            "--subresource=scale",
+            "--namespace=default",
+            &user,
+        ];
+        let output = release.cluster.command(&scale).output();
+        String::from_utf8_lossy(&output.expect("kubectl runs").stdout).trim() == "yes"
+    };
+    assert!(may_scale("control") && !may_scale("edge"));
+
+    // One edge and two of the role `control` find and believe each other.
+    eventually("the keys are made", || !release.read("secret/edge-replicas", "{.data.keys}").is_empty());
+    eventually("one of them leads, and all answer it", || {
+        let names = ["--selector=app.kubernetes.io/component=control", "--namespace=vestibule"];
+        let pods = release.cluster.read_with("pods", "{.items[*].metadata.name}", &names);
+        pods.split(' ').any(|pod| {
+            let path = format!("/api/v1/namespaces/vestibule/pods/{pod}:10254/proxy/metrics");
+            let metrics = release.cluster.command(&["get", "--raw", &path]).output().expect("kubectl runs");
+            let metrics = String::from_utf8_lossy(&metrics.stdout).into_owned();
+            let taken =
+                metrics.lines().find_map(|line| line.strip_prefix("vestibule_replica_calls_taken_total "));
+            metrics.contains("\nvestibule_replicas 3")
+                && metrics.contains("\nvestibule_replicas_silent 0")
+                && taken.is_some_and(|taken| taken != "0")
+        })
+    });
 }
 
 #[test]

@@ -59,3 +59,17 @@ async fn whoever_has_other_keys_is_refused_and_counted() {
     assert_eq!((counts.taken, refused), (0, vec![("no_keys", 1), ("unknown_key", 1)]));
     assert_eq!(other.counters().counts().failed, 1);
 }
+
+#[tokio::test]
+async fn an_answer_larger_than_the_bound_is_none() {
+    let ((one, _), (other, address)) = (replica(Role::Control).await, replica(Role::Edge).await);
+    share_keys(&[&one, &other]);
+    let gateways = |count: usize| -> BTreeMap<Box<str>, i64> {
+        (0..count).map(|number| (format!("Gateway shop/{number:0>100}").into(), 1)).collect()
+    };
+    other.set_applied(Applied::new(1, gateways(30_000)));
+    let answer = ask(&one, address).await.expect("an answer of 3.6 MB");
+    assert_eq!(answer.applied.map(|applied| applied.len()), Some(30_000));
+    other.set_applied(Applied::new(2, gateways(40_000)));
+    assert!(matches!(ask(&one, address).await, Err(CallError::Unreachable { .. })));
+}

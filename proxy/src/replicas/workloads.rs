@@ -28,7 +28,7 @@ pub(crate) enum Call {
         from: PeerId,
         message: Message,
     },
-    /// How much the gates of these names are used here, in their order.
+    /// How much the gates of these keys are used here, in their order.
     Activity {
         gates: Vec<Box<str>>,
         reply: oneshot::Sender<Vec<Count>>,
@@ -373,8 +373,8 @@ const WAKER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Who was not heard of for so long is asked for nothing.
 const WAKER_AGE_MAX: Duration = Duration::from_secs(20);
 const WAKERS_LEN_MAX: usize = 16;
-/// With names of the usual length within the bound of a body.
-const GATES_PER_CALL_MAX: usize = 100;
+/// Their keys fit into the body of a call.
+const GATES_PER_CALL_MAX: usize = 1000;
 /// The longest promise that is given.
 const TTL_MAX: Duration = Duration::from_secs(30);
 

@@ -365,7 +365,9 @@ impl Driver {
         match news {
             News::Called(Call::Told { from, message }) => self.first.push_back(Event::Told { from, message }),
             News::Called(Call::Activity { gates, reply }) => {
-                let counts = gates.iter().map(|gate| self.activity(gate)).collect();
+                let activity = self.activity();
+                let nobody = Count { holds: 0, idle: Duration::MAX };
+                let counts = gates.iter().map(|gate| activity.get(gate).copied().unwrap_or(nobody)).collect();
                 // Whoever asked may have gone.
                 let _ = reply.send(counts);
             }
@@ -396,14 +398,16 @@ impl Driver {
         }
     }
 
-    /// How much all gates of this name are used here.
-    fn activity(&self, name: &str) -> Count {
-        let gates = self.gates.values().filter_map(|driven| driven.gate.upgrade());
-        let counts = gates.filter(|gate| gate.to_string() == name).map(|gate| gate.count());
-        counts.fold(Count { holds: 0, idle: Duration::MAX }, |sum, count| Count {
-            holds: sum.holds + count.holds,
-            idle: sum.idle.min(count.idle),
-        })
+    /// How much gates are used here, by what they lead to.
+    fn activity(&self) -> HashMap<Box<str>, Count> {
+        let mut all: HashMap<Box<str>, Count> = HashMap::new();
+        for gate in self.gates.values().filter_map(|driven| driven.gate.upgrade()) {
+            let count = gate.count();
+            let sum = all.entry(gate.key.clone()).or_insert(Count { holds: 0, idle: Duration::MAX });
+            sum.holds = sum.holds.saturating_add(count.holds);
+            sum.idle = sum.idle.min(count.idle);
+        }
+        all
     }
 
     /// What the machine holds to be open may open now.
@@ -459,7 +463,7 @@ impl Driver {
                 let count = gate.as_ref().map(|gate| gate.count()).unwrap_or_default();
                 // Before a gate is closed for it, the others are asked; when it is, they are asked to promise.
                 let counted = match gate.filter(|gate| self.leads && gate.is_open()) {
-                    Some(gate) => self.peers.count(group, token, count, gate.to_string()),
+                    Some(gate) => self.peers.count(group, token, count, &gate.key),
                     None => Some(Event::Counted { group, token, count }),
                 };
                 self.first.extend(counted);

@@ -21,6 +21,8 @@ use crate::upstream::Backend;
 /// The gate of a route that wakes. Shared by all routes that ask for the same.
 pub(crate) struct Gate {
     pub(crate) id: GroupId,
+    /// The same on every replica for gates that lead to the same.
+    pub(crate) key: Box<str>,
     pub(crate) namespace: Arc<str>,
     pub(crate) policy: Policy,
     /// The Services that the routes send to, by name, sorted: whose workloads are meant where none are named.
@@ -152,8 +154,9 @@ impl Gate {
         services: Vec<Arc<str>>,
         bell: Arc<Bell>,
     ) -> Self {
-        Gate {
+        let mut gate = Gate {
             id,
+            key: "".into(),
             namespace,
             policy,
             services,
@@ -167,7 +170,10 @@ impl Gate {
             waiting: AtomicUsize::new(0),
             bell,
             began: Instant::now(),
-        }
+        };
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, gate.to_string().as_bytes());
+        gate.key = digest.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect::<String>().into();
+        gate
     }
 
     /// Enters. Whoever gets the hold has to ask [`Gate::is_open`] after that, not before.

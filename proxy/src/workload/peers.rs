@@ -170,15 +170,9 @@ impl Peers {
     }
 
     /// Takes a count that is to be joined with what the others count; gives it back where there are none.
-    pub(super) fn count(
-        &mut self,
-        group: GroupId,
-        token: Token,
-        count: Count,
-        gate: String,
-    ) -> Option<Event> {
+    pub(super) fn count(&mut self, group: GroupId, token: Token, count: Count, gate: &str) -> Option<Event> {
         match &mut self.port {
-            Some(port) if count.holds == 0 && !port.others().is_empty() => {
+            Some(port) if count.holds == 0 && port.told.as_ref().is_some_and(|others| !others.is_empty()) => {
                 port.asked.push(Asked { group, token, count, gate: gate.into() });
                 None
             }

@@ -95,9 +95,10 @@ async fn activity_is_summed_and_silence_is_no_rest() {
         }
     });
     // More than one call can carry.
-    let gates: Vec<Box<str>> = (0..GATES_PER_CALL_MAX + 1).map(|_| "four".into()).collect();
+    let key: Box<str> = "0123456789abcdef0123456789abcdef".into();
+    let gates = vec![key; GATES_PER_CALL_MAX + 1];
     let counts = one.activity(&[address, address], &gates).await.expect("both answer");
-    assert_eq!(counts, vec![Count { holds: 8, idle: Duration::from_secs(7) }; GATES_PER_CALL_MAX + 1]);
+    assert_eq!(counts, vec![Count { holds: 64, idle: Duration::from_secs(7) }; GATES_PER_CALL_MAX + 1]);
     let nobody = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let silent = nobody.local_addr().expect("an address");
     drop(nobody);
@@ -149,4 +150,35 @@ async fn who_is_introduced_has_joined() {
     assert!(!*joined.borrow(), "that was for another process at this address");
     one.hear(other.incarnation(), &to(&one));
     assert!(*joined.borrow());
+}
+
+#[tokio::test]
+async fn calls_that_nobody_takes_are_refused_when_there_is_no_room() {
+    let (one, other, address, calls) = pair(Role::Edge).await;
+    heard(&one, &other, address, true);
+    let busy = Message::Busy { round: Round(1), workload: web() };
+    let mut taken = 0;
+    while other.0.calls.capacity() > 0 {
+        let call = Call::Told { from: PeerId(one.incarnation().clone()), message: busy.clone() };
+        other.0.calls.try_send(call).expect("there is room");
+        taken += 1;
+    }
+    assert_eq!(taken, super::super::CALLS_LEN_MAX);
+    let telling = Telling { to: other.incarnation().clone(), said: Said::from(busy) };
+    let told = call::<Done>(&one, address, QUIESCE, &telling, Duration::from_secs(20)).await;
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    assert_eq!(told.map(|_| ()), Err(super::super::call::CallError::Status { address, status }));
+    drop(calls);
+}
+
+#[tokio::test]
+async fn no_more_wakers_are_remembered_than_the_bound() {
+    let (one, _other, _, _calls) = pair(Role::Edge).await;
+    for number in 0..=WAKERS_LEN_MAX {
+        let port = u16::try_from(number + 1).expect("a port");
+        let address = Some(SocketAddr::from(([10, 0, 0, 1], port)));
+        let question = AppliedQuestion { wakes: true, address, ..AppliedQuestion::default() };
+        one.hear(&format!("{number:016x}").into(), &question);
+    }
+    assert_eq!(one.0.wakers.borrow().len(), WAKERS_LEN_MAX);
 }

@@ -79,10 +79,12 @@ async fn what_is_used_here_need_not_be_asked_for() {
     let count = |holds| Count { holds, idle: Duration::from_secs(1) };
     let counted = |holds| Some(Event::Counted { group, token, count: count(holds) });
     show(&replicas, &[]);
-    assert_eq!(peers.count(group, token, count(0), "web".into()), counted(0), "there is nobody else");
+    peers.changed();
+    assert_eq!(peers.count(group, token, count(0), "web"), counted(0), "there is nobody else");
     show(&replicas, &[unknown(2)]);
-    assert_eq!(peers.count(group, token, count(1), "web".into()), counted(1));
-    assert_eq!(peers.count(group, token, count(0), "web".into()), None);
+    peers.changed();
+    assert_eq!(peers.count(group, token, count(1), "web"), counted(1));
+    assert_eq!(peers.count(group, token, count(0), "web"), None);
     // Nobody answers there, so it might be in use.
     let (events, mut told) = mpsc::channel(1);
     peers.ask(&events);

@@ -120,9 +120,14 @@ impl Failure {
                 (moment.duration_since(now).max(SignedDuration::ZERO) + jitter(MINUTE, chance), true)
             }
             // Let's Encrypt, "integration guide": 1, 10, 100 minutes, then daily.
-            Failure::CaUnreachable { .. }
-            | Failure::CaOutOfOrder { retry_after: None, .. }
-            | Failure::Nonce => (step(&[MINUTE, MINUTE * 10, MINUTE * 100, DAY], failures), false),
+            Failure::CaUnreachable { .. } | Failure::CaOutOfOrder { retry_after: None, .. } => {
+                (step(&[MINUTE, MINUTE * 10, MINUTE * 100, DAY], failures), false)
+            }
+            // Each request was repeated with a fresh nonce already; several in a row are bad luck first, and a fault later.
+            Failure::Nonce => {
+                let waits = [SECOND * 2, SECOND * 30, MINUTE * 10, MINUTE * 100, DAY];
+                (step(&waits, failures), false)
+            }
             // Five failed proofs an hour are the limit; three are ours.
             Failure::Proof { .. } => {
                 (step(&[MINUTE * 20, MINUTE * 20, HOUR, HOUR * 6, DAY], failures), false)

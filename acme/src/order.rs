@@ -243,7 +243,13 @@ impl Attempt<'_> {
                 CertificateIdentifier { authority_key_identifier: authority.into(), serial: serial.into() };
             match account.new_order(&order().replaces(id)).await {
                 Ok(order) => return Ok((order, true)),
-                Err(error) => tracing::debug!(%error, "the CA does not take `replaces`"),
+                // What passes is tried again later: an order without it would count towards the CA's limits.
+                Err(error) if answer::may_pass(&error) => {
+                    return Err(NewOrderError::Failure(self.ca_failure(error, recorder)));
+                }
+                Err(error) => {
+                    tracing::warn!(issuer = self.issuer.name(), %error, "the CA does not take `replaces`");
+                }
             }
         }
         match account.new_order(&order()).await {

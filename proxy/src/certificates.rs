@@ -98,14 +98,13 @@ impl Certificates {
             let error = status.last_error.as_ref()?;
             let id = CertificateId { namespace: (*status.namespace).into(), name: (*status.name).into() };
             let is_late = status.not_after.is_none() || status.alarm != "fine";
-            let again =
-                status.next_try.map(|moment| format!("; the next try is at {moment}")).unwrap_or_default();
             Some(Problem {
                 severity: if is_late { Severity::Degraded } else { Severity::Warning },
                 object: self.by.get(&id).cloned(),
                 field: "".into(),
                 reason: "CertificateFailed",
-                message: format!("{} ({}): {}{again}", id, error.reason, error.message).into(),
+                // Not when it is tried again: each time would be another problem, and another Event.
+                message: format!("{} ({}): {}", id, error.reason, error.message).into(),
                 place: None,
             })
         });

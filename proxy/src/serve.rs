@@ -349,21 +349,28 @@ impl<'o> Control<'o> {
     fn start_certificates(&mut self) {
         self.certificate_problems.clear();
         match self.source.certificate_store(&self.settings) {
+            Ok(None) if self.options.role.writes() && !self.settings.issuers.is_empty() => {
+                let error =
+                    "cluster.status is off, and with it the Lease by which one replica orders; set it to on";
+                self.cannot_order(error);
+            }
             Ok(store) => self.certificates = store.map(Certificates::start),
             // Only who has issuers misses them.
             Err(_) if self.settings.issuers.is_empty() => {}
-            Err(error) => {
-                tracing::error!("no certificates are ordered: {error}");
-                self.certificate_problems.push(Problem {
-                    severity: Severity::Degraded,
-                    object: None,
-                    field: "certificates".into(),
-                    reason: "NoCertificateStore",
-                    message: format!("no certificates are ordered: {error}").into(),
-                    place: None,
-                });
-            }
+            Err(error) => self.cannot_order(&error.to_string()),
         }
+    }
+
+    fn cannot_order(&mut self, why: &str) {
+        tracing::error!("no certificates are ordered: {why}");
+        self.certificate_problems.push(Problem {
+            severity: Severity::Degraded,
+            object: None,
+            field: "certificates".into(),
+            reason: "NoCertificateStore",
+            message: format!("no certificates are ordered: {why}").into(),
+            place: None,
+        });
     }
 
     /// Shows what the manager of certificates says; its failures are problems.

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::chain::Chain;
 use crate::plan::{CertificateId, Wanted};
 use crate::renewal::Held;
-use crate::state::State;
+use crate::state::{LastError, State};
 use crate::store::{StoreError, Stored};
 
 pub(super) struct Entry {
@@ -77,9 +77,15 @@ impl Entry {
                 (self.mark, self.must_load, self.load_again) = (mark, false, None);
             }
             Err(error) => {
-                tracing::warn!(certificate = %self.id, %error, "it is tried again");
+                // It is told like every other failure; what the store has takes its place when that can be read.
+                let (reason, message) = (error.reason().to_owned(), error.to_string());
+                if self.state.last_error.as_ref().is_none_or(|known| known.message != message) {
+                    tracing::warn!(certificate = %self.id, %error, "it is tried again");
+                }
                 self.must_load = true;
                 self.load_again = Some(now + LOAD_AGAIN_AFTER);
+                self.state.last_error = Some(LastError { reason, message, at: now });
+                self.state.next_try = self.load_again;
             }
         }
     }

@@ -16,6 +16,15 @@ pub(super) fn is_kind(error: &Error, wanted: &str) -> bool {
     matches!(error, Error::Api(problem) if kind(problem) == wanted)
 }
 
+/// Whether the same request may well be taken later: no answer, or one that says nothing of the request itself.
+pub(super) fn may_pass(error: &Error) -> bool {
+    match error {
+        Error::Api(problem) => matches!(kind(problem), "badNonce" | "rateLimited" | "serverInternal"),
+        Error::Unsupported(_) | Error::Str(_) => false,
+        _ => true,
+    }
+}
+
 /// The CA's own words: the detail, and what it says of single names.
 pub(super) fn words(problem: &Problem) -> String {
     let mut words = problem.detail.clone().unwrap_or_else(|| kind(problem).to_owned());

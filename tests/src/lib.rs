@@ -5,6 +5,7 @@
 
 pub mod acme;
 pub mod certificates;
+pub mod chromium;
 pub mod client;
 pub mod cluster;
 pub mod edge;

@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
 use std::ops::Deref;
 
+use tests::chromium::Chromium;
 use tests::client::Client;
 use tests::cluster::workspace;
 use tests::manifests;
@@ -17,14 +18,14 @@ struct Program {
     name: &'static str,
     address: SocketAddr,
     /// A shell's words; `@APP@` is the sample application, listening where the Service's endpoint is.
-    script: &'static str,
+    script: String,
 }
 
 const APP: &str = "exec @APP@";
 
 impl Program {
-    fn new(name: &'static str, script: &'static str) -> Self {
-        Program { name, address: ports::unused(), script }
+    fn new(name: &'static str, script: &str) -> Self {
+        Program { name, address: ports::unused(), script: script.to_owned() }
     }
 
     fn settings(&self) -> String {
@@ -173,6 +174,37 @@ fn a_browser_gets_the_page_and_is_told_when_it_is_ready() {
     assert_eq!(get(process.http(), navigation).status, 200);
     let now = get(process.http(), "Vestibule-Wake: progress\r\nAccept: application/json\r\n");
     assert!(now.text().contains("\"state\":\"ready\""), "{}", now.text());
+    assert_eq!(starts(&process, "web"), 1);
+}
+
+#[test]
+fn a_real_browser_waits_and_goes_on_to_the_page_that_was_wanted() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let ready = directory.path().join("ready");
+    let script = format!("until [ -e {} ]; do sleep 0.05; done; exec @APP@", ready.display());
+    let web = Program::new("web", &script);
+    let annotations = "wake: \"true\"\nwake-idle: never\nwake-wait: page\nwake-title: The Shop";
+    let process = serve(&[&web], annotations, "");
+    let browser = Chromium::start(&[("shop.test", process.http())]);
+    browser.open("http://shop.test/cart?item=7");
+    browser.wait_for(&["The Shop"]);
+    for (name, width, height, dark) in
+        [("light", 1280, 800, false), ("dark", 1280, 800, true), ("phone", 390, 844, false)]
+    {
+        browser.show_on(width, height, dark);
+        browser.keep_screenshot(&format!("waiting-{name}"));
+        let sideways = browser.script("return document.documentElement.scrollWidth > innerWidth");
+        assert_eq!(sideways, false, "{name}: the page fits");
+    }
+    assert_eq!(
+        browser.script("return document.querySelectorAll('[role=status], [aria-live]').length > 0"),
+        true
+    );
+    // Whoever reloads by hand waits on, and starts nothing.
+    browser.open("http://shop.test/cart?item=7");
+    std::fs::write(&ready, "").expect("written");
+    browser.wait_for(&["\"path\":\"/cart?item=7\""]);
+    assert_eq!(browser.location(), "http://shop.test/cart?item=7");
     assert_eq!(starts(&process, "web"), 1);
 }
 

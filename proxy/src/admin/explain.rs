@@ -279,6 +279,13 @@ fn follow(route: &Route, target: &Target, question: &Question, verdicts: &mut Ve
         say("redirect", false, format!("plain HTTP is sent to {location}"));
         return format!("{} to {location}", rule.status.as_u16());
     }
+    if let Some(certificates) = &route.client_certificates {
+        if target.scheme == Scheme::Http {
+            say("access", false, "a client certificate is asked for, which plain HTTP cannot show".into());
+            return "400 client_certificate".into();
+        }
+        say("access", true, format!("with a client certificate: {certificates}"));
+    }
     let rules = &route.access;
     let mut enough = false;
     match question.client {

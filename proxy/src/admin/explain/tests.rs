@@ -1,9 +1,10 @@
 use super::*;
+use crate::route::client_certificates::{ClientCertificates, Demand};
 use crate::route::fixtures;
 use crate::route::host::{HostPattern, WildcardLabels};
 use crate::route::path::HostRoutes;
 use crate::route::table::{HostFallback, HostTable, Section};
-use crate::route::{AddressRules, Refusal};
+use crate::route::{AddressRules, Handling, Refusal, RegexPattern};
 
 fn question(url: &str) -> Question {
     Question::parse(url, "GET", &[], None).unwrap()
@@ -47,6 +48,22 @@ fn urls_headers_and_addresses_are_read() {
     assert!(Question::parse("a", "G T", &[], None).is_err());
     assert!(Question::parse("a", "GET", &["nonsense".into()], None).is_err());
     assert!(Question::parse("a", "GET", &[], Some("me")).is_err());
+}
+
+#[test]
+fn plain_http_cannot_show_a_client_certificate() {
+    let certificates = ClientCertificates {
+        demand: Demand::Required,
+        subject: Some(RegexPattern::search("CN=ada").unwrap()),
+        passes_certificate: false,
+        error_page: None,
+    };
+    let handling = Handling { client_certificates: Some(Arc::new(certificates)), ..Handling::default() };
+    let table = table(|route| route.handling = Arc::new(handling.clone()));
+    assert_eq!(answer_of(&table, &question("http://shop.example/cart")), "400 client_certificate");
+    let report = explain(by(&table), &question("http://shop.example/cart"));
+    let last = report.listeners[0].verdicts.last().expect("a verdict");
+    assert_eq!((last.step.as_str(), last.passes), ("access", false));
 }
 
 #[test]

@@ -59,10 +59,8 @@ pub(crate) async fn answer(
     let mut record = Record::begin(worker, client, request);
     let mut afterwards = Afterwards::default();
     let mut answered = respond(worker, client, request, &mut record, &mut afterwards).await;
-    if let Some(route) = record.route.clone().filter(|route| route.errors.is_some())
-        && let Some(pages) = route.errors.as_deref()
-    {
-        answered = Box::pin(errors::replace(worker, (&route, pages), request, &mut record, answered)).await;
+    if record.route.as_ref().is_some_and(|route| route.errors.is_some()) {
+        answered = Box::pin(errors::replace(worker, request, &mut record, answered)).await;
     }
     let mut response =
         answered.unwrap_or_else(|reject| refuse(worker, &reject, format, afterwards.language, &mut record));

@@ -4,7 +4,6 @@
 //! the error stays as it was.
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use http::header::{
     ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
@@ -20,7 +19,7 @@ use super::{cors, edit, sanitize_response};
 use crate::message::{Body, Interim, Request, Response};
 use crate::reject::Reject;
 use crate::reject::page::Format;
-use crate::route::errors::{ErrorPages, Source};
+use crate::route::errors::Source;
 use crate::route::{Action, Route};
 use crate::upstream::balance::Prefers;
 use crate::upstream::exchange::Outgoing;
@@ -29,11 +28,12 @@ use crate::worker::Worker;
 /// Puts the page of the route's error backend in the place of an error, if it is one of those that the route names.
 pub(super) async fn replace(
     worker: &Rc<Worker>,
-    (route, pages): (&Arc<Route>, &ErrorPages),
     request: &Request,
     record: &mut Record,
     answered: Result<Response, Reject>,
 ) -> Result<Response, Reject> {
+    let Some(route) = record.route.clone() else { return answered };
+    let Some(pages) = route.errors.as_deref() else { return answered };
     let status = match &answered {
         Ok(response) if record.upstream.is_some() && pages.source == Source::Everybody => response.status,
         // Redirects and logins of our own are no errors.
@@ -50,7 +50,7 @@ pub(super) async fn replace(
     if let Some(host) = record.host.as_ref().and_then(|host| HeaderValue::from_str(host.as_str()).ok()) {
         headers.insert(HOST, host);
     }
-    describe(&mut headers, route, status, record);
+    describe(&mut headers, &route, status, record);
     if let Some(path) = &record.path
         && let Ok(uri) = HeaderValue::from_maybe_shared(path.as_bytes().clone())
     {
@@ -62,7 +62,7 @@ pub(super) async fn replace(
         Outgoing { method: &method, target: &target, scheme: "http", headers: &headers, websocket: false };
     let interim = Interim::default();
     let (backend, prefers) = (&pages.backend, Prefers::Any);
-    let tries = Tries { worker, handling: route, backend, outgoing, interim: &interim, prefers };
+    let tries = Tries { worker, handling: &route, backend, outgoing, interim: &interim, prefers };
     let Some(mut response) = tries.once(Body::Empty).await else { return answered };
     if let Err(reject) = &answered {
         // Whoever looks for the request finds why it was refused, whatever the page says.

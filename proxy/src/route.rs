@@ -348,6 +348,8 @@ pub struct Retry {
     pub codes: Vec<StatusCode>,
     /// The pause before a retry.
     pub backoff: Option<Duration>,
+    /// After so long, counted from the first try, none is begun any more.
+    pub within: Option<Duration>,
 }
 
 /// Cross-origin rules (Fetch standard; HTTPRoute filter `CORS`, GEP-1767).

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use tests::client::{Client, get};
 use tests::edge::Edge;
@@ -328,4 +329,26 @@ fn what_was_timed_out_is_tried_at_another_endpoint_or_not_at_all() {
         "{} tries: one of the two requests began there",
         hanging.count()
     );
+}
+
+#[test]
+fn no_further_endpoint_is_tried_when_the_time_for_it_is_over() {
+    // Each takes its time and then breaks off.
+    let slow = || {
+        Upstream::start(|connection| {
+            connection.request();
+            let begun = Instant::now();
+            eventually("the time is over", || begun.elapsed() > Duration::from_millis(300));
+        })
+    };
+    for (keys, status, tries) in [
+        ("proxy-next-upstream-tries: \"3\"\nproxy-next-upstream-timeout: 100ms", 502, 1),
+        ("proxy-next-upstream-tries: \"3\"\nproxy-next-upstream-timeout: \"0\"", 502, 3),
+    ] {
+        let endpoints = [slow(), slow(), slow()];
+        let addresses = endpoints.each_ref().map(|endpoint| endpoint.address);
+        let edge = Edge::from_yaml(&format!("{}{}", ingress(keys), service("web", &addresses)));
+        assert_eq!(get(edge.http(), HOST, "/").status, status, "{keys}");
+        assert_eq!(endpoints.iter().map(Upstream::count).sum::<usize>(), tries, "{keys}");
+    }
 }

@@ -15,7 +15,7 @@ use ipnet::IpNet;
 
 pub(crate) use self::keys::auth::cache_default as auth_cache_default;
 use self::keys::nginx::Does;
-use self::keys::{KEYS, Key, Setter};
+use self::keys::{KEYS, Key};
 use super::objects::metadata::StringMap;
 use super::problem::{Kind, Severity};
 use super::values::items;
@@ -52,6 +52,8 @@ pub struct Annotations {
     pub next_upstream: Option<NextUpstream>,
     /// The first try included; 0: the default.
     pub next_upstream_tries: Option<u32>,
+    /// Zero: no bound.
+    pub next_upstream_timeout: Option<Duration>,
     pub backend_protocol: Option<WrittenProtocol>,
     pub backend_verify: Option<bool>,
     pub send_proxy_protocol: Option<bool>,
@@ -404,10 +406,7 @@ impl Reading {
         if !known.takes.includes(kind) {
             return self.misplaced(key, known, kind);
         }
-        let result = match known.setter {
-            Setter::NotYet => return self.not_yet(key, known, value),
-            setter => setter.apply(&mut self.annotations, value),
-        };
+        let result = known.setter.apply(&mut self.annotations, value);
         if let Err(reason) = result {
             let value = shorten(value);
             let expects = known.setter.expects();
@@ -423,21 +422,6 @@ impl Reading {
         } else {
             self.note(key, Severity::Degraded, reason, message);
         }
-    }
-
-    fn not_yet(&mut self, key: &str, known: &Key, value: &str) {
-        // A switch that is off asks for nothing.
-        if !known.guards_access && super::values::parse_flag(value) == Some(false) {
-            return;
-        }
-        let message = if known.guards_access {
-            format!(
-                "`{key}` is not supported yet, and without it the route would be open: remove the key to serve it"
-            )
-        } else {
-            format!("`{key}` is not supported yet; the route is served without it")
-        };
-        self.bad(key, known.guards_access, "NotYetSupported", message);
     }
 
     fn misplaced(&mut self, key: &str, known: &Key, kind: Kind) {

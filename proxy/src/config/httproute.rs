@@ -443,7 +443,7 @@ impl Lowering<'_, '_> {
                 }
             }
         }
-        Some(crate::route::Retry { attempts: retry.attempts, codes, backoff })
+        Some(crate::route::Retry { attempts: retry.attempts, codes, backoff, within: None })
     }
 
     fn broken(&mut self, field: &str, message: String, broken: &mut Option<Broken>) {

@@ -539,10 +539,12 @@ fn request_headers(words: &Annotations) -> HeaderEdits {
 
 fn retry(words: &Annotations) -> Retry {
     let tries = words.next_upstream_tries.filter(|tries| *tries > 0).map(|tries| tries - 1);
+    let within = words.next_upstream_timeout.filter(|within| !within.is_zero());
+    let retry = Retry { attempts: tries, within, ..Retry::default() };
     match &words.next_upstream {
         Some(NextUpstream::Off) => Retry { attempts: Some(0), ..Retry::default() },
-        Some(NextUpstream::On { codes }) => Retry { attempts: tries, codes: codes.clone(), backoff: None },
-        None => Retry { attempts: tries, ..Retry::default() },
+        Some(NextUpstream::On { codes }) => Retry { codes: codes.clone(), ..retry },
+        None => retry,
     }
 }
 

@@ -69,6 +69,7 @@ impl Defaults {
         words.send_timeout = words.send_timeout.or(own.send_timeout);
         words.next_upstream = words.next_upstream.take().or_else(|| own.next_upstream.clone());
         words.next_upstream_tries = words.next_upstream_tries.or(own.next_upstream_tries);
+        words.next_upstream_timeout = words.next_upstream_timeout.or(own.next_upstream_timeout);
         words.ssl_redirect = words.ssl_redirect.or(own.ssl_redirect);
         words.force_ssl_redirect = words.force_ssl_redirect.or(self.force_ssl_redirect.then_some(true));
         words.https_redirect_status = words.https_redirect_status.or(own.https_redirect_status);
@@ -186,6 +187,9 @@ impl Defaults {
             "proxy-send-timeout" => words.send_timeout = Some(parse_seconds(value).ok_or_else(bad)?),
             "proxy-next-upstream-tries" => {
                 words.next_upstream_tries = Some(value.parse().map_err(|_| bad())?);
+            }
+            "proxy-next-upstream-timeout" => {
+                words.next_upstream_timeout = Some(parse_seconds(value).ok_or_else(bad)?);
             }
             "proxy-next-upstream" => {
                 words.next_upstream = Some(NextUpstream::parse(value).map_err(|_| bad())?);

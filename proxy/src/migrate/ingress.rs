@@ -5,8 +5,8 @@ use serde_json::Value;
 use super::documents::{Documents, annotations, name_of, namespace_of, text};
 use super::guards::Wanted;
 use super::{ObjectReport, Target, Verdict, middleware, traefik};
+use crate::config::annotations::keys;
 use crate::config::annotations::keys::nginx::{self, Does};
-use crate::config::annotations::keys::{self, Setter};
 use crate::config::annotations::{Dialect, foreign, read};
 use crate::config::problem::{Kind, Severity};
 
@@ -65,8 +65,8 @@ fn of_nginx(object: &Value, report: &mut ObjectReport) {
             continue;
         }
         match nginx::find(name).map(|known| known.does) {
-            Some(Does::Same(own)) => match keys::find(own).map(|own| own.setter) {
-                Some(Setter::NotYet) | None => {}
+            Some(Does::Same(own)) => match keys::find(own) {
+                None => {}
                 Some(_) if ["use-regex", "rewrite-target"].contains(&name) => {
                     let words = "makes expressions of the paths of this Ingress; others of the same host keep theirs as they are written";
                     report.say(Verdict::Changes, key, words);

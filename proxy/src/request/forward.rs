@@ -169,6 +169,7 @@ impl Tries<'_> {
         let retries = self.handling.retry.attempts.unwrap_or(ATTEMPTS_DEFAULT);
         let mut body = Repeatable::new(body, retries, self.keep());
         let mut tried: SmallVec<[u64; 4]> = SmallVec::new();
+        let until = self.handling.retry.within.map(|within| Instant::now() + within);
         loop {
             let now_ms = self.worker.clock.now_ms();
             let in_flight_max = self.in_flight_max();
@@ -200,6 +201,7 @@ impl Tries<'_> {
             };
             let repeats = wants_repeat
                 && tried.len() <= retries as usize
+                && until.is_none_or(|until| Instant::now() < until)
                 && (!outcome.as_ref().is_err_and(Miss::took_its_time) || self.may_wait_again(&tried))
                 && body.rewind()
                 && choice.pool.budget.withdraw(now_ms);

@@ -79,12 +79,7 @@ pub enum Setter {
     Seconds(fn(&mut Annotations) -> &mut Option<Duration>),
     Size(fn(&mut Annotations) -> &mut Option<u64>),
     Networks(fn(&mut Annotations) -> &mut Vec<IpNet>),
-    Text {
-        expects: &'static str,
-        set: fn(&mut Annotations, &str) -> Result<(), String>,
-    },
-    /// Known, and not built yet.
-    NotYet,
+    Text { expects: &'static str, set: fn(&mut Annotations, &str) -> Result<(), String> },
 }
 
 impl std::fmt::Debug for Setter {
@@ -106,7 +101,6 @@ impl Setter {
             // Two names for one list join; the reader sees each name once.
             Setter::Networks(field) => field(annotations).extend(parse_networks(value)?),
             Setter::Text { set, .. } => set(annotations, value.trim())?,
-            Setter::NotYet => {}
         }
         Ok(())
     }
@@ -119,7 +113,6 @@ impl Setter {
             Setter::Size(_) => "bytes such as \"8m\" (\"0\" for no bound)",
             Setter::Networks(_) => "networks and addresses such as \"10.0.0.0/8, 192.0.2.1\"",
             Setter::Text { expects, .. } => expects,
-            Setter::NotYet => "nothing yet",
         }
     }
 }
@@ -200,10 +193,6 @@ const fn text(
 
 const fn guard(key: Key) -> Key {
     Key { guards_access: true, ..key }
-}
-
-const fn later(name: &'static str, doc: &'static str) -> Key {
-    key(name, Takes::Routes, Setter::NotYet, doc)
 }
 
 const fn also(key: Key, aliases: &'static [&'static str]) -> Key {
@@ -397,6 +386,12 @@ pub static KEYS: &[Key] = &[
             Ok(())
         },
         "How many endpoints are tried, the first included.",
+    ),
+    key(
+        "proxy-next-upstream-timeout",
+        Takes::Routes,
+        Setter::Seconds(|a| &mut a.next_upstream_timeout),
+        "After how long no further endpoint is tried, counted from the first one. Default: 0, which is no bound.",
     ),
     // How often, and how many at once.
     guard(text(
@@ -794,8 +789,6 @@ pub static KEYS: &[Key] = &[
     companions::MIRROR_TARGET,
     companions::MIRROR_HOST,
     companions::MIRROR_BODY,
-    // What guards nothing and is still to be built: routes are served without it.
-    later("proxy-next-upstream-timeout", "How long all tries together may take."),
 ];
 
 /// Tries of one request, as far as annotations can ask for them.

@@ -4,12 +4,12 @@ use std::fmt::Write as _;
 
 use super::PREFIX;
 use super::keys::nginx::{NGINX_KEYS, describe};
-use super::keys::{KEYS, Setter, Takes};
+use super::keys::{KEYS, Takes};
 
 /// The whole page, in Markdown.
 pub fn reference() -> String {
     let mut page = String::from(HEAD);
-    for key in KEYS.iter().filter(|key| !matches!(key.setter, Setter::NotYet)) {
+    for key in KEYS {
         let names: Vec<String> = key.names().map(|name| format!("`{name}`")).collect();
         let on = match key.takes {
             Takes::Ingress => "Ingress",
@@ -19,12 +19,6 @@ pub fn reference() -> String {
         let guard = if key.guards_access { "yes" } else { "" };
         let (doc, expects) = (cell(key.doc), cell(key.setter.expects()));
         row(&mut page, &[&names.join(", "), on, guard, &expects, &doc]);
-    }
-    page.push_str(LATER);
-    for key in KEYS.iter().filter(|key| matches!(key.setter, Setter::NotYet)) {
-        let names: Vec<String> = key.names().map(|name| format!("`{name}`")).collect();
-        let guard = if key.guards_access { "yes" } else { "" };
-        row(&mut page, &[&names.join(", "), guard, &cell(key.doc)]);
     }
     page.push_str(NGINX);
     for key in &NGINX_KEYS {
@@ -62,15 +56,6 @@ value that cannot be used refuses all routes of its object; any other key counts
 |---|---|---|---|---|
 ";
 
-const LATER: &str = "
-### Known, and not built yet
-
-A route with one that guards access refuses; the others are problems and without effect.
-
-| key | guards | what it is for |
-|---|---|---|
-";
-
 const NGINX: &str = "
 ## Keys of ingress-nginx
 
@@ -81,7 +66,7 @@ guard access refuse. All 136 keys of version 1.15 are here:
 - *does the same*: what it did there, with the defaults below;
 - *needs nothing*: what it asks for is so anyway, or there is nothing to tune;
 - *only its default*: other values are problems, and refuse where the key guards access;
-- *refused*, *not yet*: a problem with any value, and refuses where the key guards access.
+- *refused*: a problem with any value, and refuses where the key guards access.
 
 | key | guards | here | what it does, or what to write instead |
 |---|---|---|---|
@@ -93,7 +78,7 @@ const DIFFERENCES: &str = "
 Where an Ingress says nothing: bodies up to 1m (413), `Strict-Transport-Security: max-age=31536000; includeSubDomains` over TLS, 308 to
 https where the host has TLS, round robin, three tries, 503 for limits without Retry-After, 5 s to connect and 60 s between
 two reads or writes, 301 from `/path` to a rule's `/path/`. The ConfigMap that `ingressNginx.configMap` names changes these:
-`proxy-body-size`, `proxy-{connect,read,send}-timeout`, `proxy-next-upstream`, `proxy-next-upstream-tries`, `ssl-redirect`,
+`proxy-body-size`, `proxy-{connect,read,send}-timeout`, `proxy-next-upstream`, `proxy-next-upstream-{tries,timeout}`, `ssl-redirect`,
 `force-ssl-redirect`, `http-redirect-code`, `hsts`, `hsts-{max-age,include-subdomains,preload}`, `limit-{req,conn}-status-code`, `load-balance`,
 `service-upstream`, `whitelist-source-range`, `denylist-source-range`, `block-cidrs`, `custom-http-errors`, `add-headers`,
 `proxy-set-headers`, and `global-auth-*`, which hold for each Ingress that asks nobody itself. What else stands in it is told in a problem where it

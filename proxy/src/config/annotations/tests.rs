@@ -148,12 +148,6 @@ fn guards_of_other_controllers_are_known() {
 }
 
 #[test]
-fn a_switch_that_is_off_and_not_built_yet_asks_for_nothing() {
-    assert!(own("proxy-next-upstream-timeout", "0").findings.is_empty());
-    assert_eq!(own("proxy-next-upstream-timeout", "5").findings[0].reason, "NotYetSupported");
-}
-
-#[test]
 fn a_guard_on_an_object_without_routes_refuses_what_is_behind_it() {
     let misplaced = read_bystander(&map(&[("vestibule.dev/allow-from", "10.0.0.0/8")]), Kind::Service);
     assert!(misplaced.refusal.is_some());

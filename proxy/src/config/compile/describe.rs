@@ -294,6 +294,9 @@ fn retry(retry: &Retry) -> String {
     if let Some(backoff) = retry.backoff {
         parts.push(format!("after {backoff:?}"));
     }
+    if let Some(within) = retry.within {
+        parts.push(format!("within {within:?}"));
+    }
     parts.join(", ")
 }
 

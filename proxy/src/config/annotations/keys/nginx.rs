@@ -53,11 +53,8 @@ pub fn find(name: &str) -> Option<&'static NginxKey> {
 pub fn describe(key: &NginxKey) -> (&'static str, String) {
     match key.does {
         Does::Same(name) => match KEYS.iter().find(|own| own.name == name) {
-            Some(own) if matches!(own.setter, super::Setter::NotYet) => {
-                ("not yet", format!("`{name}`: {}", own.doc))
-            }
             Some(own) => ("does the same", own.doc.to_owned()),
-            None => ("not yet", String::new()),
+            None => ("refused", String::new()),
         },
         Does::Nothing(why) => ("needs nothing", why.to_owned()),
         Does::Only(values, instead) => {
@@ -216,7 +213,7 @@ pub static NGINX_KEYS: [NginxKey; 136] = [
     only("proxy-http-version", &["1.1"], "HTTP/1.1 is spoken, or HTTP/2 by `backend-protocol`"),
     nothing("proxy-max-temp-file-size", BUFFERS),
     same("proxy-next-upstream"),
-    only("proxy-next-upstream-timeout", &["0"], "write `timeouts.request` in an HTTPRoute"),
+    same("proxy-next-upstream-timeout"),
     same("proxy-next-upstream-tries"),
     same("proxy-read-timeout"),
     only("proxy-redirect-from", &["off"], LOCATION),

@@ -88,6 +88,35 @@ fn an_edge_that_comes_later_is_asked_from_its_first_request_on() {
     cluster.expect("deployment/web", "{.spec.replicas}", "0");
 }
 
+#[test]
+fn when_the_leader_is_killed_the_next_one_asks_and_goes_on() {
+    let cluster = cluster();
+    let app = App::start();
+    runs(&cluster, 2, Some(app.address));
+    // Both do everything. The first leads, for the second is not there yet.
+    let first = Replica::start(&cluster, "all", "");
+    first.process.err().wait_for(&["this replica leads"]);
+    let second = Replica::start(&cluster, "all", "");
+    introduce(&cluster, &[&first, &second]);
+    let websocket = websocket(&second);
+    eventually("both are asked", || {
+        first.process.metric("vestibule_replicas ") == Some(2.0)
+            && first.process.metric("vestibule_replicas_silent ") == Some(0.0)
+    });
+    pause(Duration::from_secs(2));
+    assert_eq!(replicas(&cluster), "2");
+    first.process.signal(Signal::KILL);
+    cluster.kubectl(&["delete", "endpointslice", "replicas-0", "--namespace=vestibule"]);
+    eventually("the second leads", || {
+        second.process.err().all().iter().any(|line| line.contains("this replica leads"))
+    });
+    pause(Duration::from_secs(2));
+    assert_eq!(replicas(&cluster), "2");
+    drop(websocket);
+    cluster.expect("deployment/web", "{.spec.replicas}", "0");
+    assert_eq!(count(&second, "put to sleep"), 1);
+}
+
 /// One replica that leads, and two that clients come to and that may not scale.
 fn edge(cluster: &ControlPlane) -> [Replica; 3] {
     let control = Replica::start_as(cluster, "vestibule", "control", "");

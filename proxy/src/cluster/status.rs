@@ -22,6 +22,7 @@ use crate::config::status::{
     Condition, GatewayStatus, ListenerSetStatus, ListenerStatus, ParentStatus, PolicyStatus, RouteStatus,
     Statuses,
 };
+use crate::replicas::programmed::PENDING;
 use crate::settings::{Publish, Settings};
 
 /// The status that an object should have.
@@ -396,6 +397,12 @@ fn conditions(
         });
         match list.iter_mut().find(|known| known["type"] == *kind) {
             None => list.push(entry),
+            // Every replica had this generation when a leader asked. That one of them is silent now takes nothing back, and the
+            // next leader need not have been there.
+            Some(known)
+                if wanted.reason == PENDING
+                    && known["status"] == "True"
+                    && known["observedGeneration"] == generation => {}
             Some(known) => {
                 if known["status"] == entry["status"] && !known["lastTransitionTime"].is_null() {
                     entry["lastTransitionTime"] = known["lastTransitionTime"].clone();

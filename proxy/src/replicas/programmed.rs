@@ -14,6 +14,8 @@ use crate::config::status::{Condition, ListenerStatus, Statuses};
 
 /// For so long a status waits for replicas that lack a generation.
 pub(crate) const APPLIED_WAIT: Duration = Duration::from_secs(10);
+/// The reason of what waits for replicas.
+pub(crate) const PENDING: &str = "Pending";
 /// Replicas that one status names.
 const NAMED_MAX: usize = 3;
 
@@ -82,7 +84,7 @@ impl Confirmations {
         if now < end {
             return Some(end);
         }
-        let pending = Condition::no("Pending", message);
+        let pending = Condition::no(PENDING, message);
         for listener in listeners.iter_mut().filter(|listener| listener.programmed.holds) {
             listener.programmed = pending.clone();
         }

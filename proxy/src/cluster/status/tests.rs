@@ -167,3 +167,21 @@ fn versions_of_the_definitions_are_judged() {
 fn features_are_sorted_as_the_api_wants_them() {
     assert!(FEATURES.is_sorted());
 }
+
+#[test]
+fn what_every_replica_had_stays_programmed_under_the_next_leader() {
+    let now = at("2026-11-21T10:00:00Z");
+    let yes = Condition::yes("Programmed");
+    let pending = Condition::no(PENDING, "10.0.0.1:9443 does not answer");
+    let write = |old: &Value, condition: &Condition, generation| {
+        conditions(old, &[("Programmed", Some(condition))], generation, now)
+    };
+    let programmed = write(&Value::Null, &yes, 3);
+    assert_eq!(write(&programmed, &pending, 3), programmed);
+    // Another generation, or another reason, is told.
+    assert_eq!(write(&programmed, &pending, 4)[0]["status"], "False");
+    assert_eq!(write(&programmed, &Condition::no("Invalid", "no listener"), 3)[0]["status"], "False");
+    let waiting = write(&Value::Null, &pending, 3);
+    assert_eq!(waiting[0]["status"], "False");
+    assert_eq!(write(&waiting, &yes, 3)[0]["status"], "True");
+}

@@ -2,7 +2,9 @@
 //! the same BIND. `tests/run acme` installs them and puts them on the path.
 
 mod account;
+pub mod serving;
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -22,6 +24,24 @@ pub struct World {
     named: Daemon,
     pebble: Option<Daemon>,
     doubles: Vec<Daemon>,
+}
+
+/// Writes into the zones of a name server.
+pub struct Updates {
+    port: u16,
+    key: PathBuf,
+}
+
+impl Updates {
+    /// Adds a value to the TXT record of this name.
+    pub fn add_txt(&self, name: &str, value: &str) {
+        let mut nsupdate = Command::new("nsupdate");
+        nsupdate.arg("-k").arg(&self.key).stdin(Stdio::piped());
+        let mut child = nsupdate.spawn().expect("nsupdate is missing: tests/run acme installs it");
+        let update = format!("server 127.0.0.1 {}\nupdate add {name} 5 TXT {value}\nsend\n", self.port);
+        child.stdin.take().expect("a pipe").write_all(update.as_bytes()).expect("written");
+        assert!(child.wait().expect("it ends").success());
+    }
 }
 
 /// A program that ends with this.
@@ -179,6 +199,11 @@ impl World {
         let output =
             dig.output().expect("dig (Debian package bind9-dnsutils) is missing: tests/run acme installs it");
         String::from_utf8(output.stdout).expect("UTF-8")
+    }
+
+    /// A way to write into its zones, past all doubles.
+    pub fn updates(&self) -> Updates {
+        Updates { port: self.dns.port(), key: self.path("tsig.key") }
     }
 
     /// The root and the intermediate of the CA, in PEM.

@@ -26,7 +26,8 @@ struct Nginx {
 }
 
 impl Nginx {
-    /// `http` and `server` are lines of these contexts; `UPSTREAM` in them is the upstream's address.
+    /// `http` and `server` are lines of these contexts; `UPSTREAM` in them is the upstream's address, and `USERS` a file of
+    /// passwords.
     fn start(http: &str, server: &str, upstream: SocketAddr) -> Nginx {
         let directory = tempfile::tempdir().expect("a directory");
         let address = ports::unused();
@@ -38,8 +39,11 @@ impl Nginx {
              proxy_http_version 1.1; proxy_set_header Host $http_host; proxy_set_header Connection '';\n\
              {http}\nserver {{ listen {address}; server_name _; client_max_body_size 1m;\n{server}\n}} }}\n"
         );
-        let file = directory.path().join("nginx.conf");
-        std::fs::write(&file, text.replace("UPSTREAM", &upstream.to_string())).expect("a file");
+        let (file, users) = (directory.path().join("nginx.conf"), directory.path().join("users"));
+        std::fs::write(&users, USERS).expect("a file");
+        let text =
+            text.replace("UPSTREAM", &upstream.to_string()).replace("USERS", &users.display().to_string());
+        std::fs::write(&file, text).expect("a file");
         let process = Command::new("nginx")
             .args(["-p".as_ref(), directory.path().as_os_str(), "-c".as_ref(), file.as_os_str()])
             .stderr(Stdio::null())
@@ -167,6 +171,39 @@ const CASES: &[Case] = &[
         ],
     },
     Case {
+        name: "an address or a password",
+        annotations: &[
+            ("satisfy", "any"),
+            ("whitelist-source-range", "127.0.0.1/32"),
+            ("auth-type", "basic"),
+            ("auth-secret", "users"),
+            ("auth-realm", "Staff"),
+        ],
+        paths: &[("/", "Prefix")],
+        http: "",
+        server: "location / { satisfy any; allow 127.0.0.1; deny all; auth_basic Staff; auth_basic_user_file USERS;\n\
+                 proxy_pass http://UPSTREAM; }",
+        requests: &[("127.0.0.1", "GET", "/a", ""), ("127.0.0.2", "GET", "/a", "")],
+    },
+    Case {
+        name: "pages of errors",
+        annotations: &[
+            ("custom-http-errors", "404,403"),
+            ("default-backend", "web"),
+            ("denylist-source-range", "127.0.0.2"),
+        ],
+        paths: &[("/", "Prefix")],
+        http: "",
+        server: "location / { deny 127.0.0.2; proxy_intercept_errors on; error_page 404 403 = @pages; proxy_pass http://UPSTREAM; }\n\
+                 location @pages { rewrite ^ / break; proxy_pass http://UPSTREAM; }",
+        requests: &[
+            ("127.0.0.1", "GET", "/missing", ""),
+            ("127.0.0.1", "GET", "/broken", ""),
+            ("127.0.0.1", "GET", "/there", ""),
+            ("127.0.0.2", "GET", "/there", ""),
+        ],
+    },
+    Case {
         name: "another host for the backend",
         annotations: &[("upstream-vhost", "inside.example")],
         paths: &[("/", "Prefix")],
@@ -221,14 +258,29 @@ fn edge(case: &Case, upstream: SocketAddr) -> Edge {
         paths.join(", ")
     );
     let class = settings("classes: [{name: nginx, http: ['127.0.0.1:0'], ingressNginx: {}}]");
-    Edge::from_yaml(&format!("{class}{ingress}{}", service("web", &[upstream])))
+    let users = format!(
+        "---\napiVersion: v1\nkind: Secret\nmetadata: {{name: users, namespace: shop}}\nstringData: {{auth: '{USERS}'}}\n"
+    );
+    Edge::from_yaml(&format!("{class}{ingress}{users}{}", service("web", &[upstream])))
+}
+
+/// Answers 404 and 500 under two paths, and 200 under all others.
+fn application() -> Upstream {
+    Upstream::answering(|request| {
+        let status = match request.target.as_str() {
+            "/missing" => "404 Not Found",
+            "/broken" => "500 Internal Server Error",
+            _ => return tests::upstream::ok(request, "web"),
+        };
+        format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n")
+    })
 }
 
 #[test]
 fn nginx_and_the_edge_answer_alike() {
     let mut differences = Vec::new();
     for case in CASES {
-        let (behind_nginx, behind_edge) = (Upstream::saying("web"), Upstream::saying("web"));
+        let (behind_nginx, behind_edge) = (application(), application());
         let nginx = Nginx::start(case.http, case.server, behind_nginx.address);
         let edge = edge(case, behind_edge.address);
         for request in case.requests {

@@ -238,7 +238,7 @@ impl ClientCertificate {
     pub(crate) fn told(&self) -> &Told {
         self.told.get_or_init(|| {
             let value = |text: Option<String>| {
-                HeaderValue::from_bytes(text.unwrap_or_default().as_bytes())
+                HeaderValue::from_str(&ascii(&text.unwrap_or_default()))
                     .unwrap_or_else(|_| HeaderValue::from_static(""))
             };
             Told {
@@ -403,6 +403,22 @@ fn escape(value: &str, text: &mut String) {
             other => text.push(other),
         }
     }
+}
+
+/// A name with each byte beyond ASCII in hexadecimal, as OpenSSL writes it, and with it nginx.
+fn ascii(text: &str) -> String {
+    let mut written = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_ascii() {
+            written.push(character);
+        } else {
+            for byte in character.encode_utf8(&mut [0; 4]).bytes() {
+                written.push('\\');
+                written.push_str(&hex(&[byte]));
+            }
+        }
+    }
+    written
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -12,6 +12,7 @@ pub mod edge;
 pub mod frames;
 pub mod manifests;
 pub mod message;
+pub mod nginx;
 pub mod openid;
 pub mod ports;
 pub mod process;

@@ -1,15 +1,14 @@
 //! Client certificates by the keys of ingress-nginx: the handshake takes whoever comes, and the answer says who may enter.
 
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
 
 use tests::certificates::{Authority, Pair};
 use tests::client::{Client, get};
 use tests::edge::Edge;
 use tests::manifests::{service, settings, tls_secret};
 use tests::message::Answer;
+use tests::nginx::Nginx;
 use tests::upstream::Upstream;
-use tests::wait::eventually;
 
 const HOST: &str = "shop.example";
 
@@ -253,59 +252,25 @@ fn authorities_that_cannot_be_had_close_the_host_and_no_other() {
 }
 
 /// An nginx with the same certificates and the same application, configured as ingress-nginx would.
-struct Nginx {
-    process: Child,
-    address: SocketAddr,
-    _directory: tempfile::TempDir,
-}
-
-impl Nginx {
-    fn start(site: &Site) -> Nginx {
-        let directory = tempfile::tempdir().expect("a directory");
-        let address = tests::ports::unused();
-        let pair = site.server.issue(&[HOST]);
-        let write = |name: &str, text: &str| {
-            let file = directory.path().join(name);
-            std::fs::write(&file, text).expect("a file");
-            file.display().to_string()
-        };
-        let path = directory.path().display();
-        let text = format!(
-            "daemon off; master_process off; worker_processes 1; pid {path}/pid; error_log {path}/error.log;\nevents {{ worker_connections 64; }}\n\
-             http {{\naccess_log off; client_body_temp_path {path}/body; proxy_temp_path {path}/proxy; fastcgi_temp_path {path}/f;\n\
-             uwsgi_temp_path {path}/u; scgi_temp_path {path}/s; proxy_http_version 1.1;\n\
-             server {{ listen {address} ssl; server_name _; ssl_certificate {}; ssl_certificate_key {};\n\
-             ssl_client_certificate {}; ssl_verify_client on; ssl_verify_depth 1;\n\
-             location / {{ proxy_set_header Host $http_host; proxy_set_header ssl-client-verify $ssl_client_verify;\n\
-             proxy_set_header ssl-client-subject-dn $ssl_client_s_dn; proxy_set_header ssl-client-issuer-dn $ssl_client_i_dn;\n\
-             proxy_set_header ssl-client-cert $ssl_client_escaped_cert; proxy_pass http://{}; }} }} }}\n",
-            write("certificate", &pair.certificate),
-            write("key", &pair.key),
-            write("authorities", &site.clients.pem()),
-            site.app.address,
-        );
-        let file = write("nginx.conf", &text);
-        let process = Command::new("nginx")
-            .args(["-p".as_ref(), directory.path().as_os_str(), "-c".as_ref(), file.as_ref()])
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("nginx: apt-get install nginx-light");
-        eventually("nginx answers", || std::net::TcpStream::connect(address).is_ok());
-        Nginx { process, address, _directory: directory }
-    }
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+fn nginx(site: &Site) -> Nginx {
+    let pair = site.server.issue(&[HOST]);
+    let server = format!(
+        "ssl_certificate CERTIFICATE; ssl_certificate_key KEY; ssl_client_certificate AUTHORITIES;\n\
+         ssl_verify_client on; ssl_verify_depth 1;\n\
+         location / {{ proxy_set_header Host $http_host; proxy_set_header ssl-client-verify $ssl_client_verify;\n\
+         proxy_set_header ssl-client-subject-dn $ssl_client_s_dn; proxy_set_header ssl-client-issuer-dn $ssl_client_i_dn;\n\
+         proxy_set_header ssl-client-cert $ssl_client_escaped_cert; proxy_pass http://{}; }}",
+        site.app.address
+    );
+    let (key, authorities) = (&*pair.key, &*site.clients.pem());
+    let files = [("CERTIFICATE", &*pair.certificate), ("KEY", key), ("AUTHORITIES", authorities)];
+    Nginx::start("ssl", "", &server, &files)
 }
 
 #[test]
 fn a_real_nginx_says_the_same_of_a_certificate() {
     let site = Site::new(&[SECRET, ("auth-tls-pass-certificate-to-upstream", "true")]);
-    let nginx = Nginx::start(&site);
+    let nginx = nginx(&site);
     let ask = |address: SocketAddr, shown: &Option<Pair>| {
         let before = site.app.count();
         let mut options = site.server.client();

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -11,57 +10,15 @@ use tests::client::{Client, get};
 use tests::edge::Edge;
 use tests::manifests::{service, settings};
 use tests::message::Answer;
-use tests::ports;
+use tests::nginx::Nginx;
 use tests::scenario::{run, run_value};
 use tests::upstream::Upstream;
 use tests::wait::eventually;
 
 const HOST: &str = "shop.example";
 
-/// An nginx with one server, ended with the test.
-struct Nginx {
-    process: Child,
-    address: SocketAddr,
-    _directory: tempfile::TempDir,
-}
-
-impl Nginx {
-    /// `http` and `server` are lines of these contexts; `UPSTREAM` in them is the upstream's address, and `USERS` a file of
-    /// passwords.
-    fn start(http: &str, server: &str, upstream: SocketAddr) -> Nginx {
-        let directory = tempfile::tempdir().expect("a directory");
-        let address = ports::unused();
-        let path = directory.path().display();
-        let text = format!(
-            "daemon off; master_process off; worker_processes 1; pid {path}/pid; error_log {path}/error.log;\nevents {{ worker_connections 64; }}\n\
-             http {{\naccess_log off; server_tokens off; client_body_temp_path {path}/body; proxy_temp_path {path}/proxy;\n\
-             fastcgi_temp_path {path}/f; uwsgi_temp_path {path}/u; scgi_temp_path {path}/s; absolute_redirect on; port_in_redirect off;\n\
-             proxy_http_version 1.1; proxy_set_header Host $http_host; proxy_set_header Connection '';\n\
-             {http}\nserver {{ listen {address}; server_name _; client_max_body_size 1m;\n{server}\n}} }}\n"
-        );
-        let (file, users) = (directory.path().join("nginx.conf"), directory.path().join("users"));
-        std::fs::write(&users, USERS).expect("a file");
-        let text =
-            text.replace("UPSTREAM", &upstream.to_string()).replace("USERS", &users.display().to_string());
-        std::fs::write(&file, text).expect("a file");
-        let process = Command::new("nginx")
-            .args(["-p".as_ref(), directory.path().as_os_str(), "-c".as_ref(), file.as_os_str()])
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("nginx: apt-get install nginx-light");
-        eventually("nginx answers", || std::net::TcpStream::connect(address).is_ok());
-        Nginx { process, address, _directory: directory }
-    }
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// One set of annotations, with what ingress-nginx makes of it.
+/// One set of annotations, with what ingress-nginx makes of it. In the lines of nginx, `UPSTREAM` is the address of the
+/// application, and `USERS` a file of passwords.
 struct Case {
     name: &'static str,
     annotations: &'static [(&'static str, &'static str)],
@@ -281,7 +238,9 @@ fn nginx_and_the_edge_answer_alike() {
     let mut differences = Vec::new();
     for case in CASES {
         let (behind_nginx, behind_edge) = (application(), application());
-        let nginx = Nginx::start(case.http, case.server, behind_nginx.address);
+        let upstream = behind_nginx.address.to_string();
+        let lines = [case.http, case.server].map(|lines| lines.replace("UPSTREAM", &upstream));
+        let nginx = Nginx::start("", &lines[0], &lines[1], &[("USERS", USERS)]);
         let edge = edge(case, behind_edge.address);
         for request in case.requests {
             let there = ask(nginx.address, &behind_nginx, *request);

@@ -178,6 +178,51 @@ fn one_port_of_tls_passes_ends_and_serves_by_name() {
 }
 
 #[test]
+fn an_ingress_passes_tls_on_as_nginx_would() {
+    let authority = Authority::default();
+    let theirs = authority.issue(&["passed.example", "guarded.example"]);
+    let own = authority.issue(&["web.example"]);
+    let inner = Upstream::start_tls(server(&theirs, &[]), |connection| {
+        while let Some(request) = connection.request() {
+            connection.send(ok(&request, "passed"));
+        }
+    });
+    let web = Upstream::saying("web");
+    let ingress = |name: &str, keys: &str, service: &str, tls: &str| {
+        format!(
+            "---\napiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {{name: {name}, namespace: shop, \
+             annotations: {{{keys}}}}}\nspec:\n  ingressClassName: vestibule\n{tls}  rules:\n  - host: {name}.example\n    \
+             http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: {{name: {service}, port: {{number: 80}}}}}}}}]}}\n"
+        )
+    };
+    let passes = "vestibule.dev/ssl-passthrough: 'true'";
+    let guarded = format!("{passes}, vestibule.dev/allow-from: 10.0.0.0/8");
+    let yaml = ingress("passed", passes, "inner", "")
+        + &ingress("guarded", &guarded, "inner", "")
+        + &ingress("web", "", "web", "  tls: [{hosts: [web.example], secretName: own}]\n")
+        + &service("web", &[web.address])
+        + &service("inner", &[inner.address])
+        + &tls_secret("own", &own.certificate, &own.key);
+    let mut edge = Edge::from_yaml(&yaml);
+    let config = authority.client().build();
+    for (name, text) in [("passed.example", "passed"), ("web.example", "web")] {
+        let mut client = Client::connect_tls(edge.https(), &config, name, b"").expect(name);
+        assert_eq!(client.get(name, "/").text(), text);
+    }
+    let line = edge.logged("the line of what was passed on", |line| line["protocol"] == "TLS");
+    assert_eq!((&line["route"], &line["host"]), (&"Ingress shop/passed".into(), &"passed.example".into()));
+    assert!(
+        Client::connect_tls(edge.https(), &config, "guarded.example", b"").is_err(),
+        "rules cannot hold there"
+    );
+    assert!(edge.problems().iter().any(|problem| problem.reason == "NotSupported"), "{:?}", edge.problems());
+    edge.republish(&yaml.replace("'true'", "'false'"));
+    tests::wait::eventually("its TLS ends here again", || {
+        Client::connect_tls(edge.https(), &config, "passed.example", b"").is_err()
+    });
+}
+
+#[test]
 fn a_policy_puts_what_ends_here_into_tls_again() {
     let authority = Authority::default();
     let (own, theirs) = (authority.issue(&["ended.example"]), authority.issue(&["inner.example"]));

@@ -57,6 +57,7 @@ pub struct Annotations {
     pub backend_protocol: Option<WrittenProtocol>,
     pub backend_verify: Option<bool>,
     pub send_proxy_protocol: Option<bool>,
+    pub ssl_passthrough: Option<bool>,
     pub backend_server_name: Option<Arc<str>>,
     /// `name` or `namespace/name` of a Secret with `ca.crt`.
     pub backend_tls_secret: Option<Arc<str>>,

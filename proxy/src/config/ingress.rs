@@ -4,6 +4,7 @@ pub(crate) mod canary;
 mod client_certificates;
 mod companions;
 mod owner;
+mod passthrough;
 
 pub use owner::INGRESS_CONTROLLER;
 pub(crate) use owner::{Owner, owner};
@@ -20,7 +21,8 @@ use super::backend::port_of;
 use super::certs::Certificates;
 use super::limits;
 use super::lower::{
-    BackendWishes, Content, Lowered, Place, Scope, Share, bystander, handling, https_redirect, route,
+    BackendWishes, Content, Lowered, Place, RelayPlace, Scope, Share, bystander, handling, https_redirect,
+    route,
 };
 use super::nginx::{self, Defaults};
 use super::objects::ingress::{Ingress, IngressBackend, IngressPath, IngressRule, IngressTls, PathType};
@@ -105,6 +107,7 @@ pub(crate) fn lower(
         scope,
         shares,
         client_auth,
+        relays: Vec::new(),
     };
     lowering.companions();
     let is_canary = lowering.reading.annotations.canary == Some(true);
@@ -125,8 +128,9 @@ pub(crate) fn lower(
     }
     let certificates = lowering.certificates(certificates).into();
     let client_auth = lowering.client_auth.into();
+    let relays = lowering.relays.into();
     let class = Some(place.clone());
-    Lowered { certificates, client_auth, class, ..lowering.scope.finish(lowering.shares) }
+    Lowered { certificates, client_auth, relays, class, ..lowering.scope.finish(lowering.shares) }
 }
 
 struct Lowering<'a, 's> {
@@ -143,6 +147,7 @@ struct Lowering<'a, 's> {
     scope: Scope<'s>,
     shares: Vec<Share>,
     client_auth: Vec<ClientAuthRule>,
+    relays: Vec<RelayPlace>,
 }
 
 impl Lowering<'_, '_> {
@@ -172,6 +177,7 @@ impl Lowering<'_, '_> {
         }
         self.twins(index, &host, secure);
         self.demand_certificates(&host);
+        self.passthrough(index, &host, &http.paths);
         self.share(host, Content::Rules(rules.into()));
     }
 
@@ -221,12 +227,7 @@ impl Lowering<'_, '_> {
     /// instead: its requests must not reach another route that is open.
     fn bad_path(&mut self, rule: usize, entry: usize, text: &str, message: String) -> Option<Rule> {
         let field = format!("{}.path", path_field(rule, entry));
-        let words = &self.reading.annotations;
-        let guarded = self.reading.refusal.is_some()
-            || self.guard.auth.is_some()
-            || !words.allow.is_empty()
-            || !words.deny.is_empty();
-        if !guarded {
+        if !self.is_guarded() {
             self.scope.problem(Severity::Degraded, field, "InvalidPath", message);
             return None;
         }
@@ -237,6 +238,16 @@ impl Lowering<'_, '_> {
         let unavailable = Action::Status(StatusCode::SERVICE_UNAVAILABLE);
         let route = self.route(origin, unavailable, Some(Refusal { message }), false);
         Some(self.matched(rule, entry, pattern, route))
+    }
+
+    /// Whether a rule says who may enter.
+    fn is_guarded(&self) -> bool {
+        let words = &self.reading.annotations;
+        self.reading.refusal.is_some()
+            || self.guard.auth.is_some()
+            || !matches!(self.demand, Ok(None))
+            || !words.allow.is_empty()
+            || !words.deny.is_empty()
     }
 
     /// The path as its type says, and as an expression where the annotations make it one.
@@ -326,6 +337,16 @@ impl Lowering<'_, '_> {
         backend: &IngressBackend,
         field: &str,
     ) -> (Option<Arc<Backend>>, Option<Refusal>) {
+        let wishes = self.wishes.clone();
+        self.backend_with(wishes.as_ref(), backend, field)
+    }
+
+    fn backend_with(
+        &mut self,
+        wishes: Option<&BackendWishes>,
+        backend: &IngressBackend,
+        field: &str,
+    ) -> (Option<Arc<Backend>>, Option<Refusal>) {
         let Some(wanted) = &backend.service else {
             let message = "only Services can be backends: name one under `service`";
             self.scope.problem(Severity::Refused, field, "InvalidKind", message);
@@ -357,7 +378,7 @@ impl Lowering<'_, '_> {
         let mut refusal = None;
         let misplaced = bystander(&service.metadata.annotations, Kind::Service);
         self.scope.inherit(&mut refusal, misplaced, &service.metadata.reference(Kind::Service));
-        let Some(wishes) = &self.wishes else { return (None, refusal) };
+        let Some(wishes) = wishes else { return (None, refusal) };
         (Some(self.scope.backend(service, port, wishes)), refusal)
     }
 

@@ -486,6 +486,13 @@ pub static KEYS: &[Key] = &[
         },
         "A Secret whose ca.crt holds the authorities for proxy-ssl-verify.",
     )),
+    guard(key(
+        "ssl-passthrough",
+        Takes::Ingress,
+        Setter::Flag(|a| &mut a.ssl_passthrough),
+        "Whether TLS connections for its hosts go to the Service of the path `/` as they are, found by SNI. No rule for access can hold \
+         there: beside one of them, the connections are closed.",
+    )),
     key(
         "send-proxy-protocol",
         Takes::Relays,

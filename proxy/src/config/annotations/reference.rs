@@ -94,6 +94,8 @@ had an effect; what restricted access there and cannot be enforced here closes t
   can be read differently.
 - Forwarding headers are believed from networks that `trust` names; there, with `use-forwarded-headers`, from anybody.
 - Bodies stream and are not collected first. Only requests without a body, or with one of at most 64 kB, are tried again.
+- `ssl-passthrough` needs no flag of the controller, and leads to the endpoints of the Service in place of its ClusterIP. Beside a
+  rule for access its connections are closed; there the rules are void.
 - On a host with `auth-tls-secret` paths that no Ingress has are answered with 404; there the default backend answers them. Over
   plain HTTP, where no certificate can be shown, such a host sends to https or answers 400; there it answers. `auth-tls-error-page` is a
   URL; an authority that cannot be read closes the host with 503 in place of 403.

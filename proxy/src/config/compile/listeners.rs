@@ -97,6 +97,7 @@ impl Listeners {
         let default = assembly.default_certificate();
         let mut taken = Taken::default();
         let mut listeners = Vec::new();
+        let relays = relays::by_place(assembly);
         for class in &assembly.settings.classes {
             for (tls, addresses) in [(false, &class.http), (true, &class.https)] {
                 let key = ListenerKey::Class { class: class.name.clone(), tls };
@@ -105,12 +106,11 @@ impl Listeners {
                     assembly.problem(None, "classes", "PortUnavailable", message);
                 } else if !addresses.is_empty() {
                     taken.take(addresses, &key);
-                    listeners.push(self.class(assembly, key, addresses, default.as_ref()));
+                    listeners.push(self.class(assembly, key, addresses, &relays, default.as_ref()));
                 }
             }
         }
         let mut unbound = BTreeMap::new();
-        let relays = relays::by_place(assembly);
         let mut oldest: Vec<&LoweredGateway> = gateways.values().collect();
         oldest.sort_by_cached_key(|gateway| {
             let object =
@@ -135,6 +135,7 @@ impl Listeners {
         assembly: &Assembly<'_>,
         key: ListenerKey,
         addresses: &[SocketAddr],
+        relays: &RelaysByPlace<'_>,
         default: Option<&Arc<Certificate>>,
     ) -> Arc<Listener> {
         let ListenerKey::Class { class, tls } = &key else {
@@ -162,8 +163,9 @@ impl Listeners {
             };
             self.tls(&key, &spec, assembly.ticket_secret)
         });
+        let relays = tls.as_ref().and_then(|_| relays::of_class(relays, &place));
         let sections = [(place, HostPattern::Any)];
-        let listener = self.listener(assembly, key.clone(), addresses.to_vec(), tls, None, &sections);
+        let listener = self.listener(assembly, key.clone(), addresses.to_vec(), tls, relays, &sections);
         if let Some(kept) = self.kept.get_mut(&key) {
             kept.tls_stamp = Some(tls_stamp);
         }

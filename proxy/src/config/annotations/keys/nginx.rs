@@ -254,11 +254,7 @@ pub static NGINX_KEYS: [NginxKey; 136] = [
     same("session-cookie-samesite"),
     same("session-cookie-secure"),
     refused("ssl-ciphers", CIPHERS),
-    guard(only(
-        "ssl-passthrough",
-        NO,
-        "TLS is always ended here; write a TLSRoute, or remove the key and give the host a certificate here",
-    )),
+    guard(same("ssl-passthrough")),
     refused("ssl-prefer-server-ciphers", CIPHERS),
     guard(same("ssl-redirect")),
     refused("stream-snippet", "write a TCPRoute or UDPRoute"),

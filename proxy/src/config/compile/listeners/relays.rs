@@ -1,4 +1,4 @@
-//! What is passed on unread on the ports of Gateways: of several routes for the same bytes, the oldest.
+//! What is passed on unread on the ports of Gateways and classes: of several routes for the same bytes, the oldest.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -43,6 +43,21 @@ pub(super) fn by_place<'a>(assembly: &Assembly<'a>) -> RelaysByPlace<'a> {
         }
     }
     by_place
+}
+
+/// What Ingresses have passed on of the TLS side of their class; `None`: nothing.
+pub(super) fn of_class(by_place: &RelaysByPlace<'_>, place: &Place) -> Option<Built> {
+    let relays = by_place.get(place)?;
+    let made_of = relays
+        .iter()
+        .map(|(host, relay)| (place.section.clone(), (*host).clone(), Arc::as_ptr(relay) as usize));
+    let stamp = Stamp { sections: Vec::new(), relays: made_of.collect(), terminate: None };
+    let passed = relays.iter().map(|(host, relay)| {
+        let whole = [((*host).clone(), Arc::clone(relay))].into_iter().collect();
+        ((*host).clone(), Section::Passthrough(whole))
+    });
+    let sections = passed.chain([(HostPattern::Any, Section::Https)]);
+    Some(Built { relays: Relays::Tls(TlsRelays::new(sections, None)), stamp })
 }
 
 /// The relays of one port; `None`: all of it is HTTP.

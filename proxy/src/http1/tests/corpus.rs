@@ -21,6 +21,12 @@ pub(super) fn files(target: &str) -> Vec<(String, Vec<u8>)> {
     files
 }
 
+/// The files that people have named. A run of the fuzzer leaves others.
+pub(super) fn committed(target: &str) -> Vec<(String, Vec<u8>)> {
+    let named = |name: &str| name.starts_with("accept-") || name.starts_with("refuse-");
+    files(target).into_iter().filter(|(name, _)| named(name)).collect()
+}
+
 /// A name tells what must come of the bytes: `accept-…` or `refuse-…`. Files with other names are findings of the fuzzer,
 /// which only have to do no harm and read the same in one piece and in many.
 fn check<Seen: PartialEq + std::fmt::Debug>(target: &str, read: impl Fn(&[&[u8]]) -> Result<Seen, Refused>) {

@@ -51,12 +51,12 @@ fn responses_mean_the_same_to_hyper() {
 #[test]
 fn the_committed_corpus_means_the_same_to_hyper() {
     let runtime = runtime();
-    for (name, bytes) in corpus::files("http1_request_head") {
+    for (name, bytes) in corpus::committed("http1_request_head") {
         let ours = read_request(&[&bytes]).ok();
         let theirs = runtime.block_on(hyper_reads_request(&bytes));
         compare(&bytes, ours, theirs, argued_request).unwrap_or_else(|error| panic!("{name}: {error}"));
     }
-    for (name, bytes) in corpus::files("http1_response_head") {
+    for (name, bytes) in corpus::committed("http1_response_head") {
         let ours = read_response(&Method::GET, &[&bytes]).ok();
         let theirs = runtime.block_on(hyper_reads_response(&Method::GET, &bytes));
         compare(&bytes, ours, theirs, argued_response).unwrap_or_else(|error| panic!("{name}: {error}"));

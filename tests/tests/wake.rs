@@ -49,6 +49,15 @@ impl Deref for Edge {
     }
 }
 
+impl Drop for Edge {
+    /// An edge that is asked to end ends its programs; one that is killed leaves them behind.
+    fn drop(&mut self) {
+        if !std::thread::panicking() && self.process.is_running() {
+            self.process.stop();
+        }
+    }
+}
+
 /// The edge with these programs, and the Ingress `web` that wakes what `annotations` say.
 fn serve(programs: &[&Program], annotations: &str, settings: &str) -> Edge {
     serve_with(programs, annotations, settings, "")
@@ -375,7 +384,7 @@ fn the_example_of_the_readme_wakes() {
         .replace("target/release/vestibule", &binary().display().to_string())
         .replace("127.0.0.1:9003", &library.address.to_string());
     files.write_settings(&settings);
-    let process = Process::serve(&files);
+    let process = Edge { process: Process::serve(&files), _files: files };
     assert_eq!(Client::connect(process.http()).get("library.localhost", "/").status, 200);
     assert_eq!(count(&process, &["a program is started", "default/process/library "]), 1);
 }

@@ -4,6 +4,7 @@
 
 pub(crate) mod challenges;
 mod client;
+pub(crate) mod exposure;
 mod issuers;
 pub(crate) mod requests;
 

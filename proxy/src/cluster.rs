@@ -32,7 +32,7 @@ use tokio::time::{Instant, timeout_at};
 
 use self::api::{Scope, chain};
 use self::leader::Seat;
-use self::secrets::SecretStore;
+use self::secrets::{Namespaces, SecretStore};
 use self::watch::{Delta, News, Report, State, Stream};
 use self::writer::StatusWriter;
 use crate::config::objects::{Change, Objects};
@@ -49,6 +49,8 @@ pub struct ClusterOptions {
     pub kubeconfig: Option<PathBuf>,
     /// Only objects of these namespaces; empty: of all. Kinds without a namespace are read in any case.
     pub namespaces: Vec<Arc<str>>,
+    /// One more of which Secrets are read and nothing else, where `namespaces` lists any.
+    pub private_namespace: Option<Arc<str>>,
 }
 
 /// Why no API server can be asked.
@@ -89,13 +91,13 @@ struct Followed {
 impl Cluster {
     /// Begins to list and watch. Returns before anything has come; needs a running tokio runtime.
     pub async fn connect(options: &ClusterOptions) -> Result<Cluster, ClusterError> {
-        Ok(Cluster::follow(&client(options).await?, &options.namespaces))
+        Ok(Cluster::follow(&client(options).await?, options))
     }
 
-    fn follow(client: &Client, namespaces: &[Arc<str>]) -> Cluster {
+    fn follow(client: &Client, options: &ClusterOptions) -> Cluster {
         let (sender, reports) = mpsc::channel(REPORTS_LEN_MAX);
         let mut streams = Vec::new();
-        for scope in Kind::ALL.into_iter().flat_map(|kind| scopes(kind, namespaces)) {
+        for scope in Kind::ALL.into_iter().flat_map(|kind| scopes(kind, options)) {
             let stream = Stream::new(streams.len(), client.clone(), scope.clone(), sender.clone());
             tokio::spawn(stream.run());
             streams.push(Followed { scope, state: State::Pending, settled: false });
@@ -126,8 +128,8 @@ impl Cluster {
     }
 
     /// The Secrets as a store, which is written while `writer` leads.
-    pub(crate) fn secret_store(&self, namespace: &str, writer: &StatusWriter) -> SecretStore {
-        SecretStore::new(&self.client, namespace, Some(writer.tenure()))
+    pub(crate) fn secret_store(&self, namespaces: Namespaces<'_>, writer: &StatusWriter) -> SecretStore {
+        SecretStore::new(&self.client, namespaces, Some(writer.tenure()))
     }
 
     /// The namespace of the Pod.
@@ -337,11 +339,15 @@ fn has_status(kind: Kind) -> bool {
 }
 
 /// One stream for everything, or one for each namespace.
-fn scopes(kind: Kind, namespaces: &[Arc<str>]) -> Vec<Scope> {
+fn scopes(kind: Kind, options: &ClusterOptions) -> Vec<Scope> {
+    let namespaces = &options.namespaces;
     if !kind.is_namespaced() || namespaces.is_empty() {
         return vec![Scope { kind, namespace: None }];
     }
-    namespaces.iter().map(|namespace| Scope { kind, namespace: Some(namespace.clone()) }).collect()
+    let private = options.private_namespace.iter();
+    let private = private.filter(|private| kind == Kind::Secret && !namespaces.contains(private));
+    let all = namespaces.iter().chain(private);
+    all.map(|namespace| Scope { kind, namespace: Some(namespace.clone()) }).collect()
 }
 
 /// A client for the API server that the options name, or that the surroundings do.

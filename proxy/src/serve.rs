@@ -25,6 +25,7 @@ use crate::admin::metrics::Metrics;
 use crate::admin::{self, Live, State};
 use crate::certificates::Certificates;
 use crate::certificates::challenges::challenges;
+use crate::certificates::exposure::exposed;
 use crate::certificates::requests::{Requested, requested};
 use crate::cluster::ClusterError;
 use crate::config::compile::{Compiler, Refresh};
@@ -465,6 +466,9 @@ impl<'o> Control<'o> {
         problems.extend(compiled.problems);
         if let Some(certificates) = &mut self.certificates {
             problems.extend(certificates.want(self.source.objects(), &self.settings, requested));
+        }
+        if self.options.role == Role::Edge {
+            problems.extend(exposed(self.source.objects(), &self.settings));
         }
         self.statuses = compiled.statuses;
         problems.extend(self.own_problems.iter().chain(&self.certificate_problems).cloned());

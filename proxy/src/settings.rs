@@ -418,6 +418,7 @@ impl Settings {
             keys.push("replicas");
         }
         if self.certificates.namespace != running.certificates.namespace
+            || self.certificates.private_namespace != running.certificates.private_namespace
             || self.certificates.directory != running.certificates.directory
         {
             keys.push("certificates");

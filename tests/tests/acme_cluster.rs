@@ -2,7 +2,7 @@
 //! server (BIND). `tests/run cluster` brings all of them.
 
 use std::net::UdpSocket;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -222,6 +222,84 @@ fn listeners_of_gateways_and_sets_and_one_wildcard_for_all_namespaces() {
     assert_eq!(stage.read("secrets", "team", "{.items[*].metadata.name}"), "set-tls");
 }
 
+#[test]
+fn credentials_accounts_and_orders_stand_where_only_control_may_read() {
+    let in_secret = "--set=settings.issuers[0].solvers[0].provider.rfc2136.key.secretRef.name=tsig";
+    let stage = Stage::with_rights(&[in_secret, "--set=rbac.namespaces={shop}"]);
+    let key = std::fs::read_to_string(stage.world.path("tsig.secret")).expect("the key");
+    stage.cluster.apply(
+        &json!({
+            "apiVersion": "v1", "kind": "Secret", "stringData": {"key": key},
+            "metadata": {"name": "tsig", "namespace": "vestibule-private"},
+        })
+        .to_string(),
+    );
+    let listed = "cluster: {namespaces: [shop, vestibule]}\n";
+    let accounts = |namespace: &str, field: &str| {
+        let options = ["--namespace", namespace, "--selector=vestibule.dev/acme=account"];
+        stage.cluster.read_with("secrets", field, &options)
+    };
+
+    // As it was before there was such a namespace, with the key in a file.
+    let mut before = stage.serve("control", &format!("{}{listed}", stage.settings("")));
+    stage.create_site("old", "old.example.test");
+    eventually("it is stored", || stage.read("secret/old-tls", "shop", "{.type}") == "kubernetes.io/tls");
+    before.stop();
+    let account = accounts("vestibule", "{.items[*].data.account}");
+    assert!(!account.is_empty());
+
+    let file = format!("file: {}", stage.world.path("tsig.secret").display());
+    let private = stage
+        .settings("")
+        .replace(&file, "secretRef: {name: tsig, key: key}")
+        .replace("certificates: {", "certificates: {privateNamespace: vestibule-private, ");
+    let settings = format!("{private}{listed}");
+    let control = stage.serve("control", &settings);
+    let edge = stage.serve("edge", &settings);
+    stage.create_site("new", "new.example.test");
+    eventually("the edge serves it", || stage.is_served(&edge, "new.example.test"));
+    assert!(stage.is_served(&edge, "old.example.test"));
+    eventually("the old order is looked after, too", || {
+        control.ask("/certificates").text().matches("notAfter").count() == 2
+    });
+    assert_eq!(stage.world.orders(), 2, "{:#?}", stage.world.ca_lines());
+    assert_eq!(accounts("vestibule-private", "{.items[*].data.account}"), account, "it has moved");
+    let left = stage.cluster.read_with(
+        "secrets",
+        "{.items[*].metadata.name}",
+        &["--namespace=vestibule", "--selector=vestibule.dev/acme in (account, state)"],
+    );
+    assert_eq!(left, "", "nothing of it is left beside the certificates");
+
+    let read = |role: &str, namespace: &str, what: &str| {
+        let mut kubectl = Command::new("kubectl");
+        kubectl.arg("--kubeconfig").arg(stage.cluster.kubeconfig(&service_account(role)));
+        kubectl.args(["get", what, "--namespace", namespace, "--output=jsonpath={.data.key}"]);
+        kubectl.output().expect("kubectl runs")
+    };
+    let own = read("control", "vestibule-private", "secret/tsig");
+    assert!(own.status.success() && !own.stdout.is_empty(), "{own:?}");
+    for what in ["secret/tsig", "secrets"] {
+        let refused = read("edge", "vestibule-private", what);
+        let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && words.contains("Forbidden"), "{words}");
+    }
+    assert!(read("edge", "vestibule", "secrets").status.success());
+    assert!(!edge.ask("/problems").text().contains("CredentialsReadable"));
+
+    // A right for the whole cluster has no exceptions: it is refused, or accepted and told.
+    let refused = chart(&[in_secret]);
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && words.contains("certificates.readableByEdges"), "{words}");
+    let accepted = [in_secret, "--set=certificates.readableByEdges=true"];
+    stage.cluster.apply(&rights(&accepted));
+    let reads_all = stage.serve("edge", &private);
+    eventually("the edge tells of it", || {
+        let problems = reads_all.ask("/problems").text();
+        problems.contains("CredentialsReadable") && problems.contains("vestibule-private/tsig")
+    });
+}
+
 /// An API server, a CA and a name server; and a user for each role, with the rights that the chart grants it.
 struct Stage {
     cluster: ControlPlane,
@@ -336,6 +414,12 @@ impl Stage {
 
 /// The rights that the chart grants where there are issuers.
 fn rights(values: &[&str]) -> String {
+    let output = chart(values);
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+fn chart(values: &[&str]) -> Output {
     let mut helm = Command::new("helm");
     helm.args([
         "template",
@@ -347,10 +431,7 @@ fn rights(values: &[&str]) -> String {
     ]);
     helm.args(["--set=lease=vestibule,gatewayClass=vestibule,settings.issuers[0].name=pebble"]);
     helm.args(values);
-    let output =
-        helm.current_dir(workspace()).output().expect("helm is missing: tests/run cluster installs it");
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).expect("UTF-8")
+    helm.current_dir(workspace()).output().expect("helm is missing: tests/run cluster installs it")
 }
 
 fn service_account(role: &str) -> String {

@@ -43,6 +43,28 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 {{- end }}
 
+{{/* Where only the process that orders certificates reads: with one role for everything there is no such place. */}}
+{{- define "vestibule.privateNamespace" -}}
+{{- $own := dig "certificates" "namespace" .Release.Namespace .Values.settings -}}
+{{- $default := eq .Values.roles "all" | ternary $own (.Values.certificates.privateNamespace.name | default (printf "%s-private" .Release.Namespace)) -}}
+{{- dig "certificates" "privateNamespace" $default .Values.settings -}}
+{{- end }}
+
+{{/* Refuses credentials that the edges could read: RBAC has no exceptions, so a right to read all Secrets is one to read these. */}}
+{{- define "vestibule.checkCredentials" -}}
+{{- $private := include "vestibule.privateNamespace" . -}}
+{{- if has $private .Values.rbac.namespaces }}
+{{- fail (printf "rbac.namespaces lists %s, where the credentials of issuers stand: edges could read them; take it out" $private) }}
+{{- end }}
+{{- if and (not .Values.rbac.namespaces) (not .Values.certificates.readableByEdges) }}
+{{- range .Values.settings.issuers }}
+{{- if contains "secretRef" (omit . "certificateAuthorities" | toJson) }}
+{{- fail (printf "the issuer %s has credentials in a Secret, and edges read the Secrets of every namespace: list in rbac.namespaces what they read; or have the credentials in no Secret (files by a CSI driver in control.extraVolumes, webIdentity); or set roles to all; or accept it with certificates.readableByEdges" .name) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* The settings file: what the chart knows, under what the operator says. */}}
 {{- define "vestibule.settings" -}}
 {{- $classes := list }}
@@ -63,6 +85,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- $name := include "vestibule.replicas" . }}
 {{- $listen := printf "%s:%v" (has "IPv6" .Values.ipFamilies | ternary "[::]" "0.0.0.0") .Values.replicas.port }}
 {{- $_ := set $base "replicas" (dict "listen" $listen "service" (printf "%s/%s" .Release.Namespace $name) "secret" $name) }}
+{{- end }}
+{{- if .Values.settings.issuers }}
+{{- $_ := set $base "certificates" (dict "privateNamespace" (include "vestibule.privateNamespace" .)) }}
 {{- end }}
 {{- mergeOverwrite $base (deepCopy .Values.settings) | toYaml }}
 {{- end }}

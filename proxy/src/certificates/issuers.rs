@@ -36,7 +36,7 @@ pub(crate) fn issuers(
     clock: &Clock,
 ) -> (Vec<Arc<Issuer>>, Vec<Problem>) {
     let (mut issuers, mut problems) = (Vec::new(), Vec::new());
-    let reader = Reader { objects, namespace: settings.certificates.namespace() };
+    let reader = Reader { objects, namespace: settings.certificates.private_namespace() };
     for (index, issuer) in settings.issuers.iter().enumerate() {
         let made = mark(issuer, settings, &reader).and_then(|fingerprint| {
             let is_same =

@@ -1,7 +1,7 @@
 //! The Secrets of a cluster as the store of certificates, accounts and orders.
 //!
-//! Certificates are Secrets of type `kubernetes.io/tls` where their objects say; accounts and states are Secrets of
-//! Vestibule's own namespace. Each write names the version that it read, so that a write by anyone else is a conflict, and is
+//! Certificates are Secrets of type `kubernetes.io/tls` where their objects say; accounts and states are Secrets of a
+//! namespace that nobody else has to read. Each write names the version that it read, so that a write by anyone else is a conflict, and is
 //! done only while this replica holds the Lease. **A Secret without our label is never written**, save for one that
 //! cert-manager made and whose Certificate is gone.
 
@@ -24,23 +24,39 @@ use super::leader::Tenure;
 use super::write::{self, WriteError};
 use crate::certificates::requests::MADE_BY_CERT_MANAGER;
 
+/// Where Secrets stand that belong to no object.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Namespaces<'a> {
+    /// Vestibule's own.
+    pub(crate) own: &'a str,
+    /// Of what only the process that orders has to read; it may be the same.
+    pub(crate) private: &'a str,
+}
+
 /// The Secrets that this replica may write while it leads.
 pub(crate) struct SecretStore {
     client: Client,
-    /// Vestibule's own.
+    /// Of what every replica reads.
     namespace: Arc<str>,
+    /// Of what only the one that orders reads: accounts and states.
+    private: Arc<str>,
     /// Absent for a person at a terminal, who does not wait for a Lease.
     tenure: Option<Arc<Tenure>>,
 }
 
 impl SecretStore {
-    pub(super) fn new(client: &Client, namespace: &str, tenure: Option<Arc<Tenure>>) -> SecretStore {
-        SecretStore { client: client.clone(), namespace: namespace.into(), tenure }
+    pub(super) fn new(
+        client: &Client,
+        namespaces: Namespaces<'_>,
+        tenure: Option<Arc<Tenure>>,
+    ) -> SecretStore {
+        let Namespaces { own, private } = namespaces;
+        SecretStore { client: client.clone(), namespace: own.into(), private: private.into(), tenure }
     }
 
     /// One that is for a person at a terminal.
-    pub(crate) fn for_a_person(client: &Client, namespace: &str) -> SecretStore {
-        SecretStore::new(client, namespace, None)
+    pub(crate) fn for_a_person(client: &Client, namespaces: Namespaces<'_>) -> SecretStore {
+        SecretStore::new(client, namespaces, None)
     }
 
     async fn read(&self, namespace: &str, name: &str) -> Result<Option<Value>, StoreError> {
@@ -65,16 +81,36 @@ impl SecretStore {
         written.map(drop).map_err(|error| failed(namespace, name, error))
     }
 
-    /// Writes one of our own Secrets in our own namespace.
-    async fn write_own(
-        &self,
-        name: &str,
-        kind: &str,
-        note: Value,
-        key: &str,
-        value: &str,
-    ) -> Result<(), StoreError> {
-        persistently(|| self.write_own_once(name, kind, &note, key, value)).await
+    /// Reads an account or a state. One that stands beside the certificates, as it does until a private namespace is
+    /// configured, is moved to its place by whoever leads.
+    async fn read_own(&self, name: &str, kind: &str) -> Result<Option<Value>, StoreError> {
+        if let Some(secret) = self.read(&self.private, name).await? {
+            return Ok(Some(secret));
+        }
+        if self.private == self.namespace {
+            return Ok(None);
+        }
+        let old = self.read(&self.namespace, name).await?;
+        let Some(old) = old.filter(|old| old["metadata"]["labels"][KIND_LABEL].as_str() == Some(kind)) else {
+            return Ok(None);
+        };
+        if let (true, Some(value)) = (self.tenure.is_some(), value(&old, kind)) {
+            self.write_own(name, kind, old["metadata"]["annotations"].clone(), &value).await?;
+            self.delete(&self.namespace, name).await?;
+        }
+        Ok(Some(old))
+    }
+
+    async fn delete(&self, namespace: &str, name: &str) -> Result<(), StoreError> {
+        match write::delete(&self.client, &path(namespace, name)).await {
+            Ok(_) | Err(WriteError::Missing) => Ok(()),
+            Err(error) => Err(failed(namespace, name, error)),
+        }
+    }
+
+    /// Writes an account or a state. Its kind is also the key that its text stands under.
+    async fn write_own(&self, name: &str, kind: &str, note: Value, value: &str) -> Result<(), StoreError> {
+        persistently(|| self.write_own_once(name, kind, &note, value)).await
     }
 
     async fn write_own_once(
@@ -82,21 +118,20 @@ impl SecretStore {
         name: &str,
         kind: &str,
         note: &Value,
-        key: &str,
         value: &str,
     ) -> Result<(), StoreError> {
-        let old = self.read(&self.namespace, name).await?;
-        let data = json!({key: BASE64_STANDARD.encode(value)});
+        let old = self.read(&self.private, name).await?;
+        let data = json!({kind: BASE64_STANDARD.encode(value)});
         let mut secret = json!({
             "apiVersion": "v1",
             "kind": "Secret",
             "type": "Opaque",
-            "metadata": {"namespace": &*self.namespace, "name": name, "labels": {KIND_LABEL: kind}, "annotations": note},
+            "metadata": {"namespace": &*self.private, "name": name, "labels": {KIND_LABEL: kind}, "annotations": note},
             "data": data,
         });
         if let Some(old) = &old {
             if old["metadata"]["labels"][KIND_LABEL].as_str() != Some(kind) {
-                return Err(StoreError::NotOurs { place: format!("the Secret {}/{name}", self.namespace) });
+                return Err(StoreError::NotOurs { place: format!("the Secret {}/{name}", self.private) });
             }
             secret["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
         }
@@ -124,11 +159,22 @@ impl SecretStore {
         self.write(old.as_ref(), &secret).await.map(|()| true)
     }
 
+    /// Those that have not been moved are among them.
     async fn list_own(&self, kind: &str) -> Result<Vec<Value>, StoreError> {
-        let path = format!("{}?labelSelector={KIND_LABEL_ENCODED}%3D{kind}", path(&self.namespace, ""));
-        let list = write::read(&self.client, &path).await;
-        let list = list.map_err(|error| failed(&self.namespace, "", error))?;
-        Ok(list["items"].as_array().cloned().unwrap_or_default())
+        let mut all: Vec<Value> = Vec::new();
+        let elsewhere = (self.private != self.namespace).then_some(&self.namespace);
+        for namespace in std::iter::once(&self.private).chain(elsewhere) {
+            let path = format!("{}?labelSelector={KIND_LABEL_ENCODED}%3D{kind}", path(namespace, ""));
+            let list = write::read(&self.client, &path).await;
+            let list = list.map_err(|error| failed(namespace, "", error))?;
+            for secret in list["items"].as_array().into_iter().flatten() {
+                let name = &secret["metadata"]["name"];
+                if !all.iter().any(|other| other["metadata"]["name"] == *name) {
+                    all.push(secret.clone());
+                }
+            }
+        }
+        Ok(all)
     }
 
     /// Refuses a Secret that was made by somebody else who may still want it.
@@ -216,7 +262,7 @@ impl Store for SecretStore {
 
     fn load_account<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Secret>, StoreError>> {
         Box::pin(async move {
-            let secret = self.read(&self.namespace, &account_name(key)).await?;
+            let secret = self.read_own(&account_name(key), ACCOUNT).await?;
             Ok(secret.and_then(|secret| value(&secret, ACCOUNT)).map(Secret::new))
         })
     }
@@ -226,9 +272,9 @@ impl Store for SecretStore {
         key: &'a str,
         account: &'a Secret,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move {
-            self.write_own(&account_name(key), ACCOUNT, json!({}), ACCOUNT, account.expose()).await
-        })
+        Box::pin(
+            async move { self.write_own(&account_name(key), ACCOUNT, json!({}), account.expose()).await },
+        )
     }
 
     fn load<'a>(&'a self, id: &'a CertificateId) -> BoxFuture<'a, Result<Stored, StoreError>> {
@@ -239,15 +285,14 @@ impl Store for SecretStore {
                 Some(Kept { issuer, chain, key: Secret::new(key) })
             });
             let name = state_name(id);
-            let state =
-                match self.read(&self.namespace, &name).await?.and_then(|secret| value(&secret, STATE)) {
-                    None => State::default(),
-                    // serde's words may quote the text, which may hold a key.
-                    Some(text) => serde_json::from_str(&text).map_err(|_| StoreError::Corrupt {
-                        place: format!("the Secret {}/{name}", self.namespace),
-                        error: "it is no state of ours".to_owned(),
-                    })?,
-                };
+            let state = match self.read_own(&name, STATE).await?.and_then(|secret| value(&secret, STATE)) {
+                None => State::default(),
+                // serde's words may quote the text, which may hold a key.
+                Some(text) => serde_json::from_str(&text).map_err(|_| StoreError::Corrupt {
+                    place: format!("the Secret {}/{name}", self.private),
+                    error: "it is no state of ours".to_owned(),
+                })?,
+            };
             Ok(Stored { certificate, state })
         })
     }
@@ -260,10 +305,10 @@ impl Store for SecretStore {
         Box::pin(async move {
             let name = state_name(id);
             let text = serde_json::to_string(state).map_err(|error| StoreError::Corrupt {
-                place: format!("the Secret {}/{name}", self.namespace),
+                place: format!("the Secret {}/{name}", self.private),
                 error: error.to_string(),
             })?;
-            self.write_own(&name, STATE, json!({CERTIFICATE_ANNOTATION: id.to_string()}), STATE, &text).await
+            self.write_own(&name, STATE, json!({CERTIFICATE_ANNOTATION: id.to_string()}), &text).await
         })
     }
 
@@ -273,10 +318,10 @@ impl Store for SecretStore {
                 return Err(StoreError::Lost);
             }
             let name = state_name(id);
-            match write::delete(&self.client, &path(&self.namespace, &name)).await {
-                Ok(_) | Err(WriteError::Missing) => Ok(()),
-                Err(error) => Err(failed(&self.namespace, &name, error)),
+            if self.private != self.namespace {
+                self.delete(&self.namespace, &name).await?;
             }
+            self.delete(&self.private, &name).await
         })
     }
 

@@ -145,7 +145,7 @@ async fn nothing_is_told_before_every_kind_was_listed() {
         None => list(7, &[config_map("a", 3), config_map("b", 4)]),
     })
     .await;
-    let mut cluster = Cluster::follow(&server.client, &[]);
+    let mut cluster = Cluster::follow(&server.client, &ClusterOptions::default());
     cluster.changed().await;
     assert_eq!(names(&cluster), ["a", "b"]);
     assert!(server.asked().iter().filter(|target| target.starts_with("/api/v1/services?limit")).count() == 3);
@@ -169,7 +169,7 @@ async fn a_watch_goes_on_from_the_list_and_after_an_end_from_its_last_event() {
         })
     })
     .await;
-    let mut cluster = Cluster::follow(&server.client, &[]);
+    let mut cluster = Cluster::follow(&server.client, &ClusterOptions::default());
     while names(&cluster) != ["b", "c"]
         || cluster.objects().config_maps.find("default", "b").unwrap().metadata.resource_version
             != Box::<str>::from("13")
@@ -198,7 +198,7 @@ async fn one_broken_object_is_a_problem_and_fails_nothing() {
         })
     })
     .await;
-    let mut cluster = Cluster::follow(&server.client, &[]);
+    let mut cluster = Cluster::follow(&server.client, &ClusterOptions::default());
     while cluster.problems().len() < 2 {
         cluster.changed().await;
     }
@@ -218,7 +218,7 @@ async fn kinds_that_are_missing_or_forbidden_are_told_and_asked_for_again() {
         None => status(403),
     })
     .await;
-    let mut cluster = Cluster::follow(&server.client, &[]);
+    let mut cluster = Cluster::follow(&server.client, &ClusterOptions::default());
     cluster.changed().await;
     let told =
         |cluster: &Cluster| cluster.problems().iter().map(Problem::to_string).collect::<Vec<_>>().join("\n");
@@ -244,7 +244,12 @@ async fn namespaces_are_read_one_by_one_where_they_are_named() {
         false => list(1, &[]),
     })
     .await;
-    let mut cluster = Cluster::follow(&server.client, &["shop".into(), "blog".into()]);
+    let options = ClusterOptions {
+        namespaces: vec!["shop".into(), "blog".into()],
+        private_namespace: Some("edge-private".into()),
+        ..ClusterOptions::default()
+    };
+    let mut cluster = Cluster::follow(&server.client, &options);
     cluster.changed().await;
     let asked = server.asked();
     for wanted in [
@@ -252,8 +257,11 @@ async fn namespaces_are_read_one_by_one_where_they_are_named() {
         "/apis/networking.k8s.io/v1/namespaces/blog/ingresses?limit=500",
         "/apis/networking.k8s.io/v1/ingressclasses?",
         "/api/v1/namespaces?limit",
+        "/api/v1/namespaces/edge-private/secrets?limit=50",
     ] {
         assert!(asked.iter().any(|target| target.starts_with(wanted)), "{wanted} in {asked:#?}");
     }
+    let private = asked.iter().filter(|target| target.contains("/edge-private/"));
+    assert!(private.clone().all(|target| target.contains("/secrets?")), "{private:?}");
     assert!(!asked.iter().any(|target| target.starts_with("/api/v1/secrets")));
 }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::{Failure, Outcome, load_settings};
 use crate::admin::client::ask;
-use crate::cluster::secrets::SecretStore;
+use crate::cluster::secrets::{Namespaces, SecretStore};
 use crate::cluster::{ClusterOptions, client};
 use crate::options::{self, CertificatesCommand};
 use crate::settings::Settings;
@@ -98,15 +98,16 @@ fn with_store<T>(
                 error => failed(error),
             });
         }
-        let options = ClusterOptions { kubeconfig: place.kubeconfig.clone(), namespaces: Vec::new() };
+        let options = ClusterOptions { kubeconfig: place.kubeconfig.clone(), ..ClusterOptions::default() };
         let client = client(&options).await.map_err(|error| Failure::Certificates(error.to_string()))?;
-        let namespace = namespace(&settings, client.default_namespace());
-        work(&SecretStore::for_a_person(&client, namespace)).await.map_err(failed)
+        let namespaces = namespaces(&settings, client.default_namespace());
+        work(&SecretStore::for_a_person(&client, namespaces)).await.map_err(failed)
     })
 }
 
-fn namespace<'s>(settings: &'s Settings, own: &'s str) -> &'s str {
-    settings.certificates.namespace.as_deref().unwrap_or(own)
+fn namespaces<'s>(settings: &'s Settings, of_client: &'s str) -> Namespaces<'s> {
+    let own = settings.certificates.namespace.as_deref().unwrap_or(of_client);
+    Namespaces { own, private: settings.certificates.private_namespace.as_deref().unwrap_or(own) }
 }
 
 /// `in 3 d`, `2 h ago`.

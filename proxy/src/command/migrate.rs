@@ -11,7 +11,7 @@ use crate::options::Migrate;
 pub(super) fn run(options: &Migrate, input: &mut dyn Read, out: &mut dyn Write) -> Result<Outcome, Failure> {
     let mut unreadable = Vec::new();
     let documents = if options.cluster || options.kubeconfig.is_some() {
-        let place = ClusterOptions { kubeconfig: options.kubeconfig.clone(), namespaces: Vec::new() };
+        let place = ClusterOptions { kubeconfig: options.kubeconfig.clone(), ..ClusterOptions::default() };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let found = runtime.block_on(survey(&place))?;
         unreadable = found.unreadable;

@@ -8,6 +8,7 @@ use acme::store::{Store, StoreError};
 use tokio::sync::watch;
 
 use super::{ServeError, ServeOptions};
+use crate::cluster::secrets::Namespaces;
 use crate::cluster::writer::StatusWriter;
 use crate::cluster::{Cluster, ClusterOptions};
 use crate::config::objects::Objects;
@@ -74,6 +75,10 @@ impl Source {
                 let cluster = ClusterOptions {
                     kubeconfig: kubeconfig.clone(),
                     namespaces: settings.cluster.namespaces.clone(),
+                    private_namespace: match options.role.writes() && !settings.issuers.is_empty() {
+                        true => Some(settings.certificates.private_namespace().into()),
+                        false => None,
+                    },
                 };
                 let cluster = Cluster::connect(&cluster).await?;
                 let writer = match settings.cluster.status {
@@ -214,7 +219,10 @@ impl Source {
                 Ok(Some(Arc::new(DirectoryStore::open(&root, settings.certificates.namespace())?)))
             }
             Source::Cluster { cluster, writer: Some(writer), .. } => {
-                Ok(Some(Arc::new(cluster.secret_store(settings.certificates.namespace(), writer))))
+                let certificates = &settings.certificates;
+                let namespaces =
+                    Namespaces { own: certificates.namespace(), private: certificates.private_namespace() };
+                Ok(Some(Arc::new(cluster.secret_store(namespaces, writer))))
             }
             Source::Cluster { writer: None, .. } => Ok(None),
         }

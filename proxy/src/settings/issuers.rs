@@ -24,9 +24,13 @@ use super::{ValueSource, units};
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Certificates {
-    /// The namespace of the Secrets that belong to no object: wildcards, accounts, and the credentials that `secretRef`
-    /// names. Default: the namespace of the Pod; `vestibule` without a cluster. (restart)
+    /// The namespace of the Secrets that belong to no object, wildcards among them. Default: the namespace of the Pod;
+    /// `vestibule` without a cluster. (restart)
     pub namespace: Option<Arc<str>>,
+    /// The namespace of what only the process that orders has to read: the credentials that `secretRef` of an issuer
+    /// names, accounts, and orders under way. Processes of the role `edge` need no right there. Default: `namespace`.
+    /// (restart)
+    pub private_namespace: Option<Arc<str>>,
     /// Without a cluster, the directory that they are written to; it must lie in the directory of manifests. Default:
     /// `acme` in it. A relative path starts there. (restart)
     pub directory: Option<PathBuf>,
@@ -286,7 +290,7 @@ pub enum Check {
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum CredentialSource {
-    /// A key of a Secret in Vestibule's own namespace.
+    /// A key of a Secret in Vestibule's own namespace (`certificates.privateNamespace`).
     SecretRef(SecretKey),
     /// A file; a relative path starts at the settings file's directory.
     File(PathBuf),
@@ -321,6 +325,11 @@ impl Default for Propagation {
 impl Certificates {
     pub fn namespace(&self) -> &str {
         self.namespace.as_deref().unwrap_or(NAMESPACE)
+    }
+
+    /// Of credentials, accounts and orders.
+    pub fn private_namespace(&self) -> &str {
+        self.private_namespace.as_deref().unwrap_or_else(|| self.namespace())
     }
 
     /// The directory for certificates of an edge that reads this directory of manifests, which it must lie in to be read.
@@ -380,11 +389,17 @@ impl Issuer {
         self.staging.as_deref().or(known)
     }
 
-    /// Every credential that is named.
+    /// Everything that is named, authorities among it.
     pub(crate) fn credentials(&self) -> Vec<&CredentialSource> {
+        let mut sources = self.secrets();
+        sources.extend(&self.certificate_authorities);
+        sources
+    }
+
+    /// Every credential that is named.
+    pub(crate) fn secrets(&self) -> Vec<&CredentialSource> {
         let mut sources: Vec<&CredentialSource> = Vec::new();
         sources.extend(self.external_account.as_ref().map(|account| &account.key));
-        sources.extend(&self.certificate_authorities);
         for solver in &self.solvers {
             match &solver.provider {
                 Provider::Route53(route53) => {

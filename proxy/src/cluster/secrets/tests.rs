@@ -20,7 +20,7 @@ fn ours() -> Answer {
 }
 
 fn store(server: &Scripted) -> SecretStore {
-    SecretStore::for_a_person(&server.client, "vestibule")
+    SecretStore::for_a_person(&server.client, Namespaces { own: "vestibule", private: "vestibule" })
 }
 
 #[tokio::test]

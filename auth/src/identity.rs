@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 /// Who asks. Text is as the provider gave it; what goes into headers is made safe by [`crate::headers`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Identity {
     /// The provider's own, unchanging name for this account: `sub`, or the user name of basic authentication. Never empty.
     pub subject: String,
@@ -83,6 +83,22 @@ pub struct ClaimNames {
     pub groups: String,
     /// Takes an address whose `email_verified` is absent or false for verified; for providers that never say.
     pub trust_email: bool,
+}
+
+impl std::fmt::Debug for Identity {
+    /// Claims by their names: one of them may be a token.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Identity { subject, user, name, email, email_verified, groups, claims } = self;
+        f.debug_struct("Identity")
+            .field("subject", subject)
+            .field("user", user)
+            .field("name", name)
+            .field("email", email)
+            .field("email_verified", email_verified)
+            .field("groups", groups)
+            .field("claims", &claims.keys())
+            .finish()
+    }
 }
 
 impl Default for ClaimNames {

@@ -7,12 +7,16 @@
 //! With a central auth host the provider knows one redirect URI only. An application's host sends people there with a sealed
 //! request, and they come back with a sealed, short-lived ticket that is good for that host and that browser; each host has
 //! a session cookie of its own.
+//!
+//! Where sessions are kept in a store, the caller looks there first ([`Visit::stored`]), and writes what a step says
+//! ([`Step::write`]) before it answers.
 
 pub mod exchange;
 mod flow;
 pub mod logout;
 mod metadata;
 mod return_address;
+mod sessions;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +26,7 @@ use http::HeaderMap;
 
 use crate::identity::ClaimNames;
 use crate::secret::Secret;
+use crate::session::stored::Stored;
 use crate::session::{Cookies, Lifetimes, SameSite, Transport};
 
 pub use flow::{
@@ -29,6 +34,7 @@ pub use flow::{
 };
 pub use metadata::{Endpoints, Metadata, MetadataError, discovery_address};
 pub use return_address::{RETURN_BYTES_MAX, return_address};
+pub use sessions::Kept;
 
 /// A provider as it is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +63,22 @@ pub struct Settings {
     pub cookie_domain: Option<String>,
     /// The one host, with a port perhaps, that the provider sends people back to; None: each host by itself.
     pub auth_host: Option<String>,
+    pub keeping: Keeping,
+}
+
+/// Where sessions are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keeping {
+    /// In the browser.
+    #[default]
+    Cookie,
+    /// In the store that all replicas share, with the provider's tokens; the browser has their name.
+    Store {
+        /// Keeps the access token, as the claim `access_token`.
+        access_token: bool,
+        /// Keeps the id token, as the claim `id_token`.
+        id_token: bool,
+    },
 }
 
 /// How a client shows its secret (OpenID Connect Core §9).
@@ -78,6 +100,8 @@ pub struct Visit<'a> {
     /// The same as it stands in addresses, with its port if it has one.
     pub authority: &'a str,
     pub headers: &'a HeaderMap,
+    /// What the store has under the provider's handle in `headers` ([`Provider::handle`]); None where nothing is stored.
+    pub stored: Option<&'a Stored>,
 }
 
 /// A provider, ready to decide.
@@ -128,6 +152,10 @@ impl Visit<'_> {
     }
 }
 
+/// The claims that tokens are kept as, where they are.
+pub const ACCESS_TOKEN: &str = "access_token";
+/// See [`ACCESS_TOKEN`].
+pub const ID_TOKEN: &str = "id_token";
 /// The path under which the endpoints of logins are.
 pub const PREFIX: &str = "/oauth2/";
 /// Where the provider sends people back to.

@@ -1,11 +1,13 @@
-//! Login sessions that live in the browser: what is remembered, how it is sealed, and in which cookies it travels.
+//! Login sessions: what is remembered, how it is sealed, and in which cookies it travels.
 //!
-//! Nothing is stored here: a session is sealed with a key that every replica has ([`KeyRing`]), so that any of them can
-//! read it. Who may enter is judged anew at each request and is not in the cookie.
+//! A session lives in the browser, sealed with a key that every replica has ([`KeyRing`]), so that any of them can read it;
+//! or in a store that the replicas share, and the browser has its sealed name ([`stored`]). Nothing is stored here. Who may
+//! enter is judged anew at each request and is not part of a session.
 
 mod codec;
 mod cookie;
 mod ring;
+pub mod stored;
 #[cfg(test)]
 mod tests;
 

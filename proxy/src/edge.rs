@@ -156,6 +156,10 @@ impl Edge {
     ) -> (Arc<Snapshot>, Vec<BindError>) {
         self.version += 1;
         self.exchange.configure(settings.shared_store.as_ref());
+        if let Err(error) = self.shared.logins.sessions.configure(settings.shared_store.as_ref()) {
+            // Whose session is there is refused; the next publication tries again.
+            tracing::error!("sessions in the shared store cannot be used: {error}");
+        }
         let snapshot = Arc::new(Snapshot::new(self.version, table, settings, &mut self.slots));
         self.tell(|| Mail::Publish(Arc::clone(&snapshot))).await;
         let addresses = snapshot.addresses().filter(|_| self.binds);

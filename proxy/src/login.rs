@@ -7,8 +7,10 @@
 mod endpoints;
 mod provider;
 pub(crate) mod ring;
+mod stored;
 mod visit;
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -23,6 +25,7 @@ use tokio::sync::Semaphore;
 use crate::fetch::Fetcher;
 use crate::reject::Reject;
 use crate::replicas::Replicas;
+use crate::shared_store::sessions::SessionStore;
 
 pub(crate) use endpoints::serve;
 pub(crate) use provider::{OidcProvider, Providers, TokenIssuer};
@@ -44,6 +47,10 @@ pub(crate) struct Logins {
     jobs: Arc<Semaphore>,
     /// The others, who are told of logouts.
     replicas: OnceLock<Replicas>,
+    /// Where sessions are, of providers that do not keep them in cookies.
+    pub(crate) sessions: SessionStore,
+    /// The keys of those that this process refreshes now; no more than there are jobs.
+    refreshing: Mutex<HashSet<String>>,
 }
 
 impl Logins {
@@ -56,6 +63,8 @@ impl Logins {
             revoking: Mutex::new(()),
             jobs: Arc::new(Semaphore::new(JOBS_LEN_MAX)),
             replicas: OnceLock::new(),
+            sessions: SessionStore::default(),
+            refreshing: Mutex::default(),
         }
     }
 
@@ -82,6 +91,19 @@ impl Logins {
         replicas.set_logins(self);
         // There is one port for the life of the process.
         let _ = self.replicas.set(replicas.clone());
+    }
+
+    /// Takes up a logout at this provider, for all replicas and for what the store holds.
+    pub(crate) fn log_out(
+        self: &Arc<Self>,
+        provider: &OidcProvider,
+        revocation: Revocation,
+        at: Timestamp,
+    ) -> Result<(), LogoutError> {
+        let lifetime = provider.core.settings().lifetimes.session;
+        self.revoke_everywhere(revocation.clone(), lifetime, at)?;
+        self.end_stored_by(provider, &revocation);
+        Ok(())
     }
 
     /// Takes up a logout here, and tells the other replicas of it; nobody waits for them.

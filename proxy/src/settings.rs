@@ -68,7 +68,8 @@ pub struct Settings {
     pub auth: providers::AuthDefaults,
     /// Bounds on what clients may send and hold open.
     pub limits: Limits,
-    /// Redis or Valkey, for rates that hold for all replicas together (`rate-limit: 600/m per user cluster`). Default: none. (live)
+    /// Redis or Valkey: for rates that hold for all replicas together (`rate-limit: 600/m per user cluster`), and for sessions of
+    /// providers with `session.store: shared`. Default: none. (live)
     pub shared_store: Option<SharedStore>,
     /// Connections and datagrams that are passed on unread.
     pub relay: Relay,

@@ -1,8 +1,10 @@
 //! The store that replicas share (Redis or Valkey): one connection, with deadlines, made anew when it was lost.
 //!
-//! Nothing on a request's path waits for it. Whoever uses it does so in the background, and does without it while it is away.
+//! Rates are exchanged in the background ([`limits`]), and each replica counts by itself while the store is away. Sessions that
+//! are kept there ([`sessions`]) are asked for by the requests that show them, which are refused meanwhile.
 
 pub(crate) mod limits;
+pub(crate) mod sessions;
 
 use std::time::Duration;
 
@@ -38,6 +40,12 @@ pub(crate) enum StoreError {
     Timeout,
     #[error("{0}")]
     Refused(Box<str>),
+    #[error("the settings name no `sharedStore`")]
+    Unnamed,
+    #[error("it did not answer a moment ago")]
+    Away,
+    #[error("too many requests wait for it")]
+    Busy,
 }
 
 /// A connection, and the task that moves its bytes.
@@ -68,10 +76,7 @@ impl SharedStore {
     ) -> Result<T, StoreError> {
         let mut connected = match self.connected.take() {
             Some(connected) => connected,
-            None => match tokio::time::timeout(CONNECT_TIMEOUT, self.connect()).await {
-                Ok(connected) => connected?,
-                Err(_) => return Err(StoreError::Timeout),
-            },
+            None => Connected::make(&self.settings).await?,
         };
         let answer = script.invoke_async(&mut connected.connection);
         match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
@@ -83,34 +88,44 @@ impl SharedStore {
             Err(_) => Err(StoreError::Timeout),
         }
     }
+}
 
-    async fn connect(&self) -> Result<Connected, StoreError> {
-        let address = &self.settings.address;
+impl Connected {
+    /// Connects and logs in, within [`CONNECT_TIMEOUT`].
+    async fn make(settings: &Settings) -> Result<Connected, StoreError> {
+        match tokio::time::timeout(CONNECT_TIMEOUT, Connected::connect(settings)).await {
+            Ok(connected) => connected,
+            Err(_) => Err(StoreError::Timeout),
+        }
+    }
+
+    async fn connect(settings: &Settings) -> Result<Connected, StoreError> {
+        let address = &settings.address;
         let (host, port) =
-            self.settings.host_and_port().ok_or_else(|| StoreError::Address(address.as_ref().into()))?;
+            settings.host_and_port().ok_or_else(|| StoreError::Address(address.as_ref().into()))?;
         let lost = |source| StoreError::Connect { address: address.as_ref().into(), source };
         let stream = TcpStream::connect((host, port)).await.map_err(lost)?;
         stream.set_nodelay(true).map_err(lost)?;
-        if !self.settings.tls {
-            return self.log_in(stream).await;
+        if !settings.tls {
+            return Connected::log_in(settings, stream).await;
         }
         let unusable = |error: &dyn std::fmt::Display| StoreError::Tls(error.to_string().into());
         let name = ServerName::try_from(host.to_owned()).map_err(|error| unusable(&error))?;
         let config = crate::fetch::system_client_config().map_err(|error| unusable(&error))?;
         let stream =
             TlsConnector::from(config).connect(name, stream).await.map_err(|error| unusable(&error))?;
-        self.log_in(stream).await
+        Connected::log_in(settings, stream).await
     }
 
     async fn log_in(
-        &self,
+        settings: &Settings,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     ) -> Result<Connected, StoreError> {
-        let mut info = RedisConnectionInfo::default().set_db(i64::from(self.settings.database));
-        if let Some(username) = &self.settings.username {
+        let mut info = RedisConnectionInfo::default().set_db(i64::from(settings.database));
+        if let Some(username) = &settings.username {
             info = info.set_username(username.as_ref());
         }
-        if let Some(source) = &self.settings.password {
+        if let Some(source) = &settings.password {
             let bytes = source.read().map_err(|error| StoreError::Password(error.to_string().into()))?;
             let password =
                 String::from_utf8(bytes).map_err(|_| StoreError::Password("it is no text".into()))?;

@@ -47,6 +47,24 @@ impl OpenIdProvider {
         self
     }
 
+    /// Gives refresh tokens, each good once, and access tokens that are good for this many seconds.
+    pub fn with_refresh(mut self, seconds: u32) -> Self {
+        self.environment.push(("REFRESH", seconds.to_string()));
+        self
+    }
+
+    /// How many times tokens were refreshed, and how many times that was refused.
+    pub fn refreshes(&self) -> (u64, u64) {
+        let counts: Value = serde_json::from_str(&self.door("GET", "refreshes", "")).expect("JSON");
+        let count = |name: &str| counts[name].as_u64().expect("a number");
+        (count("good"), count("refused"))
+    }
+
+    /// From now on no refresh token is good.
+    pub fn forget_refresh_tokens(&self) {
+        self.door("POST", "forget", "");
+    }
+
     pub fn issuer(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }

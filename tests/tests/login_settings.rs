@@ -57,6 +57,8 @@ fn a_provider_that_cannot_be_used_refuses_and_says_why() {
         (oidc(&format!("{SECRET}, session: {{lifetime: 0s}}")), "session.lifetime"),
         (oidc(&format!("{SECRET}, session: {{lifetime: 721h}}")), "session.lifetime"),
         (oidc(&format!("{SECRET}, session: {{cookieDomain: com}}")), "cookieDomain"),
+        (oidc(&format!("{SECRET}, session: {{store: shared}}")), "`sharedStore`"),
+        (oidc(&format!("{SECRET}, session: {{keepTokens: [access]}}")), "`session.store: shared`"),
         (oidc(&format!("{SECRET}, authHost: \"a b\"")), "authHost"),
         (oidc(&format!("{SECRET}, parameters: {{nonce: x}}")), "`nonce`"),
         (format!("{{oidc: {{issuer: id.example, clientId: edge, {SECRET}}}}}"), "issuer"),
@@ -101,6 +103,10 @@ fn a_namespace_has_providers_of_its_own_and_nobody_elses() {
         ("oidc: {issuer: \"https://id.example\", clientId: edge, authHost: a.example}", "only the operator"),
         (
             "oidc: {issuer: \"https://id.example\", clientId: edge, session: {cookieDomain: b.example}}",
+            "only the operator",
+        ),
+        (
+            "oidc: {issuer: \"https://id.example\", clientId: edge, session: {store: shared}}",
             "only the operator",
         ),
         (

@@ -1,85 +1,22 @@
 //! Rates for all replicas together, through a real Redis: `tests/run limits`.
 
-use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use tests::client::Client;
 use tests::edge::Edge;
 use tests::manifests::{settings, site};
+use tests::redis::Redis;
 use tests::upstream::Upstream;
 use tests::wait::{eventually, pause};
 
 const HOST: &str = "shop.example";
-const PASSWORD: &str = "not-to-be-seen";
 /// How many requests a client has at once; none of them comes back while a test runs.
 const BURST: usize = 300;
 
-/// A Redis with a password, on a port of its own; ended with the test.
-struct Redis {
-    port: u16,
-    directory: tempfile::TempDir,
-    process: Option<Child>,
-}
-
-impl Redis {
-    fn start() -> Redis {
-        let port = tests::ports::unused().port();
-        let mut redis = Redis { port, directory: tempfile::tempdir().expect("a directory"), process: None };
-        redis.begin();
-        redis
-    }
-
-    fn begin(&mut self) {
-        let process = Command::new("redis-server")
-            .args([
-                "--bind",
-                "127.0.0.1",
-                "--port",
-                &self.port.to_string(),
-                "--save",
-                "",
-                "--appendonly",
-                "no",
-            ])
-            .args(["--requirepass", PASSWORD, "--dir"])
-            .arg(self.directory.path())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server: apt-get install redis-server");
-        self.process = Some(process);
-        let address = SocketAddr::from(([127, 0, 0, 1], self.port));
-        eventually("Redis answers", || TcpStream::connect(address).is_ok());
-    }
-
-    fn stop(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
-    }
-
-    /// The settings of an edge that shares it.
-    fn settings(&self) -> String {
-        let file = self.directory.path().join("password");
-        std::fs::write(&file, format!("{PASSWORD}\n")).expect("a file");
-        settings(&format!(
-            "sharedStore: {{address: \"127.0.0.1:{}\", password: {{file: {}}}}}",
-            self.port,
-            file.display()
-        ))
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
 fn replica(redis: &Redis, app: &Upstream) -> Edge {
     let limit = format!("rate-limit: {BURST}/d per ip cluster");
-    let edge = Edge::from_yaml(&[redis.settings(), site(&limit, app.address)].concat());
+    let edge = Edge::from_yaml(&[settings(&redis.settings()), site(&limit, app.address)].concat());
     assert_eq!(edge.problems(), []);
     edge
 }
@@ -152,13 +89,7 @@ fn a_replica_that_is_new_learns_what_the_others_have_let_through() {
 #[test]
 fn a_store_that_cannot_be_used_changes_nothing_and_its_password_is_not_seen() {
     let (redis, app) = (Redis::start(), Upstream::saying("app"));
-    let file = redis.directory.path().join("wrong");
-    std::fs::write(&file, "another").expect("a file");
-    let store = format!(
-        "sharedStore: {{address: \"127.0.0.1:{}\", password: {{file: {}}}}}",
-        redis.port,
-        file.display()
-    );
+    let store = redis.settings_with("another password");
     let limit = format!("rate-limit: {BURST}/d per ip cluster");
     let edge = Edge::from_yaml(&[settings(&store), site(&limit, app.address)].concat());
     use_up(&edge, client(2));

@@ -1,7 +1,9 @@
-//! Redeeming a code: what the token endpoint is asked, and how its answer is judged (OpenID Connect Core §3.1.3).
+//! Redeeming a code, and asking for newer tokens: what the token endpoint is asked, and how its answer is judged
+//! (OpenID Connect Core §3.1.3, §12).
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use http::header::{ACCEPT, AUTHORIZATION};
 use http::{HeaderValue, Request, StatusCode};
@@ -9,15 +11,19 @@ use jiff::Timestamp;
 use openidconnect::core::{CoreClient, CoreErrorResponseType, CoreIdToken, CoreIdTokenVerifier};
 use openidconnect::{
     AccessToken, AccessTokenHash, AsyncHttpClient, AuthType, AuthorizationCode, ClaimsVerificationError,
-    ClientId, ClientSecret, IssuerUrl, Nonce, OAuth2TokenResponse, PkceCodeVerifier, RedirectUrl,
-    RequestTokenError, SignatureVerificationError, TokenResponse,
+    ClientId, ClientSecret, EndpointNotSet, EndpointSet, IssuerUrl, Nonce, OAuth2TokenResponse,
+    PkceCodeVerifier, RedirectUrl, RefreshToken, RequestTokenError, SignatureVerificationError,
+    TokenResponse,
 };
 use serde_json::{Map, Value};
 
 use super::flow::{Login, Pending, payload};
-use super::{ClientAuth, Metadata, Provider, Settings};
+use super::{ACCESS_TOKEN, ClientAuth, ID_TOKEN, Keeping, Metadata, Provider, Settings};
 use crate::bearer::LEEWAY_SECONDS;
 use crate::identity::Identity;
+use crate::secret::Secret;
+use crate::session::stored::{Stored, Tokens};
+use crate::session::{Session, later};
 
 pub use openidconnect::{HttpRequest, HttpResponse};
 
@@ -83,20 +89,8 @@ pub async fn exchange(
     now: Timestamp,
 ) -> Result<Redeemed, ExchangeError> {
     let settings = provider.settings();
-    let configured = |error: &dyn std::fmt::Display| ExchangeError::Client(error.to_string());
-    let issuer = IssuerUrl::new(settings.issuer.clone()).map_err(|error| configured(&error))?;
     let redirect = RedirectUrl::new(pending.flow.redirect_uri.clone()).map_err(|error| configured(&error))?;
-    let mut client =
-        CoreClient::new(ClientId::new(settings.client_id.clone()), issuer.clone(), metadata.jwks.clone())
-            .set_auth_type(match settings.client_auth {
-                ClientAuth::Basic => AuthType::BasicAuth,
-                ClientAuth::Post => AuthType::RequestBody,
-            })
-            .set_redirect_uri(redirect)
-            .set_token_uri(metadata.token.clone());
-    if let Some(secret) = &settings.client_secret {
-        client = client.set_client_secret(ClientSecret::new(secret.reveal().to_owned()));
-    }
+    let client = client_of(settings, metadata)?.set_redirect_uri(redirect);
     let ask = Ask(http);
     let answer = client
         .exchange_code(AuthorizationCode::new(pending.code.reveal().to_owned()))
@@ -105,48 +99,187 @@ pub async fn exchange(
         .await
         .map_err(refused)?;
     let token = answer.id_token().ok_or(ExchangeError::Missing)?;
-    let verified = |metadata: &Metadata| {
-        verify(settings, metadata, &issuer, token, answer.access_token(), &pending.flow.nonce, now)
-    };
-    let mut newer = None;
-    match verified(metadata) {
-        Err(ExchangeError::UnknownKey) => {
-            let fetched = with_newer_keys(metadata, http).await?;
-            verified(&fetched)?;
-            newer = Some(fetched);
-        }
-        other => other?,
-    }
+    let access = answer.access_token();
+    let nonce = Some(&*pending.flow.nonce);
+    let newer = verify_with_newest(settings, metadata, (token, nonce), access, http, now).await?;
     let mut claims = payload(&token.to_string()).ok_or(ExchangeError::Missing)?;
     if let Some(address) = metadata.userinfo.as_deref().filter(|_| lacks(&claims, settings)) {
-        let more = userinfo(address, answer.access_token(), http).await?;
+        let more = userinfo(address, access, http).await?;
         merge(&mut claims, more)?;
     }
     let provider_session = claims.get("sid").and_then(Value::as_str).map(str::to_owned);
-    let identity = Identity::from_claims(&claims, &settings.claims, &settings.extra_claims)
-        .ok_or_else(|| ExchangeError::Token("it names no subject".to_owned()))?;
-    Ok(Redeemed { login: Login { identity, provider_session }, metadata: newer })
+    let mut identity = identity_of(&claims, settings)?;
+    let given = Given {
+        access: access.secret(),
+        lifetime: answer.expires_in(),
+        refresh: answer.refresh_token().map(|token| Secret::new(token.secret().clone())),
+        id: Some(Secret::new(token.to_string())),
+    };
+    let tokens = given.keep(settings.keeping, &mut identity, now);
+    Ok(Redeemed { login: Login { identity, provider_session, tokens }, metadata: newer })
+}
+
+/// Asks for newer tokens in the name of a stored session, and says what becomes of it. The refresh token may be used up by
+/// this, so that one asks for all, and writes what comes of it down at once.
+pub async fn refresh(
+    provider: &Provider,
+    metadata: &Metadata,
+    stored: &Stored,
+    http: &Http,
+    now: Timestamp,
+) -> Result<Refreshed, ExchangeError> {
+    let settings = provider.settings();
+    let refresh = stored.tokens.refresh.as_ref().ok_or(ExchangeError::Missing)?;
+    let client = client_of(settings, metadata)?;
+    let ask = Ask(http);
+    let refresh_token = RefreshToken::new(refresh.reveal().to_owned());
+    let answer = client.exchange_refresh_token(&refresh_token).request_async(&ask).await.map_err(refused)?;
+    let access = answer.access_token();
+    let (mut newer, mut claims) = (None, None);
+    if let Some(token) = answer.id_token() {
+        newer = verify_with_newest(settings, metadata, (token, None), access, http, now).await?;
+        claims = Some(payload(&token.to_string()).ok_or(ExchangeError::Missing)?);
+    }
+    let incomplete = claims.as_ref().is_none_or(|claims| lacks(claims, settings));
+    if let Some(address) = metadata.userinfo.as_deref().filter(|_| incomplete) {
+        let more = userinfo(address, access, http).await?;
+        match &mut claims {
+            Some(claims) => merge(claims, more)?,
+            None => claims = Some(more),
+        }
+    }
+    let before = &stored.session;
+    let mut identity = match &claims {
+        Some(claims) => identity_of(claims, settings)?,
+        None => before.identity.clone(),
+    };
+    // OpenID Connect Core §12.2.
+    if identity.subject != before.identity.subject {
+        return Err(ExchangeError::Token("it speaks of another subject".to_owned()));
+    }
+    let given = Given {
+        access: access.secret(),
+        lifetime: answer.expires_in(),
+        // A provider that gives no new one goes on taking the old one.
+        refresh: answer
+            .refresh_token()
+            .map(|token| Secret::new(token.secret().clone()))
+            .or_else(|| Some(refresh.clone())),
+        id: answer.id_token().map(|token| Secret::new(token.to_string())).or(stored.tokens.id.clone()),
+    };
+    let tokens = given.keep(settings.keeping, &mut identity, now);
+    let session = Session { identity, confirmed: now, seen: now, ..before.clone() };
+    Ok(Refreshed { stored: Stored { id: stored.id, session, tokens }, metadata: newer })
+}
+
+/// Newer tokens.
+#[derive(Debug)]
+pub struct Refreshed {
+    pub stored: Stored,
+    /// With newer keys, where the known ones did not have the one that signed.
+    pub metadata: Option<Metadata>,
+}
+
+/// What a token endpoint gave.
+struct Given<'a> {
+    access: &'a str,
+    lifetime: Option<Duration>,
+    refresh: Option<Secret>,
+    id: Option<Secret>,
+}
+
+impl Given<'_> {
+    /// What sessions keep of it.
+    fn keep(self, keeping: Keeping, identity: &mut Identity, now: Timestamp) -> Tokens {
+        let Keeping::Store { access_token, id_token } = keeping else { return Tokens::default() };
+        if access_token {
+            identity.claims.insert(ACCESS_TOKEN.to_owned(), vec![self.access.to_owned()]);
+        }
+        if let Some(id) = self.id.as_ref().filter(|_| id_token) {
+            identity.claims.insert(ID_TOKEN.to_owned(), vec![id.reveal().to_owned()]);
+        }
+        let shown = self.lifetime.filter(|_| access_token || id_token);
+        Tokens {
+            refresh: self.refresh,
+            id: self.id,
+            access_until: shown.map(|lifetime| later(now, lifetime)),
+            // While there is still time to try again.
+            refresh_at: shown.map(|lifetime| later(now, lifetime.mul_f32(0.8))),
+        }
+    }
+}
+
+type Client =
+    CoreClient<EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointSet, EndpointNotSet>;
+
+fn client_of(settings: &Settings, metadata: &Metadata) -> Result<Client, ExchangeError> {
+    let client = CoreClient::new(
+        ClientId::new(settings.client_id.clone()),
+        issuer_of(settings)?,
+        metadata.jwks.clone(),
+    )
+    .set_auth_type(match settings.client_auth {
+        ClientAuth::Basic => AuthType::BasicAuth,
+        ClientAuth::Post => AuthType::RequestBody,
+    })
+    .set_token_uri(metadata.token.clone());
+    Ok(match &settings.client_secret {
+        Some(secret) => client.set_client_secret(ClientSecret::new(secret.reveal().to_owned())),
+        None => client,
+    })
+}
+
+fn issuer_of(settings: &Settings) -> Result<IssuerUrl, ExchangeError> {
+    IssuerUrl::new(settings.issuer.clone()).map_err(|error| configured(&error))
+}
+
+fn configured(error: &dyn std::fmt::Display) -> ExchangeError {
+    ExchangeError::Client(error.to_string())
+}
+
+fn identity_of(claims: &Map<String, Value>, settings: &Settings) -> Result<Identity, ExchangeError> {
+    Identity::from_claims(claims, &settings.claims, &settings.extra_claims)
+        .ok_or_else(|| ExchangeError::Token("it names no subject".to_owned()))
+}
+
+/// Verifies an id token, with keys that are fetched where the known ones do not have the one that signed: those are
+/// returned. Without a nonce any is taken: there was no question that it answers.
+async fn verify_with_newest(
+    settings: &Settings,
+    metadata: &Metadata,
+    token: (&CoreIdToken, Option<&str>),
+    access: &AccessToken,
+    http: &Http,
+    now: Timestamp,
+) -> Result<Option<Metadata>, ExchangeError> {
+    match verify(settings, metadata, token, access, now) {
+        Err(ExchangeError::UnknownKey) => {
+            let fetched = with_newer_keys(metadata, http).await?;
+            verify(settings, &fetched, token, access, now)?;
+            Ok(Some(fetched))
+        }
+        other => other.map(|()| None),
+    }
 }
 
 /// Signature, algorithm, issuer, audience, times, nonce and `at_hash` (OpenID Connect Core §3.1.3.7).
 fn verify(
     settings: &Settings,
     metadata: &Metadata,
-    issuer: &IssuerUrl,
-    token: &CoreIdToken,
+    (token, nonce): (&CoreIdToken, Option<&str>),
     access: &AccessToken,
-    nonce: &str,
     now: Timestamp,
 ) -> Result<(), ExchangeError> {
+    let issuer = issuer_of(settings)?;
     let client = ClientId::new(settings.client_id.clone());
     let verifier = match &settings.client_secret {
         Some(secret) => CoreIdTokenVerifier::new_confidential_client(
             client,
             ClientSecret::new(secret.reveal().to_owned()),
-            issuer.clone(),
+            issuer,
             metadata.jwks.clone(),
         ),
-        None => CoreIdTokenVerifier::new_public_client(client, issuer.clone(), metadata.jwks.clone()),
+        None => CoreIdTokenVerifier::new_public_client(client, issuer, metadata.jwks.clone()),
     };
     let at = chrono::DateTime::from_timestamp(now.as_second() - LEEWAY_SECONDS, 0).unwrap_or_default();
     let verifier = verifier
@@ -154,7 +287,11 @@ fn verify(
         // Further audiences are the provider's business; `azp` below says whose token it is.
         .set_other_audience_verifier_fn(|_| true)
         .set_time_fn(move || at);
-    let claims = token.claims(&verifier, &Nonce::new(nonce.to_owned())).map_err(|error| match error {
+    let claims = match nonce {
+        Some(nonce) => token.claims(&verifier, &Nonce::new(nonce.to_owned())),
+        None => token.claims(&verifier, |_: Option<&Nonce>| Ok(())),
+    };
+    let claims = claims.map_err(|error| match error {
         ClaimsVerificationError::SignatureVerification(SignatureVerificationError::NoMatchingKey) => {
             ExchangeError::UnknownKey
         }
@@ -190,6 +327,12 @@ fn refused<E: std::error::Error>(
         RequestTokenError::ServerResponse(answer) => match answer.error() {
             CoreErrorResponseType::InvalidClient | CoreErrorResponseType::UnauthorizedClient => {
                 ExchangeError::Client(answer.error().to_string())
+            }
+            // RFC 6749 §5.2 has no such words; providers in trouble say them all the same.
+            CoreErrorResponseType::Extension(word)
+                if matches!(&**word, "server_error" | "temporarily_unavailable") =>
+            {
+                ExchangeError::Unavailable(word.clone())
             }
             error => ExchangeError::Code(error.to_string()),
         },

@@ -8,9 +8,11 @@ use openidconnect::url::Url;
 use openidconnect::{Nonce, PkceCodeChallenge, PkceCodeVerifier};
 use serde::{Deserialize, Serialize};
 
+use super::sessions::Pass;
 use super::{CALLBACK_PATH, Metadata, Provider, START_PATH, Visit, return_address};
 use crate::identity::Identity;
 use crate::secret::{Secret, same};
+use crate::session::stored::{StoredError, Tokens, Write};
 use crate::session::{
     Binding, CookieError, FlowCookie, KeyRing, KeyRingError, Purpose, Reading, Session, Transport, Worth,
 };
@@ -23,6 +25,8 @@ pub const TICKET_SECONDS_MAX: i64 = 60;
 pub struct Step {
     pub location: String,
     pub cookies: Vec<HeaderValue>,
+    /// What the store has to hold before anybody is sent there.
+    pub write: Option<Box<Write>>,
 }
 
 /// Whether people may be asked for something.
@@ -40,6 +44,8 @@ pub struct Login {
     pub identity: Identity,
     /// `sid`.
     pub provider_session: Option<String>,
+    /// Nothing, where sessions are kept in cookies.
+    pub tokens: Tokens,
 }
 
 /// A code that waits to be redeemed.
@@ -92,6 +98,8 @@ pub enum BeginError {
     Ring(#[from] KeyRingError),
     #[error("the session does not fit into cookies: {0}")]
     Cookie(#[from] CookieError),
+    #[error(transparent)]
+    Stored(#[from] StoredError),
 }
 
 /// What a flow cookie holds.
@@ -140,11 +148,6 @@ pub fn flow_provider(ring: &KeyRing, visit: &Visit<'_>, query: &str) -> Option<S
 }
 
 impl Provider {
-    /// Reads the session that a request carries.
-    pub fn session(&self, ring: &KeyRing, visit: &Visit<'_>, now: Timestamp) -> Reading {
-        self.cookies().read(ring, visit.headers, visit.transport, visit.host, &self.settings().lifetimes, now)
-    }
-
     /// Whether logins of requests to this host take place on another one.
     pub fn is_elsewhere(&self, visit: &Visit<'_>) -> bool {
         let elsewhere = |auth: &String| !auth.eq_ignore_ascii_case(visit.authority);
@@ -215,7 +218,7 @@ impl Provider {
             // Whoever logs in now has no session until then, whatever was there (session fixation).
             cookies.extend(self.cookies().clear(visit.headers, visit.transport));
         }
-        Ok(Step { location, cookies })
+        Ok(Step { location, cookies, write: None })
     }
 
     /// The authorization request (OpenID Connect Core §3.1.2.1, RFC 7636).
@@ -298,7 +301,8 @@ impl Provider {
         }
         // Who is logged in here needs no second login.
         if let Reading::Session(session, Worth::Live | Worth::Reseal) = self.session(ring, visit, now) {
-            return Some(self.ticket(ring, &session, &request.onward, now).map_err(Into::into));
+            let pass = Pass::of(&session, visit.stored);
+            return Some(self.ticket(ring, pass, &request.onward, now).map_err(Into::into));
         }
         let wanted =
             Purposeful { return_to: "/".to_owned(), manner: request.manner, onward: Some(request.onward) };
@@ -329,7 +333,7 @@ impl Provider {
             // A second tab, or the way back in the browser's history: who has a session has arrived.
             return match self.session(ring, visit, now) {
                 Reading::Session(_, Worth::Live | Worth::Reseal | Worth::Renew) => {
-                    Callback::Go(Step { location: "/".to_owned(), cookies })
+                    Callback::Go(Step { location: "/".to_owned(), cookies, write: None })
                 }
                 Reading::Session(_, Worth::Expired) | Reading::Absent | Reading::Unreadable => {
                     Callback::Failed { failure: Failure::NoFlow, cookies }
@@ -375,11 +379,9 @@ impl Provider {
                 && let Reading::Session(session, Worth::Renew) = self.session(ring, visit, now)
             {
                 let kept = Session { confirmed: now, seen: now, ..*session };
-                if let Ok(more) =
-                    self.cookies().write(ring, &kept, visit.headers, visit.transport, visit.host, now)
-                {
+                if let Ok((more, write)) = self.keep(ring, &kept, visit, now) {
                     let cookies = [cookies, more].concat();
-                    return Callback::Go(Step { location: flow.return_to, cookies });
+                    return Callback::Go(Step { location: flow.return_to, cookies, write });
                 }
             }
             return Callback::Ask { return_to: flow.return_to, onward: flow.onward, cookies };
@@ -397,14 +399,14 @@ impl Provider {
         now: Timestamp,
     ) -> Result<Step, BeginError> {
         let session = Session::begin(login.identity, login.provider_session, &self.settings().lifetimes, now);
-        let mut cookies =
-            self.cookies().write(ring, &session, visit.headers, visit.transport, visit.host, now)?;
+        let begun = self.begin_session(ring, session, login.tokens, visit, now)?;
+        let mut cookies = begun.cookies;
         cookies.extend(self.clear_flow(pending, visit.transport));
         let location = match &pending.flow.onward {
-            Some(onward) => self.ticket(ring, &session, onward, now)?.location,
+            Some(onward) => self.ticket(ring, begun.pass, onward, now)?.location,
             None => pending.flow.return_to.clone(),
         };
-        Ok(Step { location, cookies })
+        Ok(Step { location, cookies, write: begun.write })
     }
 
     /// The cookie that ends a flow, whatever became of it.
@@ -416,15 +418,15 @@ impl Provider {
     fn ticket(
         &self,
         ring: &KeyRing,
-        session: &Session,
+        pass: Pass,
         onward: &Onward,
         now: Timestamp,
     ) -> Result<Step, KeyRingError> {
         let mut plain = (now.as_second() + TICKET_SECONDS_MAX).to_be_bytes().to_vec();
-        plain.extend_from_slice(&session.encode());
+        plain.extend_from_slice(&pass.encode());
         let sealed = ring.seal(&self.ticket_binding(&onward.id, &onward.host), &plain, now)?;
         let location = format!("{}{CALLBACK_PATH}?state={}&ticket={sealed}", onward.origin, onward.id);
-        Ok(Step { location, cookies: Vec::new() })
+        Ok(Step { location, cookies: Vec::new(), write: None })
     }
 
     /// Takes the session out of a ticket from the auth host.
@@ -438,17 +440,15 @@ impl Provider {
         now: Timestamp,
     ) -> Callback {
         let opened = ring.open(&self.ticket_binding(id, visit.host), sealed).and_then(|plain| {
-            let (expires, session) = plain.split_at_checked(8)?;
+            let (expires, pass) = plain.split_at_checked(8)?;
             let expires = i64::from_be_bytes(expires.try_into().ok()?);
-            Session::decode(session).filter(|_| now.as_second() < expires)
+            self.take_pass(pass).filter(|_| now.as_second() < expires)
         });
-        let written = opened.map(|session| {
-            self.cookies().write(ring, &session, visit.headers, visit.transport, visit.host, now)
-        });
+        let written = opened.map(|pass| self.show(ring, &pass, visit, now));
         match written {
             Some(Ok(more)) => {
                 cookies.extend(more);
-                Callback::Go(Step { location: flow.return_to.clone(), cookies })
+                Callback::Go(Step { location: flow.return_to.clone(), cookies, write: None })
             }
             Some(Err(_)) | None => Callback::Failed { failure: Failure::NoFlow, cookies },
         }

@@ -10,7 +10,7 @@ use super::flow::Step;
 use super::{Metadata, Provider, SIGNED_OUT_PATH, Visit, return_address};
 use crate::bearer::{ALGORITHMS, Algorithm, Unverified, check_claims};
 use crate::identity::Invalid;
-use crate::session::{Session, later};
+use crate::session::{Session, later, stored};
 
 /// Sessions and accounts that are logged out and remembered, for all providers.
 pub const REVOCATIONS_LEN_MAX: usize = 100_000;
@@ -77,12 +77,27 @@ impl Provider {
         let after = return_to
             .map_or_else(|| SIGNED_OUT_PATH.to_owned(), |wanted| return_address(wanted, self, visit));
         let end_session = metadata.and_then(|metadata| Url::parse(metadata.end_session.as_ref()?).ok());
-        let Some(mut address) = end_session else { return Step { location: after, cookies } };
+        let Some(mut address) = end_session else { return Step { location: after, cookies, write: None } };
         address
             .query_pairs_mut()
             .append_pair("client_id", &self.settings().client_id)
             .append_pair("post_logout_redirect_uri", &format!("{}{SIGNED_OUT_PATH}", visit.origin()));
-        Step { location: address.into(), cookies }
+        // By it the provider knows whose session is meant, and need not ask. No cookie has room for it.
+        if let Some(token) = visit.stored.and_then(|stored| stored.tokens.id.as_ref()) {
+            address.query_pairs_mut().append_pair("id_token_hint", token.reveal());
+        }
+        Step { location: address.into(), cookies, write: None }
+    }
+
+    /// The sets of stored sessions that a logout ends ([`stored::Write::found_by`]).
+    pub fn found_by(&self, ends: &Ends) -> Option<String> {
+        let keys = stored::Keys { provider: self.key() };
+        match ends {
+            Ends::ProviderSession(id) => Some(keys.of_provider_session(id)),
+            Ends::Subject(subject) => Some(keys.of_subject(subject)),
+            // A session of the store has no copies.
+            Ends::Login { .. } => None,
+        }
     }
 
     /// What ends this session wherever there is a copy of it. `token` is one that was never used.

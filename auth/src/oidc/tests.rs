@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::*;
 use crate::identity::Identity;
+use crate::session::stored::Tokens;
 use crate::session::{KeyRing, Reading, Session, Worth};
 
 fn at(second: i64) -> Timestamp {
@@ -32,6 +33,7 @@ fn settings() -> Settings {
         same_site: SameSite::Lax,
         cookie_domain: None,
         auth_host: None,
+        keeping: Keeping::Cookie,
     }
 }
 
@@ -76,8 +78,13 @@ impl<'r> Tab<'r> {
 
     fn on<T>(&self, act: impl FnOnce(&Provider, &Visit<'_>) -> T) -> T {
         let headers = self.headers();
-        let visit =
-            Visit { transport: Transport::Tls, host: self.host, authority: self.host, headers: &headers };
+        let visit = Visit {
+            transport: Transport::Tls,
+            host: self.host,
+            authority: self.host,
+            headers: &headers,
+            stored: None,
+        };
         act(&self.provider, &visit)
     }
 
@@ -111,7 +118,11 @@ impl<'r> Tab<'r> {
         let state = value(&self.begin(return_to, Manner::Asking, second), "state");
         let callback = self.callback(&format!("state={state}&code=c&iss=https%3A%2F%2Fid.example"), second);
         let Callback::Redeem(pending) = callback else { panic!("{callback:?}") };
-        let login = Login { identity: Identity::named("ada"), provider_session: Some("s1".into()) };
+        let login = Login {
+            identity: Identity::named("ada"),
+            provider_session: Some("s1".into()),
+            tokens: Tokens::default(),
+        };
         let step = self
             .on(|provider, visit| provider.finish(self.ring, &pending, login, visit, at(second)))
             .expect("a step");
@@ -301,7 +312,7 @@ fn one_auth_host_serves_many_applications() {
     let state = value(&address, "state");
     let callback = auth.callback(&format!("state={state}&code=c&iss=https://id.example"), 1);
     let Callback::Redeem(pending) = callback else { panic!("{callback:?}") };
-    let login = Login { identity: Identity::named("ada"), provider_session: None };
+    let login = Login { identity: Identity::named("ada"), provider_session: None, tokens: Tokens::default() };
     let step =
         auth.on(|provider, visit| provider.finish(&ring, &pending, login, visit, at(1))).expect("a step");
     auth.take(&step.cookies);

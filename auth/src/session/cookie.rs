@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use smallvec::SmallVec;
 
 use super::ring::{Binding, KeyRing, KeyRingError, Purpose};
+use super::stored::{Handle, HandleReading};
 use super::{Lifetimes, Session, Worth};
 
 /// Bytes of one cookie with its name and attributes. Browsers take 4,096 (RFC 6265 §6.1).
@@ -63,7 +64,7 @@ pub enum Reading {
 #[derive(Debug, thiserror::Error)]
 pub enum CookieError {
     #[error(
-        "the session needs {bytes} bytes, and cookies hold {max}; the largest part of it is {largest}: let the provider send less of it"
+        "the session needs {bytes} bytes, and cookies hold {max}; the largest part of it is {largest}: let the provider send less of it, or keep sessions in the shared store"
     )]
     TooLarge { bytes: usize, max: usize, largest: String },
     #[error(transparent)]
@@ -113,8 +114,9 @@ impl Cookies {
     ) -> Reading {
         let name = self.name(transport);
         let Some(first) = find(headers, name) else { return Reading::Absent };
-        let opened = assemble(headers, name, first)
-            .and_then(|sealed| Session::decode(&ring.open(&self.binding(name, host), sealed.as_str())?));
+        let opened = assemble(headers, name, first).and_then(|sealed| {
+            Session::decode(&ring.open(&self.binding(Purpose::Session, name, host), sealed.as_str())?)
+        });
         match opened {
             Some(session) => {
                 let worth = session.worth(lifetimes, now);
@@ -134,14 +136,60 @@ impl Cookies {
         host: &str,
         now: Timestamp,
     ) -> Result<Vec<HeaderValue>, CookieError> {
+        let binding = self.binding(Purpose::Session, self.name(transport), host);
+        let sealed = ring.seal(&binding, &session.encode(), now)?;
+        let seconds = session.expires.as_second() - now.as_second();
+        let largest = || largest_part(session);
+        self.set(&sealed, seconds, headers, transport, &largest)
+    }
+
+    /// The name of the session in the store that a request for `host` carries.
+    pub(crate) fn read_handle(
+        &self,
+        ring: &KeyRing,
+        headers: &HeaderMap,
+        transport: Transport,
+        host: &str,
+    ) -> HandleReading {
         let name = self.name(transport);
-        let sealed = ring.seal(&self.binding(name, host), &session.encode(), now)?;
-        let attributes = self.attributes(transport, session.expires.as_second() - now.as_second());
+        let Some(first) = find(headers, name) else { return HandleReading::Absent };
+        let opened = assemble(headers, name, first).and_then(|sealed| {
+            Handle::decode(&ring.open(&self.binding(Purpose::Handle, name, host), sealed.as_str())?)
+        });
+        opened.map_or(HandleReading::Unreadable, HandleReading::Handle)
+    }
+
+    /// [`Cookies::write`] for a session that a store holds: the browser has its name alone.
+    pub(crate) fn write_handle(
+        &self,
+        ring: &KeyRing,
+        handle: &Handle,
+        headers: &HeaderMap,
+        transport: Transport,
+        host: &str,
+        now: Timestamp,
+    ) -> Result<Vec<HeaderValue>, CookieError> {
+        let binding = self.binding(Purpose::Handle, self.name(transport), host);
+        let sealed = ring.seal(&binding, &handle.encode(), now)?;
+        let seconds = handle.expires.as_second() - now.as_second();
+        self.set(&sealed, seconds, headers, transport, &String::new)
+    }
+
+    fn set(
+        &self,
+        sealed: &str,
+        seconds: i64,
+        headers: &HeaderMap,
+        transport: Transport,
+        largest: &dyn Fn() -> String,
+    ) -> Result<Vec<HeaderValue>, CookieError> {
+        let name = self.name(transport);
+        let attributes = self.attributes(transport, seconds);
         let room = COOKIE_BYTES_MAX - name.len() - ".0=1.".len() - attributes.len();
         let parts = sealed.len().div_ceil(room);
         if parts > PARTS_MAX {
-            let largest = largest_part(session);
-            return Err(CookieError::TooLarge { bytes: sealed.len(), max: room * PARTS_MAX, largest });
+            let (bytes, max) = (sealed.len(), room * PARTS_MAX);
+            return Err(CookieError::TooLarge { bytes, max, largest: largest() });
         }
         let mut cookies = Vec::with_capacity(parts);
         for (index, part) in sealed.as_bytes().chunks(room).enumerate() {
@@ -185,9 +233,9 @@ impl Cookies {
         }
     }
 
-    fn binding<'a>(&'a self, name: &'a str, host: &'a str) -> Binding<'a> {
+    fn binding<'a>(&'a self, purpose: Purpose, name: &'a str, host: &'a str) -> Binding<'a> {
         let scope = self.domain.as_deref().unwrap_or(host);
-        Binding { purpose: Purpose::Session, name, scope, provider: &self.provider }
+        Binding { purpose, name, scope, provider: &self.provider }
     }
 
     fn attributes(&self, transport: Transport, seconds: i64) -> String {

@@ -38,6 +38,10 @@ pub enum Purpose {
     Flow,
     /// What one host of ours tells another through the browser.
     Ticket,
+    /// The name of a session that a store holds.
+    Handle,
+    /// A session in a store.
+    Stored,
 }
 
 /// What sealed text is bound to.
@@ -95,13 +99,16 @@ struct StoredKey {
 }
 
 impl Purpose {
-    const ALL: [Purpose; 3] = [Purpose::Session, Purpose::Flow, Purpose::Ticket];
+    const ALL: [Purpose; 5] =
+        [Purpose::Session, Purpose::Flow, Purpose::Ticket, Purpose::Handle, Purpose::Stored];
 
     fn label(self) -> &'static str {
         match self {
             Purpose::Session => "vestibule session v1",
             Purpose::Flow => "vestibule flow v1",
             Purpose::Ticket => "vestibule ticket v1",
+            Purpose::Handle => "vestibule session handle v1",
+            Purpose::Stored => "vestibule stored session v1",
         }
     }
 }
@@ -187,6 +194,24 @@ impl KeyRing {
 
     /// Seals `plain`. The text is safe in a cookie and in an address.
     pub fn seal(&self, binding: &Binding<'_>, plain: &[u8], now: Timestamp) -> Result<String, KeyRingError> {
+        Ok(URL_SAFE_NO_PAD.encode(self.seal_bytes(binding, plain, now)?))
+    }
+
+    /// Opens what [`KeyRing::seal`] sealed with the same binding; `None` for anything else, whatever it is.
+    pub fn open(&self, binding: &Binding<'_>, sealed: &str) -> Option<Vec<u8>> {
+        if sealed.len() > SEALED_BYTES_MAX {
+            return None;
+        }
+        self.open_bytes(binding, URL_SAFE_NO_PAD.decode(sealed).ok()?)
+    }
+
+    /// [`KeyRing::seal`] for what need not be text.
+    pub(super) fn seal_bytes(
+        &self,
+        binding: &Binding<'_>,
+        plain: &[u8],
+        now: Timestamp,
+    ) -> Result<Vec<u8>, KeyRingError> {
         let ready = |key: &&Key| now >= later(key.created, OVERLAP);
         let key = self.keys.iter().find(ready).or(self.keys.last()).ok_or(KeyRingError::Empty)?;
         let mut sealed = plain.to_vec();
@@ -198,15 +223,11 @@ impl KeyRing {
         whole.extend_from_slice(&key.id);
         whole.extend_from_slice(nonce.as_ref());
         whole.extend_from_slice(&sealed);
-        Ok(URL_SAFE_NO_PAD.encode(whole))
+        Ok(whole)
     }
 
-    /// Opens what [`KeyRing::seal`] sealed with the same binding; `None` for anything else, whatever it is.
-    pub fn open(&self, binding: &Binding<'_>, sealed: &str) -> Option<Vec<u8>> {
-        if sealed.len() > SEALED_BYTES_MAX {
-            return None;
-        }
-        let mut whole = URL_SAFE_NO_PAD.decode(sealed).ok()?;
+    /// Opens what [`KeyRing::seal_bytes`] sealed with the same binding.
+    pub(super) fn open_bytes(&self, binding: &Binding<'_>, mut whole: Vec<u8>) -> Option<Vec<u8>> {
         if whole.len() < OVERHEAD_BYTES || whole[0] != VERSION_BYTE {
             return None;
         }
@@ -244,11 +265,9 @@ impl Key {
             root.expand(&[purpose.label().as_bytes()], Length).ok()?.fill(&mut key).ok()?;
             RandomizedNonceKey::new(&AES_256_GCM_SIV, &key).ok()
         };
-        let [session, flow, ticket] = Purpose::ALL.map(derive);
-        let purposes = match (session, flow, ticket) {
-            (Some(session), Some(flow), Some(ticket)) => [session, flow, ticket],
-            (_, _, _) => return Err(KeyRingError::Form("a key cannot be derived".to_owned())),
-        };
+        let purposes: Option<Vec<RandomizedNonceKey>> = Purpose::ALL.into_iter().map(derive).collect();
+        let purposes = purposes.and_then(|keys| keys.try_into().ok());
+        let purposes = purposes.ok_or_else(|| KeyRingError::Form("a key cannot be derived".to_owned()))?;
         Ok(Key { id, created, secret, purposes })
     }
 }

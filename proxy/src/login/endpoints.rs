@@ -16,8 +16,9 @@ use std::time::Duration;
 
 use ::auth::oidc::exchange::{ExchangeError, exchange};
 use ::auth::oidc::logout::LogoutError;
-use ::auth::oidc::{BeginError, Callback, Manner, Pending, flow_provider, parameter};
-use ::auth::session::{KeyRing, Reading, Worth};
+use ::auth::oidc::{BeginError, Callback, Manner, Pending, Step, Visit, flow_provider, parameter};
+use ::auth::session::stored::Stored;
+use ::auth::session::{KeyRing, Reading, Session, Worth};
 use ::auth::{HeaderPreset, HeaderRules, Identity, Policy};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -53,8 +54,8 @@ pub(crate) async fn serve(
         ("callback", "GET" | "HEAD") => desk.callback().await,
         ("sign_out", "GET" | "HEAD" | "POST") => desk.sign_out().await,
         ("signed_out", "GET" | "HEAD") => Ok(signed_out()),
-        ("userinfo", "GET" | "HEAD") => desk.userinfo(),
-        ("auth", _) => desk.auth(),
+        ("userinfo", "GET" | "HEAD") => desk.userinfo().await,
+        ("auth", _) => desk.auth().await,
         ("backchannel-logout", "POST") => {
             let body = Limited::new(body, LOGOUT_BYTES_MAX).collect().await;
             let body = body.map_err(|_| Reject::BodyTooLarge)?.to_bytes();
@@ -84,23 +85,25 @@ impl Desk<'_> {
         if by_script {
             return Err(Reject::Unauthenticated(vec![challenge(&self.provider.core.settings().name)]));
         }
-        let (now, visit) = (wall_clock(), self.asking.visit());
+        let now = wall_clock();
         if let Some(sealed) = parameter(self.query, "request") {
             for provider in self.provider.everyone() {
-                if provider.core.is_elsewhere(&visit) {
+                if provider.core.is_elsewhere(&self.asking.visit()) {
                     continue;
                 }
+                let stored = self.stored(&provider).await?;
+                let visit = self.visit(stored.as_ref());
                 // Asked only where nothing is known: the request may be another provider's.
                 let metadata = provider.known();
                 match provider.core.take_request(self.ring, metadata.as_deref(), &visit, &sealed, now) {
                     None => {}
-                    Some(Ok(step)) => return Ok(redirect(step)),
+                    Some(Ok(step)) => return self.go(step).await,
                     Some(Err(BeginError::Unknown)) => {
                         let metadata = provider.metadata(self.logins, now).await?;
                         let step =
                             provider.core.take_request(self.ring, Some(&metadata), &visit, &sealed, now);
                         let step = step.ok_or(Reject::RouteNotFound)?.map_err(unavailable)?;
-                        return Ok(redirect(step));
+                        return self.go(step).await;
                     }
                     Some(Err(error)) => return Err(unavailable(error)),
                 }
@@ -125,15 +128,17 @@ impl Desk<'_> {
     }
 
     async fn callback(&self) -> Result<Response, Reject> {
-        let (now, visit) = (wall_clock(), self.asking.visit());
-        let key = flow_provider(self.ring, &visit, self.query);
+        let now = wall_clock();
+        let key = flow_provider(self.ring, &self.asking.visit(), self.query);
         let meant =
             key.and_then(|key| self.provider.everyone().into_iter().find(|one| *one.core.key() == *key));
         let provider = meant.as_ref().unwrap_or(self.provider);
         let metadata = provider.known();
+        let stored = self.stored(provider).await?;
+        let visit = self.visit(stored.as_ref());
         match provider.core.callback(self.ring, metadata.as_deref(), &visit, self.query, now) {
-            Callback::Go(step) => Ok(redirect(step)),
-            Callback::Redeem(pending) => self.redeem(provider, pending).await,
+            Callback::Go(step) => self.go(step).await,
+            Callback::Redeem(pending) => self.redeem(provider, &visit, pending).await,
             Callback::Ask { return_to, onward, cookies } => {
                 let metadata = match provider.core.is_elsewhere(&visit) {
                     true => None,
@@ -154,8 +159,13 @@ impl Desk<'_> {
         }
     }
 
-    async fn redeem(&self, provider: &Arc<OidcProvider>, pending: Box<Pending>) -> Result<Response, Reject> {
-        let (now, visit) = (wall_clock(), self.asking.visit());
+    async fn redeem(
+        &self,
+        provider: &Arc<OidcProvider>,
+        visit: &Visit<'_>,
+        pending: Box<Pending>,
+    ) -> Result<Response, Reject> {
+        let now = wall_clock();
         let metadata = provider.metadata(self.logins, now).await?;
         let job = {
             let (provider, pending) = (Arc::clone(provider), pending.clone());
@@ -184,12 +194,11 @@ impl Desk<'_> {
         }
         let now = self.logins.revocations().begin(now);
         let step =
-            provider.core.finish(self.ring, &pending, redeemed.login, &visit, now).map_err(unavailable)?;
-        Ok(redirect(step))
+            provider.core.finish(self.ring, &pending, redeemed.login, visit, now).map_err(unavailable)?;
+        self.go(step).await
     }
 
     async fn sign_out(&self) -> Result<Response, Reject> {
-        let visit = self.asking.visit();
         let headers = self.asking.headers;
         // A picture on another site must not log anybody out.
         if headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site")
@@ -201,61 +210,90 @@ impl Desk<'_> {
         let wanted = parameter(self.query, "rd");
         // Where several providers are in use, it ends at the one that there is a session of.
         let everyone = self.provider.everyone();
-        let has_session = |provider: &&Arc<OidcProvider>| {
-            matches!(provider.core.session(self.ring, &visit, now), Reading::Session(..))
-        };
-        let meant = everyone.iter().find(has_session).unwrap_or(self.provider);
-        let metadata = meant.metadata(self.logins, now).await.ok();
-        let mut step = meant.core.sign_out(metadata.as_deref(), &visit, wanted.as_deref());
+        let mut meant = None;
         for provider in &everyone {
-            self.end_everywhere(provider).await;
+            let stored = self.stored(provider).await?;
+            let reading = provider.core.session(self.ring, &self.visit(stored.as_ref()), now);
+            if let Reading::Session(session, _) = reading {
+                self.end_everywhere(provider, &session, stored.as_ref()).await?;
+                meant.get_or_insert((provider, stored));
+            }
         }
+        let (meant, stored) = meant.unwrap_or((self.provider, None));
+        let metadata = meant.metadata(self.logins, now).await.ok();
+        let visit = self.visit(stored.as_ref());
+        let mut step = meant.core.sign_out(metadata.as_deref(), &visit, wanted.as_deref());
         for other in everyone.iter().filter(|other| !Arc::ptr_eq(other, meant)) {
             step.cookies.extend(other.core.cookies().clear(visit.headers, visit.transport));
         }
         Ok(redirect(step))
     }
 
-    /// Ends the session of this provider wherever there is a copy of it: on other hosts, in other hands, at other replicas.
-    async fn end_everywhere(&self, provider: &Arc<OidcProvider>) {
-        let (now, visit) = (wall_clock(), self.asking.visit());
-        let Reading::Session(session, _) = provider.core.session(self.ring, &visit, now) else { return };
+    /// Ends a session wherever there is a copy of it: in the store, on other hosts, in other hands, at other replicas.
+    async fn end_everywhere(
+        &self,
+        provider: &Arc<OidcProvider>,
+        session: &Session,
+        stored: Option<&Stored>,
+    ) -> Result<(), Reject> {
+        if let Some(stored) = stored {
+            self.logins.end_stored(stored).await?;
+        }
         let mut token = [0; 16];
-        let is_known = self.logins.revocations().ends(provider.core.key(), &session);
+        let is_known = self.logins.revocations().ends(provider.core.key(), session);
         if is_known || aws_lc_rs::rand::fill(&mut token).is_err() {
-            return;
+            return Ok(());
         }
         let token: String = token.iter().map(|byte| format!("{byte:02x}")).collect();
-        let revocation = provider.core.revocation(&session, token);
-        let lifetime = provider.core.settings().lifetimes.session;
+        let revocation = provider.core.revocation(session, token);
+        let now = wall_clock();
         // A session that begins in this very second is none of those that are meant, save for this one.
         let at = session.began.max(now.checked_sub(A_SECOND).unwrap_or(now));
-        let logins = Arc::clone(self.logins);
+        let (logins, provider) = (Arc::clone(self.logins), Arc::clone(provider));
+        let revoke = async move { logins.log_out(&provider, revocation, at) };
         // The cookie goes in any case.
-        let _ =
-            self.logins.on_control(async move { logins.revoke_everywhere(revocation, lifetime, at) }).await;
+        let _ = self.logins.on_control(revoke).await;
+        Ok(())
+    }
+
+    /// What the store has for this request, of a provider whose sessions are there.
+    async fn stored(&self, provider: &OidcProvider) -> Result<Option<Stored>, Reject> {
+        self.logins.stored(provider, self.ring, &self.asking.visit()).await
+    }
+
+    fn visit<'v>(&'v self, stored: Option<&'v Stored>) -> Visit<'v> {
+        Visit { stored, ..self.asking.visit() }
+    }
+
+    /// Sends people on, when the store has what has to be there by then.
+    async fn go(&self, mut step: Step) -> Result<Response, Reject> {
+        self.logins.write(step.write.take()).await?;
+        Ok(redirect(step))
     }
 
     /// The session of whichever provider there is one of.
-    fn session(&self) -> Option<Identity> {
-        let (now, visit) = (wall_clock(), self.asking.visit());
-        self.provider.everyone().into_iter().find_map(|provider| {
-            match provider.core.session(self.ring, &visit, now) {
+    async fn session(&self) -> Result<Option<Identity>, Reject> {
+        let now = wall_clock();
+        for provider in self.provider.everyone() {
+            let stored = self.stored(&provider).await?;
+            match provider.core.session(self.ring, &self.visit(stored.as_ref()), now) {
                 Reading::Session(session, Worth::Live | Worth::Reseal | Worth::Renew) => {
-                    let ended = self.logins.revocations().ends(provider.core.key(), &session);
-                    (!ended).then_some(session.identity)
+                    if !self.logins.revocations().ends(provider.core.key(), &session) {
+                        return Ok(Some(session.identity));
+                    }
                 }
-                Reading::Session(_, Worth::Expired) | Reading::Absent | Reading::Unreadable => None,
+                Reading::Session(_, Worth::Expired) | Reading::Absent | Reading::Unreadable => {}
             }
-        })
+        }
+        Ok(None)
     }
 
     fn unknown(&self) -> Reject {
         Reject::Unauthenticated(vec![challenge(&self.provider.core.settings().name)])
     }
 
-    fn userinfo(&self) -> Result<Response, Reject> {
-        let identity = self.session().ok_or_else(|| self.unknown())?;
+    async fn userinfo(&self) -> Result<Response, Reject> {
+        let identity = self.session().await?.ok_or_else(|| self.unknown())?;
         let body = serde_json::json!({
             "user": identity.subject,
             "email": identity.email,
@@ -265,8 +303,8 @@ impl Desk<'_> {
         Ok(answer(StatusCode::OK, "application/json", body.to_string()))
     }
 
-    fn auth(&self) -> Result<Response, Reject> {
-        let identity = self.session().ok_or_else(|| self.unknown())?;
+    async fn auth(&self) -> Result<Response, Reject> {
+        let identity = self.session().await?.ok_or_else(|| self.unknown())?;
         // Within one rule any value is enough; all rules must be met.
         for (name, kind) in RULES {
             let Some(values) = parameter(self.query, name) else { continue };
@@ -296,11 +334,10 @@ impl Desk<'_> {
                 let metadata = provider.metadata(self.logins, now).await?;
                 judged = provider.core.logout_token(&metadata, &token, now);
             }
-            let lifetime = provider.core.settings().lifetimes.session;
             let revoked = match judged {
                 Ok(revocation) => {
-                    let logins = Arc::clone(self.logins);
-                    let revoke = async move { logins.revoke_everywhere(revocation, lifetime, now) };
+                    let (logins, provider) = (Arc::clone(self.logins), Arc::clone(&provider));
+                    let revoke = async move { logins.log_out(&provider, revocation, now) };
                     self.logins.on_control(revoke).await?
                 }
                 Err(error) => Err(error),

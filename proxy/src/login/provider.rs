@@ -30,6 +30,8 @@ pub struct OidcProvider {
     metadata: Fetched<Metadata>,
     /// When it was last asked whether it is there, and whether it was.
     probed: Mutex<Option<(Timestamp, bool)>>,
+    /// When it was last asked for newer tokens in vain.
+    refresh_failed: Mutex<Option<Timestamp>>,
     /// The other ones, for callbacks that are theirs.
     siblings: Arc<Providers>,
 }
@@ -66,6 +68,7 @@ impl Providers {
             route,
             metadata: Fetched::default(),
             probed: Mutex::new(None),
+            refresh_failed: Mutex::new(None),
             siblings: Arc::clone(self),
         });
         known.push(Arc::downgrade(&provider));
@@ -167,6 +170,17 @@ impl OidcProvider {
         let answers = logins.on_control(probe).await.unwrap_or(false);
         *self.probed.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, answers));
         answers
+    }
+
+    /// Whether it is asked for newer tokens: not again where it did not answer a moment ago.
+    pub(crate) fn may_refresh(&self, now: Timestamp) -> bool {
+        let failed = *self.refresh_failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.is_none_or(|at| now.duration_since(at).as_secs() >= REFRESH_AGAIN_SECONDS)
+    }
+
+    /// It was asked for newer tokens in vain.
+    pub(crate) fn refresh_failed(&self, now: Timestamp) {
+        *self.refresh_failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
     }
 
     /// Puts newer keys in force.
@@ -295,6 +309,8 @@ async fn get(fetcher: &Fetcher, address: &str, route: &Route) -> Result<Vec<u8>,
 
 /// How long a provider that answered is taken for one that answers.
 const PROBE_AFTER_SECONDS: i64 = 2;
+/// Between two attempts to refresh sessions of a provider that does not answer.
+const REFRESH_AGAIN_SECONDS: i64 = 5;
 
 impl PartialEq for OidcProvider {
     fn eq(&self, other: &Self) -> bool {

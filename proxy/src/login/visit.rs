@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ::auth::bearer::{self, Judgement};
 use ::auth::oidc::{Manner, Step, Visit};
+use ::auth::session::stored::Refresh;
 use ::auth::session::{FlowCookie, Reading, Transport, Worth};
 use ::auth::{Identity, Invalid};
 use http::header::{CACHE_CONTROL, LOCATION, SET_COOKIE};
@@ -45,13 +46,14 @@ impl<'a> Asking<'a> {
             host: self.target.host_str(),
             authority: self.authority,
             headers: self.headers,
+            stored: None,
         }
     }
 }
 
 /// Looks for a session, and begins a login where there is none and a person waits.
 pub(crate) async fn login(
-    logins: &Logins,
+    logins: &Arc<Logins>,
     provider: &Arc<OidcProvider>,
     asking: Asking<'_>,
 ) -> Result<Found, Reject> {
@@ -60,12 +62,30 @@ pub(crate) async fn login(
     let core = &provider.core;
     let ring = logins.ring()?;
     let Some(ring) = ring.as_deref() else { return Err(Reject::Internal) };
-    let reading = match core.session(ring, &visit, now) {
+    let stored = logins.stored(provider, ring, &visit).await?;
+    let visit = Visit { stored: stored.as_ref(), ..visit };
+    let mut reading = match core.session(ring, &visit, now) {
         Reading::Session(session, _) if logins.revocations().ends(core.key(), &session) => {
             Reading::Unreadable
         }
         reading => reading,
     };
+    if let (Some(stored), Reading::Session(_, worth)) = (&stored, &reading) {
+        match stored.refresh_due(*worth, now) {
+            Refresh::No => {}
+            Refresh::Soon => {
+                logins.refresh_later(provider, stored.id);
+                // What asks for the person is not needed where a token does.
+                reading = Reading::Session(Box::new(stored.session.clone()), Worth::Live);
+            }
+            Refresh::First => {
+                reading = match logins.refresh_first(provider, stored.id).await? {
+                    Some(fresh) => Reading::Session(Box::new(fresh.session), Worth::Live),
+                    None => Reading::Session(Box::new(stored.session.clone()), Worth::Expired),
+                };
+            }
+        }
+    }
     let navigates = audience_of(asking.method, asking.headers) == Audience::Navigation;
     let return_to = || String::from_utf8_lossy(asking.target.path_and_query.as_bytes()).into_owned();
     let manner = match reading {
@@ -75,9 +95,9 @@ pub(crate) async fn login(
         Reading::Session(mut session, Worth::Reseal) => {
             session.seen = now;
             // A session that cannot be sealed again is good until it would have ended.
-            let cookies =
-                core.cookies().write(ring, &session, visit.headers, visit.transport, visit.host, now);
-            return Ok(Found::Known(Box::new(session.identity), cookies.unwrap_or_default()));
+            let (cookies, write) = core.keep(ring, &session, &visit, now).unwrap_or_default();
+            logins.write_later(write);
+            return Ok(Found::Known(Box::new(session.identity), cookies));
         }
         Reading::Session(session, Worth::Renew) => {
             // Only while the provider answers, and not again where the last attempt has not come back: a session outlives
@@ -167,10 +187,12 @@ pub(crate) async fn bearer(
 }
 
 /// Who asks, where a session says so and nothing else is wanted: on paths that need nobody.
-pub(crate) fn glance(logins: &Logins, provider: &OidcProvider, asking: Asking<'_>) -> Option<Identity> {
+pub(crate) async fn glance(logins: &Logins, provider: &OidcProvider, asking: Asking<'_>) -> Option<Identity> {
     let core = &provider.core;
     let ring = logins.ring().ok()?;
-    match core.session(ring.as_deref()?, &asking.visit(), wall_clock()) {
+    let (ring, visit) = (ring.as_deref()?, asking.visit());
+    let stored = logins.stored(provider, ring, &visit).await.ok()?;
+    match core.session(ring, &Visit { stored: stored.as_ref(), ..visit }, wall_clock()) {
         Reading::Session(session, Worth::Live | Worth::Reseal | Worth::Renew) => {
             (!logins.revocations().ends(core.key(), &session)).then_some(session.identity)
         }

@@ -75,7 +75,7 @@ pub(super) async fn identify(
     auth.told_by.strip(&mut request.headers);
     afterwards.language = Language::of(&request.headers);
     if skips(auth, &subject, request) {
-        return Ok(Entry::Open(opportunity(auth, &subject, request)));
+        return Ok(Entry::Open(opportunity(auth, &subject, request).await));
     }
     let mut refused = None;
     for provider in &auth.chain {
@@ -177,17 +177,20 @@ impl From<Found> for Finding {
 }
 
 /// Where nobody has to be known, a session that is there still says who asks.
-fn opportunity(auth: &Auth, subject: &Subject<'_>, request: &mut Request) -> Option<Box<Identity>> {
+async fn opportunity(auth: &Auth, subject: &Subject<'_>, request: &mut Request) -> Option<Box<Identity>> {
     let rules = auth.headers.as_ref()?;
     let Request { method, headers, .. } = request;
     let authority = subject.host.to_str().ok()?;
-    let asking = Asking { method, headers, target: subject.target, authority };
-    let identity = auth.chain.iter().find_map(|provider| match &provider.kind {
-        ProviderKind::Oidc(provider) => login::glance(&subject.worker.shared.logins, provider, asking),
-        ProviderKind::External(_) | ProviderKind::Jwt(_) | ProviderKind::Basic(_) => None,
-    })?;
-    rules.apply(Some(&identity), headers);
-    Some(Box::new(identity))
+    let logins = &subject.worker.shared.logins;
+    for provider in &auth.chain {
+        let ProviderKind::Oidc(provider) = &provider.kind else { continue };
+        let asking = Asking { method, headers, target: subject.target, authority };
+        if let Some(identity) = login::glance(logins, provider, asking).await {
+            rules.apply(Some(&identity), headers);
+            return Some(Box::new(identity));
+        }
+    }
+    None
 }
 
 /// Requests that need nobody, by the rules of the route.

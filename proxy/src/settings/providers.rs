@@ -141,6 +141,31 @@ pub struct OidcSession {
     /// One session for all hosts of this domain. Every one of their applications then sees the cookie before it is removed.
     /// Default: each host has its own. (live)
     pub cookie_domain: Option<Arc<str>>,
+    /// Where sessions are: `cookie`, in the browser; or `shared`, in the `sharedStore`, with refresh tokens, which then keep
+    /// them new, and the browser has their name. Without the store nobody is let in. Default: `cookie`. (live)
+    pub store: SessionPlace,
+    /// Tokens of the provider that sessions keep for own headers, as the claims `access_token` and `id_token`; with `shared`
+    /// only. Default: none. (live)
+    pub keep_tokens: Vec<KeptToken>,
+}
+
+/// Where sessions are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum SessionPlace {
+    /// In the browser.
+    #[default]
+    Cookie,
+    /// In the store that all replicas share.
+    Shared,
+}
+
+/// A token of the provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum KeptToken {
+    Access,
+    Id,
 }
 
 /// When browsers send a cookie with what other sites cause.
@@ -164,6 +189,8 @@ impl Default for OidcSession {
             renew_after: Duration::from_secs(3600),
             same_site: CookieSameSite::Lax,
             cookie_domain: None,
+            store: SessionPlace::Cookie,
+            keep_tokens: Vec::new(),
         }
     }
 }

@@ -1,11 +1,14 @@
 // An OpenID provider for tests: the certified npm package oidc-provider, with accounts, a form to log in, and a door for tests.
 //
-// Environment: PORT; APPS, origins of applications, separated by blanks; BACKCHANNEL, where logout tokens go.
+// Environment: PORT; APPS, origins of applications, separated by blanks; BACKCHANNEL, where logout tokens go; REFRESH, the
+// seconds that an access token is good: then there are refresh tokens, each good once.
 // Everything lives in memory and binds 127.0.0.1 only. The door:
 //   GET  /_test/ready                        ok
 //   POST /_test/account {id, ...claims}      adds or changes an account
 //   POST /_test/rotate  {keep}               new keys in front; keep: false drops the older ones
 //   POST /_test/token   {claims, alg, kid}   a token with these claims, signed with the newest key
+//   GET  /_test/refreshes                    how many times tokens were refreshed, and how many times that was refused
+//   POST /_test/forget                       no refresh token is good any more
 import http from 'node:http';
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { SignJWT, importJWK } from 'jose';
@@ -49,7 +52,7 @@ class Store {
 const client = (id, alg) => ({
   client_id: id,
   client_secret: 'edge-secret-0123456789abcdef0123',
-  grant_types: ['authorization_code'],
+  grant_types: ['authorization_code', ...(env.REFRESH ? ['refresh_token'] : [])],
   redirect_uris: apps.map((app) => `${app}/oauth2/callback`),
   post_logout_redirect_uris: apps.map((app) => `${app}/oauth2/signed_out`),
   id_token_signed_response_alg: alg,
@@ -69,7 +72,10 @@ const config = () => ({
   // The client with RS256 says its claims at the userinfo endpoint only.
   conformIdTokenClaims: env.CLAIMS === 'userinfo',
   pkce: { required: () => true },
-  ttl: { AccessToken: 60, IdToken: 300, Interaction: 600, Session: 3600, Grant: 3600, AuthorizationCode: 60 },
+  // One that is used twice is refused, and with it all that came of its login.
+  rotateRefreshToken: true,
+  issueRefreshToken: (_context, client) => Boolean(env.REFRESH) && client.grantTypeAllowed('refresh_token'),
+  ttl: { AccessToken: Number(env.REFRESH ?? 60), RefreshToken: 3600, IdToken: 300, Interaction: 600, Session: 3600, Grant: 3600, AuthorizationCode: 60 },
   features: { devInteractions: { enabled: false }, rpInitiatedLogout: { enabled: true }, backchannelLogout: { enabled: true } },
   interactions: { url: (_context, interaction) => `/interaction/${interaction.uid}` },
   findAccount: (_context, id) => accounts.get(id) && {
@@ -79,7 +85,14 @@ const config = () => ({
 });
 
 let provider; let handle;
-const build = () => { provider = new Provider(issuer, config()); handle = provider.callback(); };
+const refreshes = { good: 0, refused: 0 };
+const counted = (outcome) => (context) => { if (context.oidc.params?.grant_type === 'refresh_token') refreshes[outcome] += 1; };
+const build = () => {
+  provider = new Provider(issuer, config());
+  handle = provider.callback();
+  provider.on('grant.success', counted('good'));
+  provider.on('grant.error', counted('refused'));
+};
 build();
 
 const body = async (request) => { let text = ''; for await (const chunk of request) text += chunk; return text; };
@@ -118,6 +131,8 @@ async function door(request, response, path) {
   const argument = request.method === 'POST' ? JSON.parse(await body(request) || '{}') : {};
   if (path === '/_test/account') put(argument);
   if (path === '/_test/rotate') { keys = argument.keep === false ? newKeys() : [...newKeys(), ...keys]; build(); }
+  if (path === '/_test/forget') for (const key of db.keys()) if (key.startsWith('RefreshToken:')) db.delete(key);
+  if (path === '/_test/refreshes') return response.end(JSON.stringify(refreshes));
   response.end(path === '/_test/token' ? await token(argument) : 'ok');
 }
 

@@ -8,6 +8,7 @@ fn returned(wanted: &str, domain: Option<&str>) -> String {
         host: "app.example",
         authority: "app.example:8443",
         headers: &headers,
+        stored: None,
     };
     return_address(wanted, &Provider::new(settings), &visit)
 }

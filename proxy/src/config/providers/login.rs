@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ::auth::bearer::{ALGORITHMS, Expectations};
 use ::auth::identity::ClaimNames;
-use ::auth::oidc::{self, ClientAuth, Endpoints, PREFIX};
+use ::auth::oidc::{self, ACCESS_TOKEN, ClientAuth, Endpoints, ID_TOKEN, Keeping, PREFIX};
 use ::auth::session::{Lifetimes, SameSite};
 
 use super::{Home, OwnPath, OwnTarget, Usable};
@@ -14,7 +14,8 @@ use crate::fetch::{ConnectTo, Route};
 use crate::route::PathPattern;
 use crate::route::auth::{Provider, ProviderKind};
 use crate::settings::providers::{
-    ClaimNames as WrittenClaims, ClientAuth as WrittenClientAuth, CookieSameSite, JwtProvider, OidcProvider,
+    ClaimNames as WrittenClaims, ClientAuth as WrittenClientAuth, CookieSameSite, JwtProvider, KeptToken,
+    OidcProvider, OidcSession, SessionPlace,
 };
 
 /// Login with an OpenID provider. Errors are for a sentence that begins with the provider.
@@ -96,15 +97,40 @@ pub(super) fn oidc(
             .as_ref()
             .map(|domain| domain.trim_start_matches('.').to_ascii_lowercase()),
         auth_host: written.auth_host.as_ref().map(|host| host.to_ascii_lowercase()),
+        keeping: keeping(scope, session, home)?,
     };
     if let Some(reserved) = settings.parameters.keys().find(|name| RESERVED.contains(&name.as_str())) {
         return Err(format!("has the parameter `{reserved}`, which is set by the login itself: remove it"));
     }
-    let extra = settings.extra_claims.clone();
+    let mut extra = settings.extra_claims.clone();
+    if let Keeping::Store { access_token, id_token } = settings.keeping {
+        extra.extend(access_token.then(|| ACCESS_TOKEN.to_owned()));
+        extra.extend(id_token.then(|| ID_TOKEN.to_owned()));
+    }
     let provider = scope.providers.oidc(settings, route(scope, written.connect_to.as_deref(), home)?);
     let path = PathPattern::Prefix(PREFIX.trim_end_matches('/').into());
     let own_paths = vec![OwnPath { path, to: OwnTarget::Login(provider.clone()) }];
     Ok(usable(name, ProviderKind::Oidc(provider), own_paths, extra))
+}
+
+/// Where sessions are kept.
+fn keeping(scope: &Scope<'_>, session: &OidcSession, home: &Home) -> Result<Keeping, String> {
+    let keeps = |token: KeptToken| session.keep_tokens.contains(&token);
+    match (session.store, home) {
+        (SessionPlace::Cookie, _) if !session.keep_tokens.is_empty() => {
+            Err("has `session.keepTokens`, for which cookies are too small: set `session.store: shared`".into())
+        }
+        (SessionPlace::Cookie, _) => Ok(Keeping::Cookie),
+        (SessionPlace::Shared, Home::Namespace(_)) => {
+            Err("has `session.store: shared`, which only the operator's providers may: the store is the operator's".into())
+        }
+        (SessionPlace::Shared, Home::Operator) if scope.settings.shared_store.is_none() => {
+            Err("has `session.store: shared`, and the settings name no `sharedStore`".into())
+        }
+        (SessionPlace::Shared, Home::Operator) => {
+            Ok(Keeping::Store { access_token: keeps(KeptToken::Access), id_token: keeps(KeptToken::Id) })
+        }
+    }
 }
 
 /// Bearer tokens.

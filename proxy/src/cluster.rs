@@ -142,9 +142,9 @@ impl Cluster {
         tokio::spawn(replica_keys::keep(self.client.clone(), name.into(), writer.leads()));
     }
 
-    /// What puts the workloads of this cluster to sleep and wakes them.
-    pub(crate) fn workloads(&self) -> scale::Kubernetes {
-        scale::Kubernetes::new(&self.client)
+    /// What puts the workloads of this cluster to sleep and wakes them; a process that `writes` tells of it in Events.
+    pub(crate) fn workloads(&self, writes: bool) -> scale::Kubernetes {
+        scale::Kubernetes::new(&self.client, writes)
     }
 
     /// The current objects: complete once [`Cluster::changed`] has returned.

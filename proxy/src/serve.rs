@@ -258,6 +258,7 @@ impl<'o> Control<'o> {
         let compiler = Compiler::new(TicketSecret::random(), fallback, settings.locality.clone());
         let bell = Arc::clone(compiler.gates().bell());
         let workloads = source.workloads(options.role, bell, port.replicas());
+        state.metrics.watch_workloads(workloads.counters());
         let mut control = Control {
             options,
             compiler,

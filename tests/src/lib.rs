@@ -23,3 +23,4 @@ pub mod scenario;
 pub mod streams;
 pub mod upstream;
 pub mod wait;
+pub mod waking;

@@ -1,15 +1,14 @@
 //! Workloads of a real API server that sleep and wake, with several replicas that clients come to. No controllers run: what they
 //! would do, the tests do.
 
-use std::net::{SocketAddr, TcpListener};
-use std::process::{Child, Command, Stdio};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use rustix::process::Signal;
 use tests::client::Client;
-use tests::cluster::{ControlPlane, eventually, pause, run, script, workspace};
-use tests::process::binary;
-use tests::replicas::{Replica, introduce, own_address};
+use tests::cluster::{ControlPlane, eventually, pause};
+use tests::replicas::{Replica, introduce};
+use tests::waking::{self, App};
 
 #[test]
 fn what_a_websocket_on_one_edge_uses_no_replica_puts_to_sleep() {
@@ -45,6 +44,15 @@ fn what_a_websocket_on_one_edge_uses_no_replica_puts_to_sleep() {
     for (edge, before) in [&one, &other].into_iter().zip(before) {
         assert!(count(edge, "waking") <= before + 1, "{:?}", edge.process.err().all());
     }
+    // The edges may not write Events: the replica that scaled for them says for whom, however many asked.
+    eventually("it is told for whom, and once for each sleep", || {
+        let woken = waking::events(&cluster, "deployment/web", "Woken");
+        let slept = waking::events(&cluster, "deployment/web", "PutToSleep");
+        let named = "for a request of Ingress default/web rule 0 (/) (program, request id ";
+        !woken.is_empty()
+            && woken.lines().all(|line| line.contains(named))
+            && woken.lines().count() <= slept.lines().count()
+    });
 }
 
 #[test]
@@ -152,80 +160,15 @@ fn replicas(cluster: &ControlPlane) -> String {
     cluster.read("deployment/web", "{.spec.replicas}")
 }
 
-/// The sample application, where an EndpointSlice may point to.
-struct App {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl App {
-    fn start() -> Self {
-        let listener = TcpListener::bind((own_address(), 0)).expect("a port");
-        let address = listener.local_addr().expect("an address");
-        drop(listener);
-        let mut command = Command::new(binary());
-        command.args(["sample-app", "--name", "woken", "--listen", &address.to_string()]);
-        let child = command.stdin(Stdio::null()).spawn().expect("the binary runs");
-        App { child, address }
-    }
-}
-
-impl Drop for App {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// An API server with a Deployment that sleeps after a second, and two users: one who may scale, and one who may only look.
+/// An API server with a Deployment of two that sleeps after a second.
 fn cluster() -> ControlPlane {
-    let cluster = ControlPlane::start();
-    cluster.allow();
-    run(script("control-plane")
-        .env("NAMESPACE", "vestibule")
-        .arg("kubeconfig")
-        .arg(&cluster.directory)
-        .args(["edge", "tests"]));
-    let rights = workspace().join("tests/cluster/rbac-wake.yaml");
-    cluster.kubectl(&["apply", "-f", rights.to_str().expect("a path in UTF-8")]);
-    let bind =
-        |name: &str, options: &[&str]| cluster.kubectl(&[&["create", "rolebinding", name], options].concat());
-    bind("wake", &["--clusterrole=vestibule-wake", "--user=vestibule"]);
-    bind("look", &["--clusterrole=vestibule-wake-look", "--user=vestibule", "--user=edge"]);
-    bind("memory", &["--role=vestibule-wake", "--namespace=vestibule", "--user=vestibule"]);
-    // Everything else that there is to read.
-    cluster.kubectl(&["create", "clusterrolebinding", "edge", "--clusterrole=vestibule", "--user=edge"]);
-    cluster.apply(OBJECTS);
+    let cluster = waking::cluster();
+    cluster.apply(&waking::workload("Deployment", "web", 2));
+    cluster.apply(&waking::service("web"));
+    cluster.apply(&waking::ingress(&[("wake-idle", "1s")]));
     cluster
 }
 
-const OBJECTS: &str = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {replicas: 2, selector: {matchLabels: {app: web}}, \
-     template: {metadata: {labels: {app: web}}, spec: {containers: [{name: app, image: none}]}}}\n---\n\
-     apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {selector: {app: web}, ports: [{port: 80}]}\n---\n\
-     apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: web, annotations: {vestibule.dev/wake: 'true', vestibule.dev/wake-idle: 1s}}\n\
-     spec: {rules: [{http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]}}]}\n";
-
-/// What the controllers do when the workload has so many replicas: status and endpoints.
 fn runs(cluster: &ControlPlane, count: u32, endpoint: Option<SocketAddr>) {
-    let (endpoints, port) = match endpoint {
-        Some(address) => {
-            (format!("[{{addresses: ['{}'], conditions: {{ready: true}}}}]", address.ip()), address.port())
-        }
-        None => ("[]".to_owned(), 1),
-    };
-    cluster.apply(&format!(
-        "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
-         metadata: {{name: web, labels: {{kubernetes.io/service-name: web}}}}\naddressType: IPv4\n\
-         endpoints: {endpoints}\nports: [{{port: {port}, protocol: TCP}}]\n"
-    ));
-    cluster.kubectl(&[
-        "patch",
-        "deployment",
-        "web",
-        "--type=merge",
-        "--subresource=status",
-        "--patch",
-        &format!("{{\"status\":{{\"replicas\":{count},\"readyReplicas\":{count}}}}}"),
-    ]);
+    waking::runs(cluster, "deployment", "web", count, endpoint);
 }

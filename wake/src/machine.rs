@@ -62,7 +62,6 @@ struct Group {
     /// When to count again.
     look_at: Option<Duration>,
     looking: Option<Token>,
-    kept_awake_until: Duration,
     sleep_commanded: bool,
     /// By the schedules, as of the last step.
     in_keep_awake: bool,
@@ -97,22 +96,32 @@ impl Machine {
         let members = self.members.values().filter_map(Member::alarm);
         let groups = self.groups.values().flat_map(|group| {
             let looks = group.look_at.filter(|_| group.looking.is_none());
-            let pinned = Some(group.kept_awake_until).filter(|until| *until > now.elapsed);
             let window = [&group.spec.keep_awake, &group.spec.sleep].into_iter().filter_map(|schedule| {
                 let change = schedule.next_change(now.wall)?;
                 let wait = Duration::try_from(change.duration_since(now.wall)).unwrap_or_default();
                 // The clock on the wall may be set.
                 Some(now.elapsed + wait.clamp(Duration::from_millis(1), SCHEDULE_LOOK_MAX))
             });
-            looks.into_iter().chain(pinned).chain(window)
+            looks.into_iter().chain(window)
         });
-        members.chain(groups).min()
+        let pins = self.members.values().map(|member| member.kept_awake_until);
+        members.chain(groups).chain(pins.filter(|until| *until > now.elapsed)).min()
     }
 
     /// What the workloads of a group are doing, in the order of their names.
     pub fn states(&self, group: GroupId) -> Vec<(Workload, State)> {
         let Some(group) = self.groups.get(&group) else { return Vec::new() };
         group.workloads.iter().map(|workload| (workload.clone(), self.member(workload).state())).collect()
+    }
+
+    /// Whether a workload is one of a group's.
+    pub fn leads_to(&self, group: GroupId, workload: &Workload) -> bool {
+        self.groups.get(&group).is_some_and(|group| group.workloads.contains(workload))
+    }
+
+    /// Whether somebody has said that a workload shall be awake for now.
+    pub fn is_pinned(&self, now: Now, workload: &Workload) -> bool {
+        self.member(workload).kept_awake_until > now.elapsed
     }
 
     /// Workloads that are put to sleep or woken by this machine.
@@ -147,7 +156,7 @@ impl Machine {
             Event::Counted { group, token, count } => self.counted(now, group, token, count),
             Event::Serving(group) => self.serving(now, group),
             Event::Told { from, message } => self.told(now, from, message),
-            Event::Commanded { group, command } => self.commanded(now, group, command),
+            Event::Commanded { workload, command } => self.commanded(now, &workload, command),
             Event::Tick => {}
         }
     }
@@ -255,24 +264,34 @@ impl Machine {
         self.abort_all(now);
     }
 
-    fn commanded(&mut self, now: Now, id: GroupId, command: Command) {
-        let Some(group) = self.groups.get_mut(&id) else { return };
-        match command {
-            Command::Wake => {
-                group.kept_awake_until = group.kept_awake_until.max(now.elapsed + COMMANDED_AWAKE);
-                group.sleep_commanded = false;
-                group.wanted = true;
-            }
-            Command::Sleep => {
-                group.kept_awake_until = Duration::ZERO;
-                group.sleep_commanded = true;
+    fn commanded(&mut self, now: Now, workload: &Workload, command: Command) {
+        let Some(member) = self.members.get_mut(workload) else { return };
+        member.kept_awake_until = match command {
+            Command::Wake => member.kept_awake_until.max(now.elapsed + COMMANDED_AWAKE),
+            Command::Sleep => Duration::ZERO,
+            Command::KeepAwake(time) => now.elapsed + time,
+        };
+        // What needs it sleeps with it, for it cannot go before that.
+        let mut commanded = BTreeSet::new();
+        for id in &member.groups {
+            let Some(group) = self.groups.get_mut(id) else { continue };
+            group.sleep_commanded = command == Command::Sleep;
+            if group.sleep_commanded {
                 group.look_at = Some(now.elapsed);
-            }
-            Command::KeepAwake(time) => {
-                group.kept_awake_until = now.elapsed + time;
-                group.sleep_commanded = false;
+                commanded.extend(group.workloads.iter().cloned());
             }
         }
+        for workload in &commanded {
+            if let Some(member) = self.members.get_mut(workload) {
+                // A person knows better than the pause after an attempt.
+                member.sleep_not_before = Duration::ZERO;
+            }
+        }
+    }
+
+    /// Whether anything of a group shall be awake for now.
+    fn is_group_pinned(&self, now: Now, group: &Group) -> bool {
+        group.workloads.iter().any(|workload| self.is_pinned(now, workload))
     }
 
     fn look_at_schedules(&mut self, now: Now) {
@@ -308,7 +327,6 @@ impl Group {
             idle: false,
             fresh_from: now.elapsed,
             looking: None,
-            kept_awake_until: Duration::ZERO,
             sleep_commanded: false,
             in_keep_awake: false,
             in_sleep: None,
@@ -324,8 +342,8 @@ impl Group {
     }
 
     /// How long it has to be unused; `None`: that is never long enough.
-    fn idle_needed(&self, now: Now) -> Option<Duration> {
-        if self.in_keep_awake || self.kept_awake_until > now.elapsed {
+    fn idle_needed(&self) -> Option<Duration> {
+        if self.in_keep_awake {
             return None;
         }
         if self.sleep_commanded {
@@ -389,8 +407,8 @@ const WAKE_AGAIN_MIN: Duration = Duration::from_secs(10);
 const WAKE_AGAIN_MAX: Duration = Duration::from_secs(300);
 /// Wakes that are asked for and not answered, of all workloads together: what a cluster can start at once has bounds.
 pub const WAKES_MAX: usize = 32;
-/// Scaled up by others so soon after it slept, it is contested,
-const CONTESTED_WITHIN: Duration = Duration::from_secs(60);
+/// Scaled up by others so soon after it slept, it is contested (Flux looks every ten minutes where nobody says otherwise),
+const CONTESTED_WITHIN: Duration = Duration::from_secs(900);
 /// and when that came so often in a row,
 const CONTESTED_TIMES: u32 = 2;
 /// left alone for so long.

@@ -8,13 +8,14 @@ mod certificates;
 mod encode;
 mod replicas;
 mod worker;
+mod workloads;
 
 pub use worker::WorkerMetrics;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use ipnet::IpNet;
@@ -26,6 +27,7 @@ use crate::limit::Limiter;
 use crate::message::Protocol;
 use crate::overload::Vitals;
 use crate::replicas::counters::Counters;
+use crate::workload::counters::{Counters as WorkloadCounters, Counts};
 
 /// All metrics of the process.
 #[derive(Debug)]
@@ -38,6 +40,7 @@ pub struct Metrics {
     started: Timestamp,
     /// Of the port between replicas, where there is one.
     replicas: OnceLock<Arc<Counters>>,
+    workloads: OnceLock<Arc<WorkloadCounters>>,
     /// What the manager of certificates says, where this process orders them.
     pub certificates: ArcSwapOption<acme::manager::Report>,
 }
@@ -158,6 +161,7 @@ impl Metrics {
             vitals: Vitals::new(workers),
             started: now,
             replicas: OnceLock::new(),
+            workloads: OnceLock::new(),
             certificates: ArcSwapOption::empty(),
         }
     }
@@ -176,6 +180,16 @@ impl Metrics {
     /// Tells of the port between replicas, too.
     pub(crate) fn watch_replicas(&self, counters: &Arc<Counters>) {
         let _ = self.replicas.set(Arc::clone(counters));
+    }
+
+    /// Tells of workloads that sleep and wake, too.
+    pub(crate) fn watch_workloads(&self, counters: &Arc<WorkloadCounters>) {
+        let _ = self.workloads.set(Arc::clone(counters));
+    }
+
+    /// What workloads are doing; `None` before anything looks after them.
+    pub(crate) fn workloads(&self) -> Option<Counts> {
+        self.workloads.get().map(|counters| counters.counts(Instant::now()))
     }
 
     /// How many workers there are.

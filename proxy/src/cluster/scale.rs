@@ -4,9 +4,11 @@
 //! objects themselves would be the right to run anything. CloudNativePG Clusters have none and are hibernated by their
 //! annotation. How many replicas there were is kept in a ConfigMap of ours, never on the workload.
 
+mod contest;
 mod discover;
 mod find;
 mod follow;
+mod tell;
 mod trouble;
 
 use std::collections::{HashMap, HashSet};
@@ -22,7 +24,9 @@ use wake::scaler::{Observation, ScaleError, Scaler};
 use wake::workload::{Kind, Workload};
 
 use self::follow::Followed;
+use self::tell::{Tale, Teller, Weight};
 use super::write::{self, WriteError};
+use crate::workload::cause::Why;
 
 /// The scaler of a cluster. Clones are the same.
 #[derive(Clone)]
@@ -33,14 +37,18 @@ pub(crate) struct Kubernetes {
     kinds: discover::Kinds,
     followed: Arc<Mutex<Followed>>,
     troubles: Arc<Mutex<HashMap<Workload, Arc<str>>>>,
+    /// `None`: others write Events.
+    teller: Option<Teller>,
 }
 
 impl Kubernetes {
-    pub(super) fn new(client: &Client) -> Self {
+    pub(super) fn new(client: &Client, writes: bool) -> Self {
+        let kinds = discover::Kinds::default();
         Kubernetes {
+            teller: writes.then(|| Teller::start(client.clone(), kinds.clone())),
             client: client.clone(),
             namespace: client.default_namespace().into(),
-            kinds: discover::Kinds::default(),
+            kinds,
             followed: Arc::default(),
             troubles: Arc::default(),
         }
@@ -59,6 +67,56 @@ impl Kubernetes {
     /// Why a workload that wakes is not ready yet, as far as its Pods say.
     pub(crate) fn trouble(&self, workload: &Workload) -> Option<Arc<str>> {
         self.troubles.lock().unwrap_or_else(PoisonError::into_inner).get(workload).cloned()
+    }
+
+    /// Finds out who scales a workload up again and again, and says so on it.
+    pub(crate) fn tell_who_contests(&self, workload: &Workload) {
+        if self.teller.is_none() {
+            return;
+        }
+        let (kubernetes, workload) = (self.clone(), workload.clone());
+        tokio::spawn(async move {
+            let message = contest::words(&kubernetes, &workload).await;
+            tracing::warn!(%workload, reason = "Contested", "{message}");
+            kubernetes.tell(&workload, Weight::Warning, "Contested", message);
+        });
+    }
+
+    fn tell(&self, workload: &Workload, weight: Weight, reason: &'static str, message: String) {
+        if let Some(teller) = &self.teller {
+            teller.tell(Tale { workload: workload.clone(), weight, reason, message });
+        }
+    }
+
+    /// As [`Scaler::wake`], and tells of it.
+    pub(crate) async fn wake_for(&self, workload: &Workload, why: &Why) -> Result<Observation, ScaleError> {
+        let now = self.observe(workload).await?;
+        if now.desired > 0 {
+            return Ok(now);
+        }
+        let woken = match workload.reference.kind {
+            Kind::PostgresCluster => self.hibernate(workload, "off", None).await,
+            Kind::Deployment | Kind::StatefulSet | Kind::Process | Kind::Scalable(_) => {
+                match self.replicas_to_restore(workload).await {
+                    Ok(replicas) => self.scale(workload, replicas, None).await,
+                    Err(error) => Err(error),
+                }
+            }
+        };
+        match &woken {
+            Ok(seen) => {
+                let message = format!("Woken with {} replicas for {why}.", seen.desired);
+                self.tell(workload, Weight::Normal, "Woken", message);
+                trouble::watch(self, workload.clone());
+            }
+            // Somebody else is at it.
+            Err(ScaleError::Conflict) => {}
+            Err(error) => {
+                let message = format!("It cannot be woken for {why}: {error}.");
+                self.tell(workload, Weight::Warning, "WakeFailed", message);
+            }
+        }
+        woken
     }
 
     /// The object itself, as it is now.
@@ -115,6 +173,38 @@ impl Kubernetes {
         Ok(Observation { by_us: true, ..observation(&workload.reference.kind, &cluster) })
     }
 
+    async fn put_to_sleep(
+        &self,
+        workload: &Workload,
+        version: u64,
+        within: Duration,
+    ) -> Result<Observation, ScaleError> {
+        let late = || ScaleError::unreachable("no answer in time");
+        let prepare = async {
+            let now = self.observe(workload).await?;
+            if now.version != version {
+                return Err(ScaleError::Conflict);
+            }
+            match workload.reference.kind {
+                Kind::PostgresCluster => Ok(()),
+                Kind::Deployment | Kind::StatefulSet | Kind::Process | Kind::Scalable(_) => {
+                    self.remember(workload, now.desired).await
+                }
+            }
+        };
+        // The server may take WRITE_TIME over the write itself, and has to be told of it early enough.
+        timeout(within.saturating_sub(WRITE_TIME), prepare).await.map_err(|_| late())??;
+        let write = async {
+            match workload.reference.kind {
+                Kind::PostgresCluster => self.hibernate(workload, "on", Some(version)).await,
+                Kind::Deployment | Kind::StatefulSet | Kind::Process | Kind::Scalable(_) => {
+                    self.scale(workload, 0, Some(version)).await
+                }
+            }
+        };
+        timeout(WRITE_TIME, write).await.map_err(|_| late())?
+    }
+
     /// How many replicas it is woken to: as it was, at least what an autoscaler would give it.
     async fn replicas_to_restore(&self, workload: &Workload) -> Result<u32, ScaleError> {
         let remembered = self.remembered(workload).await?;
@@ -167,17 +257,11 @@ impl Kubernetes {
     async fn autoscaler_minimum(&self, workload: &Workload) -> u32 {
         let path = write::path("autoscaling/v2", "horizontalpodautoscalers", &workload.namespace, "", "");
         let Ok(list) = write::read(&self.client, &path).await else { return 0 };
-        let kind = workload.reference.kind.as_str();
-        let kind = kind.split('.').next().unwrap_or(kind);
         let items = list["items"].as_array().map_or(&[][..], Vec::as_slice);
         items
             .iter()
+            .find(|item| targets(item, workload))
             .map(|item| &item["spec"])
-            .find(|spec| {
-                let target = &spec["scaleTargetRef"];
-                target["name"].as_str() == Some(&*workload.reference.name)
-                    && target["kind"].as_str().is_some_and(|word| word.eq_ignore_ascii_case(kind))
-            })
             .map_or(0, |spec| spec["minReplicas"].as_u64().map_or(1, |n| u32::try_from(n).unwrap_or(1)))
     }
 }
@@ -188,19 +272,7 @@ impl Scaler for Kubernetes {
     }
 
     async fn wake(&self, workload: &Workload) -> Result<Observation, ScaleError> {
-        let now = self.observe(workload).await?;
-        if now.desired > 0 {
-            return Ok(now);
-        }
-        let woken = match workload.reference.kind {
-            Kind::PostgresCluster => self.hibernate(workload, "off", None).await?,
-            Kind::Deployment | Kind::StatefulSet | Kind::Process | Kind::Scalable(_) => {
-                let replicas = self.replicas_to_restore(workload).await?;
-                self.scale(workload, replicas, None).await?
-            }
-        };
-        trouble::watch(self, workload.clone());
-        Ok(woken)
+        self.wake_for(workload, &Why::Schedule).await
     }
 
     async fn sleep(
@@ -209,31 +281,30 @@ impl Scaler for Kubernetes {
         version: u64,
         within: Duration,
     ) -> Result<Observation, ScaleError> {
-        let late = || ScaleError::unreachable("no answer in time");
-        let prepare = async {
-            let now = self.observe(workload).await?;
-            if now.version != version {
-                return Err(ScaleError::Conflict);
+        let slept = self.put_to_sleep(workload, version, within).await;
+        match &slept {
+            Ok(_) => {
+                let message = "Put to sleep: nobody uses it. The next request wakes it as it was.".to_owned();
+                self.tell(workload, Weight::Normal, "PutToSleep", message);
             }
-            match workload.reference.kind {
-                Kind::PostgresCluster => Ok(()),
-                Kind::Deployment | Kind::StatefulSet | Kind::Process | Kind::Scalable(_) => {
-                    self.remember(workload, now.desired).await
-                }
+            Err(ScaleError::Refused(reason)) => {
+                let message = format!("It cannot be put to sleep: {reason}.");
+                self.tell(workload, Weight::Warning, "SleepFailed", message);
             }
-        };
-        // The server may take WRITE_TIME over the write itself, and has to be told of it early enough.
-        timeout(within.saturating_sub(WRITE_TIME), prepare).await.map_err(|_| late())??;
-        let write = async {
-            match workload.reference.kind {
-                Kind::PostgresCluster => self.hibernate(workload, "on", Some(version)).await,
-                Kind::Deployment | Kind::StatefulSet | Kind::Process | Kind::Scalable(_) => {
-                    self.scale(workload, 0, Some(version)).await
-                }
-            }
-        };
-        timeout(WRITE_TIME, write).await.map_err(|_| late())?
+            // It changed, it is gone, or it is tried again.
+            Err(ScaleError::Conflict | ScaleError::Missing | ScaleError::Unreachable(_)) => {}
+        }
+        slept
     }
+}
+
+/// Whether a HorizontalPodAutoscaler is for this workload.
+fn targets(autoscaler: &Value, workload: &Workload) -> bool {
+    let kind = workload.reference.kind.as_str();
+    let kind = kind.split('.').next().unwrap_or(kind);
+    let target = &autoscaler["spec"]["scaleTargetRef"];
+    target["name"].as_str() == Some(&*workload.reference.name)
+        && target["kind"].as_str().is_some_and(|word| word.eq_ignore_ascii_case(kind))
 }
 
 /// What an object of this kind says of itself.

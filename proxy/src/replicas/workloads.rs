@@ -20,6 +20,7 @@ use super::listener::Reply;
 use super::message::AppliedQuestion;
 use super::seal::Incarnation;
 use super::{ACTIVITY, QUIESCE, Replicas, WAKE};
+use crate::workload::cause::Cause;
 
 /// What another replica wants of the driver of workloads.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub(crate) enum Call {
     },
     Wake {
         workload: Workload,
+        /// Whose request it is for, where the caller says it.
+        cause: Option<Cause>,
         reply: oneshot::Sender<Result<Observation, ScaleError>>,
     },
 }
@@ -93,12 +96,17 @@ impl Replicas {
     }
 
     /// Has a replica that may scale wake a workload.
-    pub(crate) async fn wake(&self, workload: &Workload) -> Result<Observation, ScaleError> {
+    pub(crate) async fn wake(
+        &self,
+        workload: &Workload,
+        cause: Option<&Cause>,
+    ) -> Result<Observation, ScaleError> {
         let mut wakers = self.known_wakers().await;
         wakers.sort_by_key(|waker| !waker.leads);
         let mut last = "none has been heard of; is there one, and does `replicas` lead to it?".to_owned();
+        let question = WakeQuestion { name: Name::from(workload), cause: cause.cloned() };
         for waker in wakers {
-            match call(self, waker.address, WAKE, &Name::from(workload), WAKE_TIMEOUT).await {
+            match call(self, waker.address, WAKE, &question, WAKE_TIMEOUT).await {
                 Ok(WakeAnswer::Seen(seen)) => return Ok(seen.into()),
                 Ok(WakeAnswer::Missing) => return Err(ScaleError::Missing),
                 Ok(WakeAnswer::Conflict) => return Err(ScaleError::Conflict),
@@ -180,10 +188,10 @@ impl Replicas {
         if !self.0.role.writes() {
             return Reply::status(StatusCode::FORBIDDEN);
         }
-        let Ok(name) = serde_json::from_slice::<Name>(body) else { return bad() };
+        let Ok(WakeQuestion { name, cause }) = serde_json::from_slice(body) else { return bad() };
         let Ok(workload) = Workload::try_from(name) else { return bad() };
         let (reply, replied) = oneshot::channel();
-        let sent = self.0.calls.try_send(Call::Wake { workload, reply });
+        let sent = self.0.calls.try_send(Call::Wake { workload, cause, reply });
         match (sent, timeout(WAKE_TIMEOUT, replied).await) {
             (Ok(()), Ok(Ok(woken))) => Reply::json(&WakeAnswer::from(woken)),
             _ => Reply::status(StatusCode::SERVICE_UNAVAILABLE),
@@ -248,6 +256,16 @@ struct Seen {
     desired: u32,
     ready: u32,
     by_us: bool,
+}
+
+/// What is to be woken, and for whom.
+#[derive(Debug, Serialize, Deserialize)]
+struct WakeQuestion {
+    #[serde(flatten)]
+    name: Name,
+    /// Not said by versions before this one.
+    #[serde(default)]
+    cause: Option<Cause>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

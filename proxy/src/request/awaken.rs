@@ -22,7 +22,8 @@ use crate::message::{Request, Response};
 use crate::reject::Reject;
 use crate::route::WeightedBackend;
 use crate::worker::Worker;
-use crate::workload::gate::{Cause, Gate, View};
+use crate::workload::cause::{Agent, Cause};
+use crate::workload::gate::{Gate, View};
 
 /// Lets the request pass (`None`), or answers it: with the waiting page, or because it is one that wakes nobody.
 ///
@@ -62,7 +63,8 @@ pub(super) async fn awaken(
     let cause = || Cause {
         route: record.route_name(),
         request_id: record.request_id().as_str().into(),
-        agent: if is_navigation(request) { "browser" } else { "program" },
+        user: record.identity.as_ref().map(|identity| identity.user.as_str().into()),
+        agent: if is_navigation(request) { Agent::Browser } else { Agent::Program },
     };
     match wait(gate, shares, patience, cause).await? {
         Waited::Ready => {

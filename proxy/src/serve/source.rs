@@ -110,7 +110,7 @@ impl Source {
                     Role::All | Role::Control => writer.as_ref().map_or_else(nobody, StatusWriter::leads),
                     Role::Edge => nobody(),
                 };
-                Workloads::start(bell, Some(cluster.workloads()), leads, replicas)
+                Workloads::start(bell, Some(cluster.workloads(role.writes())), leads, replicas)
             }
         }
     }

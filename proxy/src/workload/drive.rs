@@ -1,7 +1,12 @@
 //! The driver: tells the machine what happens, and does what it says.
 //!
 //! One task of the control runtime. It waits for five things: changes of the configuration, requests that ring, answers of
-//! scalers and probes, other replicas, and the machine's own alarm.
+//! scalers and probes, other replicas, and the machine's own alarm. [`find`] is which workloads a gate leads to, [`show`] what
+//! requests find at it, [`tell`] what people are told.
+
+mod find;
+mod show;
+mod tell;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -10,16 +15,16 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, sleep_until};
-use wake::machine::{self, Action, Count, Event, GroupId, GroupSpec, Machine, Note, Now, State};
-use wake::plan::Plan;
-use wake::policy::Target;
-use wake::scaler::{ScaleError, Scaler};
+use tokio::time::sleep_until;
+use wake::machine::{self, Action, Count, Event, GroupId, GroupSpec, Machine, Now};
+use wake::scaler::ScaleError;
 use wake::workload::{Kind, Workload};
 
-use super::gate::{Bell, Gate, Passage, View};
+use self::find::Answer;
+use super::cause::{Cause, Why};
+use super::counters::Counters;
+use super::gate::{Bell, Gate, Passage};
 use super::peers::{News, Peers};
-use super::probe;
 use super::process::Processes;
 use super::scaler::AnyScaler;
 use crate::cluster::scale::Kubernetes;
@@ -32,6 +37,7 @@ pub(crate) struct Workloads {
     orders: mpsc::Sender<Order>,
     task: JoinHandle<()>,
     complaints: Arc<Mutex<Vec<Arc<str>>>>,
+    counters: Arc<Counters>,
 }
 
 enum Order {
@@ -51,8 +57,9 @@ impl Workloads {
         let (orders, receiver) = mpsc::channel(ORDERS_LEN_MAX);
         let complaints = Arc::<Mutex<Vec<Arc<str>>>>::default();
         let driver = Driver::new(bell, cluster, Peers::new(replicas), Arc::clone(&complaints));
+        let counters = Arc::clone(&driver.counters);
         let task = tokio::spawn(driver.run(receiver, leads));
-        Workloads { orders, task, complaints }
+        Workloads { orders, task, complaints, counters }
     }
 
     /// Takes up the gates of a table before that table is published: what sleeps is behind a closed gate when this returns.
@@ -61,6 +68,11 @@ impl Workloads {
         if self.orders.send(Order::Configure { gates, settings, done }).await.is_ok() {
             let _ = is_done.await;
         }
+    }
+
+    /// What became of workloads.
+    pub(crate) fn counters(&self) -> &Arc<Counters> {
+        &self.counters
     }
 
     /// What cannot be woken, and why.
@@ -91,6 +103,7 @@ struct Driver {
     /// Events that are taken before any other.
     first: VecDeque<Event>,
     complaints: Arc<Mutex<Vec<Arc<str>>>>,
+    counters: Arc<Counters>,
     /// What the API server said that gates lead to.
     found: mpsc::Sender<Answer>,
     answers: mpsc::Receiver<Answer>,
@@ -107,6 +120,8 @@ struct Driven {
     complaint: Option<Arc<str>>,
     last: machine::Gate,
     since: Option<Instant>,
+    /// Who asked for it, while it wakes.
+    cause: Option<Cause>,
     probing: Option<JoinHandle<()>>,
 }
 
@@ -122,6 +137,7 @@ impl Driver {
         Driver {
             machine: Machine::new(fastrand::u64(..1 << 48)),
             began: Instant::now(),
+            counters: Arc::new(Counters::new(Arc::clone(&bell))),
             bell,
             gates: HashMap::new(),
             processes: Processes::new(sender.clone()),
@@ -201,18 +217,11 @@ impl Driver {
                 complaint: None,
                 last: machine::Gate::Open,
                 since: None,
+                cause: None,
                 probing: None,
             });
             let is_known = driven.spec.is_some();
-            match self.find(&gate) {
-                Found::Here(found) => self.take_found(&gate, found),
-                // What was found once is not asked for again; it is when it turns out to be gone.
-                Found::InCluster(cluster) => {
-                    if !is_known {
-                        self.ask(cluster, &gate, Duration::ZERO);
-                    }
-                }
-            }
+            self.look_up(&gate, is_known);
         }
         self.note_complaints();
         let specs = self.gates.values().filter_map(|driven| driven.spec.as_ref());
@@ -221,115 +230,6 @@ impl Driver {
         self.reconfigure();
         self.lead();
         self.work();
-    }
-
-    /// Which workloads a gate leads to, as far as that can be said without asking anybody.
-    fn find(&self, gate: &Gate) -> Found {
-        let listed = self.processes.for_services(&gate.namespace, &gate.services);
-        let found = match (&gate.policy.target, &self.cluster) {
-            (Target::Plan(plan), cluster) => self.check(gate, plan, cluster.is_some()).map(|()| plan.clone()),
-            (Target::Own, _) if !listed.is_empty() => {
-                Plan::together(listed).map_err(|error| error.to_string().into())
-            }
-            (Target::Own | Target::Group(_), Some(cluster)) => return Found::InCluster(cluster.clone()),
-            (Target::Own, None) => Err(format!(
-                "the Service {}/{} has no workload that could be woken: list one of its name under `workloads` in the settings",
-                gate.namespace,
-                gate.services.join(", ")
-            )
-            .into()),
-            (Target::Group(_), None) => {
-                Err("groups are known in a cluster only: name workloads as process/NAME".into())
-            }
-        };
-        Found::Here(found)
-    }
-
-    /// Whether every workload of a plan is one that somebody here can wake.
-    fn check(&self, gate: &Gate, plan: &Plan, in_cluster: bool) -> Result<(), Arc<str>> {
-        for (reference, _) in plan.members() {
-            let workload = reference.clone().within(&gate.namespace);
-            if reference.kind == Kind::Process {
-                self.processes.look(&workload).map_err(|_| {
-                    let name = &reference.name;
-                    format!("the settings list no workload `{name}` in the namespace {}", gate.namespace)
-                })?;
-            } else if !in_cluster {
-                let message =
-                    format!("{workload} cannot be woken: there is no cluster; only process/NAME can");
-                return Err(message.into());
-            }
-        }
-        Ok(())
-    }
-
-    /// Has the API server asked, after a pause.
-    fn ask(&self, cluster: Kubernetes, gate: &Arc<Gate>, pause: Duration) {
-        let (gate, found) = (Arc::downgrade(gate), self.found.clone());
-        let turns = Arc::clone(&self.turns);
-        tokio::spawn(async move {
-            sleep(pause).await;
-            let Ok(_turn) = turns.acquire().await else { return };
-            let Some(strong) = gate.upgrade() else { return };
-            let plan = match &strong.policy.target {
-                Target::Own => cluster.own_workloads(&strong.namespace, &strong.services).await,
-                Target::Group(group) => cluster.group(&strong.namespace, group).await,
-                Target::Plan(plan) => Ok(plan.clone()),
-            };
-            drop(strong);
-            let _ = found.send((gate, plan)).await;
-        });
-    }
-
-    /// The API server's answer.
-    fn take_answer(&mut self, gate: &Arc<Gate>, plan: Result<Plan, Arc<str>>) {
-        if let (Err(reason), Some(cluster)) = (&plan, &self.cluster) {
-            let known = self.gates.get(&gate.id).and_then(|driven| driven.complaint.as_ref());
-            if known != Some(reason) {
-                tracing::warn!(reason = "CannotWake", "{reason}");
-            }
-            self.ask(cluster.clone(), gate, ASK_AGAIN);
-        }
-        self.take_found(gate, plan);
-        self.note_complaints();
-        self.reconfigure();
-        self.work();
-    }
-
-    fn take_found(&mut self, gate: &Arc<Gate>, plan: Result<Plan, Arc<str>>) {
-        let Some(driven) = self.gates.get_mut(&gate.id) else { return };
-        let was_managed = driven.spec.is_some();
-        match plan {
-            Ok(plan) => {
-                driven.complaint = None;
-                driven.spec = Some(GroupSpec {
-                    namespace: gate.namespace.clone(),
-                    plan,
-                    idle: gate.policy.idle,
-                    keep_awake: gate.policy.keep_awake.clone(),
-                    sleep: gate.policy.sleep.clone(),
-                });
-                if !was_managed {
-                    gate.show(View::default());
-                }
-            }
-            Err(reason) => {
-                driven.complaint = Some(reason.clone());
-                driven.spec = None;
-                driven.last = machine::Gate::Open;
-                driven.since = None;
-                gate.set(Passage::Open);
-                gate.show(View { unmanaged: Some(reason), ..View::default() });
-            }
-        }
-    }
-
-    fn note_complaints(&self) {
-        let mut complaints: Vec<Arc<str>> =
-            self.gates.values().filter_map(|driven| driven.complaint.clone()).collect();
-        complaints.sort();
-        complaints.dedup();
-        *self.complaints.lock().unwrap_or_else(PoisonError::into_inner) = complaints;
     }
 
     /// Gates without routes and requests are no longer looked after.
@@ -371,14 +271,15 @@ impl Driver {
                 // Whoever asked may have gone.
                 let _ = reply.send(counts);
             }
-            News::Called(Call::Wake { workload, reply }) => {
+            News::Called(Call::Wake { workload, cause, reply }) => {
                 if !self.machine.workloads().any(|(known, _)| *known == workload) {
                     let reason = format!("{workload} is woken by no route that this replica knows of");
                     let _ = reply.send(Err(ScaleError::Refused(reason.into())));
                     return;
                 }
+                let why = cause.map_or(Why::Schedule, |cause| Why::Request(cause.bounded()));
                 self.scale(workload, move |scaler, workload| async move {
-                    let result = scaler.wake(&workload).await;
+                    let result = scaler.wake(&workload, &why).await;
                     let _ = reply.send(result.clone());
                     Event::Observed { workload, result }
                 });
@@ -410,30 +311,12 @@ impl Driver {
         all
     }
 
-    /// What the machine holds to be open may open now.
-    fn open_what_was_held(&mut self) {
-        let gates: Vec<(GroupId, machine::Gate)> =
-            self.gates.iter().map(|(id, driven)| (*id, driven.last.clone())).collect();
-        for (id, gate) in gates {
-            self.set_gate(id, gate);
-            if let Some(gate) = self.gates.get(&id).and_then(|driven| driven.gate.upgrade()) {
-                gate.nudge();
-            }
-        }
-    }
-
     fn answer_bell(&mut self) {
         for gate in self.bell.take() {
             let cause = gate.take_cause();
             self.first.push_back(Event::Wanted(gate.id));
-            if let (Some(cause), true) = (cause, gate.is_closed()) {
-                let Some(driven) = self.gates.get(&gate.id) else { continue };
-                if driven.since.is_none() && self.peers.has_joined() {
-                    tracing::info!(
-                        route = %cause.route, request_id = %cause.request_id, agent = cause.agent,
-                        "a request asks to wake {gate}"
-                    );
-                }
+            if let Some(cause) = cause {
+                self.note_cause(&gate, cause);
             }
             self.probe(&gate);
         }
@@ -453,6 +336,7 @@ impl Driver {
             self.open_what_was_held();
         }
         self.show_progress();
+        self.count_states();
     }
 
     fn perform(&mut self, action: Action) {
@@ -479,8 +363,9 @@ impl Driver {
                 });
             }
             Action::Wake(workload) => {
-                self.scale(workload, |scaler, workload| async move {
-                    let result = scaler.wake(&workload).await;
+                let why = self.why(self.now(), &workload);
+                self.scale(workload, move |scaler, workload| async move {
+                    let result = scaler.wake(&workload, &why).await;
                     Event::Woken { workload, result }
                 });
             }
@@ -492,121 +377,6 @@ impl Driver {
             }
             Action::Tell { to, message } => self.peers.tell(to, message, &self.sender),
             Action::Note { workload, note } => self.note(&workload, note),
-        }
-    }
-
-    fn set_gate(&mut self, id: GroupId, new: machine::Gate) {
-        let Some(driven) = self.gates.get_mut(&id) else { return };
-        let Some(gate) = driven.gate.upgrade() else { return };
-        let waited = driven.since.is_some();
-        let serves = self.peers.serves();
-        match &new {
-            machine::Gate::Open if !self.peers.has_joined() => gate.set(Passage::Closed),
-            // Nobody comes to a process that serves nobody, so nobody has to see that something answers.
-            machine::Gate::Open if !serves => gate.set(Passage::Open),
-            machine::Gate::Open if waited || gate.waiting() > 0 => gate.set(Passage::Opening),
-            machine::Gate::Open => gate.set(Passage::Open),
-            machine::Gate::Asleep | machine::Gate::Waking | machine::Gate::Refused(_) => {
-                gate.set(Passage::Closed);
-            }
-        }
-        match &new {
-            machine::Gate::Waking => {
-                driven.since.get_or_insert_with(Instant::now);
-            }
-            machine::Gate::Open | machine::Gate::Asleep | machine::Gate::Refused(_) => driven.since = None,
-        }
-        let probes = serves && (matches!(new, machine::Gate::Waking) || gate.is_opening());
-        driven.last = new;
-        self.show(id);
-        if probes {
-            self.probe(&gate);
-        }
-    }
-
-    fn probe(&mut self, gate: &Arc<Gate>) {
-        let Some(driven) = self.gates.get_mut(&gate.id) else { return };
-        if driven.probing.as_ref().is_none_or(JoinHandle::is_finished) {
-            let task = tokio::spawn(probe::run(Arc::downgrade(gate), self.sender.clone()));
-            driven.probing = Some(task);
-        }
-    }
-
-    /// Has those who wait see how far it is.
-    fn show_progress(&mut self) {
-        let waking: Vec<GroupId> =
-            self.gates.iter().filter(|(_, driven)| driven.since.is_some()).map(|(id, _)| *id).collect();
-        for id in waking {
-            self.show(id);
-        }
-    }
-
-    fn show(&self, id: GroupId) {
-        let Some(driven) = self.gates.get(&id) else { return };
-        let Some(gate) = driven.gate.upgrade() else { return };
-        let states = self.machine.states(id);
-        let usual = states.iter().filter_map(|(workload, _)| self.usual.get(workload)).max().copied();
-        let trouble = self.cluster.as_ref().and_then(|cluster| {
-            let waking = states.iter().filter(|(_, state)| matches!(state, State::Waking { .. }));
-            waking.filter_map(|(workload, _)| cluster.trouble(workload)).next()
-        });
-        let members: Vec<_> = states
-            .into_iter()
-            .map(|(workload, state)| (workload.reference.name.as_ref().into(), state))
-            .collect();
-        let old = gate.view();
-        let view = View {
-            gate: Some(driven.last.clone()),
-            members,
-            since: driven.since,
-            trouble,
-            unmanaged: None,
-            usual,
-        };
-        let same = old.gate == view.gate
-            && old.members == view.members
-            && old.since == view.since
-            && old.trouble == view.trouble;
-        if !same {
-            gate.show(view);
-        }
-    }
-
-    fn note(&mut self, workload: &Workload, note: Note) {
-        match note {
-            Note::Waking => tracing::info!(%workload, "waking"),
-            Note::Awake { took: Some(took) } => {
-                self.usual.insert(workload.clone(), took);
-                tracing::info!(%workload, ?took, "awake");
-            }
-            Note::Awake { took: None } => tracing::info!(%workload, "awake; others woke it"),
-            Note::Asleep => tracing::info!(%workload, "put to sleep: nobody has used it"),
-            Note::SleepAborted => tracing::debug!(%workload, "not put to sleep: somebody uses it"),
-            Note::WakeFailed(reason) => {
-                tracing::error!(%workload, %reason, "cannot be woken");
-                self.find_again(workload);
-            }
-            Note::SleepFailed(reason) => tracing::warn!(%workload, %reason, "cannot be put to sleep"),
-            Note::Contested => tracing::warn!(
-                %workload,
-                "somebody else scales it up as often as it is put to sleep, and it is left alone for an hour: have Flux or Argo CD ignore spec.replicas, or give it no idle time"
-            ),
-        }
-    }
-
-    /// Another workload may stand behind the Service by now.
-    fn find_again(&self, workload: &Workload) {
-        let Some(cluster) = &self.cluster else { return };
-        for driven in self.gates.values() {
-            let leads_there = |spec: &GroupSpec| {
-                spec.namespace == workload.namespace
-                    && spec.plan.members().any(|(reference, _)| *reference == workload.reference)
-            };
-            if driven.spec.as_ref().is_some_and(leads_there)
-                && let Some(gate) = driven.gate.upgrade()
-            {
-                self.ask(cluster.clone(), &gate, Duration::ZERO);
-            }
         }
     }
 
@@ -641,19 +411,8 @@ impl Driver {
     }
 }
 
-/// A gate and the workloads that it leads to.
-type Answer = (Weak<Gate>, Result<Plan, Arc<str>>);
-
-/// Where it is known which workloads a gate leads to.
-enum Found {
-    Here(Result<Plan, Arc<str>>),
-    InCluster(Kubernetes),
-}
-
 /// Questions to the API server under way at the same time.
 const ASKED_AT_ONCE: usize = 4;
-/// What could not be found is looked for again after so long.
-const ASK_AGAIN: Duration = Duration::from_secs(15);
 const ORDERS_LEN_MAX: usize = 8;
 const EVENTS_LEN_MAX: usize = 1024;
 /// The machine is asked for its alarm anew at least so often.

@@ -15,6 +15,7 @@ use tokio::sync::{Notify, watch};
 use wake::machine::{self, Count, GroupId, State};
 use wake::policy::{Defaults, Policy, Target, Words};
 
+use super::cause::Cause;
 use crate::route::WeightedBackend;
 use crate::upstream::Backend;
 
@@ -54,15 +55,6 @@ pub(crate) struct View {
     pub(crate) unmanaged: Option<Arc<str>>,
     /// How long it took the last time.
     pub(crate) usual: Option<Duration>,
-}
-
-/// Who woke something.
-#[derive(Clone, Debug)]
-pub(crate) struct Cause {
-    pub(crate) route: Box<str>,
-    pub(crate) request_id: Box<str>,
-    /// `browser` or `program`.
-    pub(crate) agent: &'static str,
 }
 
 /// By which those who wait call the driver, and what bounds them all together.
@@ -311,6 +303,11 @@ pub(super) enum Passage {
 }
 
 impl Bell {
+    /// Requests that wait before any gate.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     /// The gates that were asked for since the last time, and still exist.
     pub(super) fn take(&self) -> Vec<Arc<Gate>> {
         std::mem::take(&mut *lock(&self.gates)).iter().filter_map(Weak::upgrade).collect()

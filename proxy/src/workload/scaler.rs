@@ -5,6 +5,7 @@ use std::time::Duration;
 use wake::scaler::{Observation, ScaleError, Scaler};
 use wake::workload::Workload;
 
+use super::cause::Why;
 use super::process::Processes;
 use crate::cluster::scale::Kubernetes;
 use crate::replicas::Replicas;
@@ -18,8 +19,8 @@ pub(super) enum AnyScaler {
     None,
 }
 
-impl Scaler for AnyScaler {
-    async fn observe(&self, workload: &Workload) -> Result<Observation, ScaleError> {
+impl AnyScaler {
+    pub(super) async fn observe(&self, workload: &Workload) -> Result<Observation, ScaleError> {
         match self {
             AnyScaler::Process(scaler) => scaler.observe(workload).await,
             AnyScaler::Cluster(scaler) | AnyScaler::Through(scaler, _) => scaler.observe(workload).await,
@@ -27,12 +28,17 @@ impl Scaler for AnyScaler {
         }
     }
 
-    async fn wake(&self, workload: &Workload) -> Result<Observation, ScaleError> {
+    /// As [`Scaler::wake`]; whoever scales tells why.
+    pub(super) async fn wake(&self, workload: &Workload, why: &Why) -> Result<Observation, ScaleError> {
         match self {
             AnyScaler::Process(scaler) => scaler.wake(workload).await,
-            AnyScaler::Cluster(scaler) => scaler.wake(workload).await,
+            AnyScaler::Cluster(scaler) => scaler.wake_for(workload, why).await,
             AnyScaler::Through(scaler, replicas) => {
-                let woken = replicas.wake(workload).await?;
+                let cause = match why {
+                    Why::Request(cause) => Some(cause),
+                    Why::Command | Why::Schedule => None,
+                };
+                let woken = replicas.wake(workload, cause).await?;
                 scaler.watch_for_trouble(workload);
                 Ok(woken)
             }
@@ -40,7 +46,7 @@ impl Scaler for AnyScaler {
         }
     }
 
-    async fn sleep(
+    pub(super) async fn sleep(
         &self,
         workload: &Workload,
         version: u64,

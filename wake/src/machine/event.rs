@@ -96,7 +96,7 @@ pub enum Event {
         message: Message,
     },
     Commanded {
-        group: GroupId,
+        workload: Workload,
         command: Command,
     },
     /// Nothing but time has passed; see [`super::Machine::alarm`].
@@ -115,10 +115,11 @@ pub struct Count {
 /// What a person asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
+    /// With what it needs, and to be left awake for long enough to use it.
     Wake,
-    /// As soon as nobody uses it, without waiting for the idle time.
+    /// As soon as nobody uses it, without waiting for the idle time; what needs it sleeps with it.
     Sleep,
-    /// Not to be put to sleep for so long.
+    /// Woken, and not to be put to sleep for so long. No time at all takes back what was said before.
     KeepAwake(Duration),
 }
 

@@ -46,7 +46,7 @@ impl Machine {
         let starting = members().any(|(_, member)| matches!(member.phase, Phase::Starting { .. }));
         let sleeps = members().any(|(_, member)| member.phase == Phase::Down);
         match group.in_sleep {
-            Some(until) if sleeps && !starting && group.kept_awake_until <= now.elapsed => {
+            Some(until) if sleeps && !starting && !self.is_group_pinned(now, group) => {
                 Gate::Refused(GateRefusal::Scheduled { until })
             }
             _ if starting || group.wanted => Gate::Waking,

@@ -20,6 +20,8 @@ pub(super) struct Member {
     pub(super) needs: BTreeSet<Workload>,
     pub(super) needed_by: BTreeSet<Workload>,
     pub(super) sleep_not_before: Duration,
+    /// By command.
+    pub(super) kept_awake_until: Duration,
     /// When this replica put it to sleep, as long as nobody has used it since.
     pub(super) slept_at: Option<Duration>,
     pub(super) contests: u32,
@@ -117,6 +119,7 @@ impl Member {
         needs: BTreeSet::new(),
         needed_by: BTreeSet::new(),
         sleep_not_before: Duration::ZERO,
+        kept_awake_until: Duration::ZERO,
         slept_at: None,
         contests: 0,
         wake_failures: 0,

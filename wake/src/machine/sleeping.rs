@@ -65,7 +65,7 @@ impl Machine {
         let Some(group) = self.groups.get_mut(&id) else { return };
         let since_fresh = now.elapsed.saturating_sub(group.fresh_from);
         let idle_for = if count.holds > 0 { Duration::ZERO } else { count.idle.min(since_fresh) };
-        let needed = group.idle_needed(now);
+        let needed = group.idle_needed();
         let idle = count.holds == 0 && needed.is_some_and(|needed| idle_for >= needed);
         if group.looking == Some(token) {
             group.looking = None;
@@ -135,13 +135,14 @@ impl Machine {
         member.phase == Phase::Up
             && member.observed.is_some()
             && now.elapsed >= member.sleep_not_before
+            && now.elapsed >= member.kept_awake_until
             && member.needed_by.iter().all(|other| self.member(other).is_gone())
             && !member.groups.is_empty()
             && member
                 .groups
                 .iter()
                 .filter_map(|id| self.groups.get(id))
-                .all(|group| group.idle && !group.wanted && group.idle_needed(now).is_some())
+                .all(|group| group.idle && !group.wanted && group.idle_needed().is_some())
     }
 
     fn ask_peers(&mut self, now: Now, workload: &Workload) {

@@ -247,7 +247,7 @@ fn within_a_window_of_sleep_no_request_wakes() {
         panic!("{:?}", alone.gate(0))
     };
     assert_eq!(until.to_string(), "2026-11-20T15:00:00Z");
-    alone.step(Event::Commanded { group: GroupId(0), command: Command::Wake });
+    alone.step(Event::Commanded { workload: workload("deploy/web"), command: Command::Wake });
     alone.assert_told(&["wake web"]);
 }
 
@@ -274,7 +274,7 @@ fn a_failed_wake_is_told_and_tried_again_later() {
 #[test]
 fn commands_are_obeyed() {
     let mut alone = Alone::new(&[spec("deploy/web")]);
-    let command = |command| Event::Commanded { group: GroupId(0), command };
+    let command = |command| Event::Commanded { workload: workload("deploy/web"), command };
     alone.pass(Duration::from_secs(1));
     alone.step(command(Command::Sleep));
     alone.assert_told(&["sleep web"]);
@@ -284,6 +284,48 @@ fn commands_are_obeyed() {
     alone.assert_told(&[]);
     alone.pass(IDLE * 3);
     alone.assert_told(&["sleep web"]);
+}
+
+#[test]
+fn a_command_is_for_one_workload_and_what_it_needs() {
+    let mut alone = Alone::new(&[spec("deploy/web after sts/db"), spec("deploy/report after sts/db")]);
+    let command = |name, command| Event::Commanded { workload: workload(name), command };
+    alone.pass(IDLE * 3);
+    alone.assert_told(&["sleep web", "sleep report", "sleep db"]);
+    // The database alone: what needs it is not woken by that.
+    alone.step(command("sts/db", Command::KeepAwake(IDLE * 10)));
+    alone.assert_told(&["wake db"]);
+    alone.step(command("deploy/web", Command::Wake));
+    alone.assert_told(&["wake web"]);
+    // The database cannot sleep before what needs it, so both do; the other application is asleep.
+    alone.step(command("sts/db", Command::Sleep));
+    alone.pass(Duration::from_secs(1));
+    alone.assert_told(&[]);
+    alone.step(command("deploy/web", Command::KeepAwake(Duration::ZERO)));
+    alone.step(command("sts/db", Command::Sleep));
+    alone.pass(Duration::from_secs(1));
+    alone.assert_told(&["sleep web", "sleep db"]);
+}
+
+#[test]
+fn a_command_puts_nothing_to_sleep_that_is_in_use() {
+    let mut alone = Alone::new(&[spec("deploy/web")]);
+    alone.holds.insert(GroupId(0), 1);
+    alone.step(Event::Commanded { workload: workload("deploy/web"), command: Command::Sleep });
+    alone.pass(Duration::from_secs(90));
+    alone.assert_told(&[]);
+}
+
+#[test]
+fn only_the_leader_wakes_by_command() {
+    let mut alone = Alone::new(&[spec("deploy/web")]);
+    alone.pass(IDLE * 2);
+    alone.assert_told(&["sleep web"]);
+    alone.step(Event::Leads(false));
+    alone.step(Event::Commanded { workload: workload("deploy/web"), command: Command::Wake });
+    alone.assert_told(&[]);
+    alone.step(Event::Leads(true));
+    alone.assert_told(&["wake web"]);
 }
 
 #[test]

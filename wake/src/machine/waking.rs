@@ -1,9 +1,10 @@
 //! From asleep to awake.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::event::{Action, GroupId, Message, Note, Now};
-use super::member::{Ask, Phase, Promise, Stage};
+use super::member::{Ask, Member, Phase, Promise, Stage};
 use super::{Machine, WAKE_AGAIN_MAX, WAKE_AGAIN_MIN, WAKES_MAX};
 use crate::scaler::{Observation, ScaleError};
 use crate::workload::Workload;
@@ -27,20 +28,24 @@ impl Machine {
     pub(super) fn wake_what_is_wanted(&mut self, now: Now) {
         let mut asked = self.members.values().filter(|member| is_asked(&member.phase)).count();
         let mut wanted: Vec<Workload> = Vec::new();
+        let members = &self.members;
+        let is_pinned = |workload: &Workload| {
+            members.get(workload).is_some_and(|member| member.kept_awake_until > now.elapsed)
+        };
+        let sleeps =
+            |workload: &Workload| members.get(workload).is_some_and(|member| member.phase == Phase::Down);
         for group in self.groups.values_mut() {
-            let pinned = group.kept_awake_until > now.elapsed;
-            let by_schedule = self.leads && (group.in_keep_awake || pinned);
-            if group.in_sleep.is_some() && !pinned {
+            if group.in_sleep.is_some() && !group.workloads.iter().any(is_pinned) {
                 // What is still up goes on serving; nothing is woken.
-                let members = &self.members;
-                let sleeps = |workload: &Workload| {
-                    members.get(workload).is_some_and(|member| member.phase == Phase::Down)
-                };
                 group.wanted &= !group.workloads.iter().any(sleeps);
             }
-            if group.wanted || by_schedule {
+            if group.wanted || (self.leads && group.in_keep_awake) {
                 wanted.extend(group.workloads.iter().cloned());
             }
+        }
+        if self.leads {
+            let pinned = members.keys().filter(|workload| is_pinned(workload));
+            wanted.extend(pinned.flat_map(|workload| with_needs(members, workload)));
         }
         wanted.sort_unstable();
         wanted.dedup();
@@ -121,6 +126,18 @@ impl Machine {
             self.rise(now, &root);
         }
     }
+}
+
+/// A workload and all that it needs, in any number of steps.
+fn with_needs(members: &BTreeMap<Workload, Member>, workload: &Workload) -> BTreeSet<Workload> {
+    let (mut all, mut open) = (BTreeSet::new(), vec![workload.clone()]);
+    while let Some(workload) = open.pop() {
+        if let Some(member) = members.get(&workload) {
+            open.extend(member.needs.iter().filter(|needed| !all.contains(*needed)).cloned());
+        }
+        all.insert(workload);
+    }
+    all
 }
 
 fn is_asked(phase: &Phase) -> bool {

@@ -41,6 +41,9 @@ impl Collector for Collected {
         if let Some(counters) = self.metrics.replicas.get() {
             super::replicas::encode(&counters.counts(), &mut encoder)?;
         }
+        if let Some(counts) = self.metrics.workloads().filter(|counts| !counts.rows.is_empty()) {
+            super::workloads::encode(&counts, &mut encoder)?;
+        }
         match &*self.metrics.certificates.load() {
             Some(report) => super::certificates::encode(report, &mut encoder),
             None => Ok(()),

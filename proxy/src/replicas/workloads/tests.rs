@@ -4,6 +4,7 @@ use super::super::key::CallKeys;
 use super::super::wall_clock;
 use super::*;
 use crate::options::Role;
+use crate::workload::cause::Agent;
 
 fn web() -> Workload {
     Reference::parse("deployment/web").expect("a reference").within(&Arc::from("shop"))
@@ -109,11 +110,19 @@ async fn activity_is_summed_and_silence_is_no_rest() {
 async fn an_edge_has_a_workload_woken_by_whoever_may() {
     let (one, other, address, mut calls) = pair(Role::Control).await;
     let seen = Observation { version: 7, desired: 2, ready: 0, by_us: true };
+    let cause = Cause {
+        route: "Ingress shop/web".into(),
+        request_id: "1".into(),
+        user: Some("ada".into()),
+        agent: Agent::Browser,
+    };
+    let cause_text = cause.to_string();
     tokio::spawn(async move {
         let answers = [Ok(seen), Err(ScaleError::Refused("forbidden".into())), Err(ScaleError::Missing)];
         for answer in answers {
-            let Some(Call::Wake { workload, reply }) = calls.recv().await else { panic!("a wake") };
+            let Some(Call::Wake { workload, cause, reply }) = calls.recv().await else { panic!("a wake") };
             assert_eq!(workload, web());
+            assert_eq!(cause.map(|cause| cause.to_string()), Some(cause_text.clone()));
             let _ = reply.send(answer);
         }
     });
@@ -125,16 +134,16 @@ async fn an_edge_has_a_workload_woken_by_whoever_may() {
     let question = AppliedQuestion { leads: true, address: Some(silent), ..AppliedQuestion::default() };
     one.hear(&gone, &question);
     heard(&one, &other, address, false);
-    assert_eq!(one.wake(&web()).await, Ok(seen));
-    assert_eq!(one.wake(&web()).await, Err(ScaleError::Refused("forbidden".into())));
-    assert_eq!(one.wake(&web()).await, Err(ScaleError::Missing));
+    assert_eq!(one.wake(&web(), Some(&cause)).await, Ok(seen));
+    assert_eq!(one.wake(&web(), Some(&cause)).await, Err(ScaleError::Refused("forbidden".into())));
+    assert_eq!(one.wake(&web(), Some(&cause)).await, Err(ScaleError::Missing));
 }
 
 #[tokio::test]
 async fn an_edge_wakes_nothing_for_others() {
     let (one, other, address, _calls) = pair(Role::Edge).await;
     heard(&one, &other, address, true);
-    let error = one.wake(&web()).await.expect_err("an edge may not");
+    let error = one.wake(&web(), None).await.expect_err("an edge may not");
     assert!(error.to_string().contains("403"), "{error}");
 }
 

@@ -1,3 +1,4 @@
+use super::super::cause::Agent;
 use super::*;
 use crate::tls::upstream::UpstreamTlsCache;
 use crate::upstream::{BackendKey, BackendProtocol, Balance, EndpointAddress, EndpointSpec};
@@ -95,7 +96,7 @@ fn whoever_enters_sees_the_gate_closed_or_is_counted() {
 fn the_driver_hears_once_however_many_ask() {
     let mut gates = Gates::default();
     let gate = obtain(&mut gates, "true", &backend("web"));
-    let cause = || Cause { route: "r".into(), request_id: "1".into(), agent: "program" };
+    let cause = || Cause { route: "r".into(), request_id: "1".into(), user: None, agent: Agent::Program };
     for _ in 0..1000 {
         gate.want(cause);
     }

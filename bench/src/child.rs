@@ -157,10 +157,12 @@ pub(crate) fn version(program: &Path, flag: &str) -> String {
     let Ok(output) = Command::new(program).arg(flag).output() else { return "unknown".into() };
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text);
-    // The first word that begins with a digit, without what a package adds: "nginx/1.22.1", "2.6.12-1+deb12u4".
-    let line = text.lines().next().unwrap_or_default();
-    let word = line.split([' ', '/']).find(|word| word.starts_with(|letter: char| letter.is_ascii_digit()));
-    word.and_then(|word| word.split('-').next()).unwrap_or("unknown").to_owned()
+    // The first word that looks like one, without what a package adds: "nginx/1.22.1", "2.6.12-1+deb12u4", "v2.11.0".
+    let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    let versions = line.split([' ', '/']).map(|word| word.strip_prefix('v').unwrap_or(word));
+    let word = versions.filter(|word| word.starts_with(|letter: char| letter.is_ascii_digit()));
+    let word = word.filter(|word| word.contains('.')).find_map(|word| word.split('-').next());
+    word.unwrap_or("unknown").to_owned()
 }
 
 /// Fails if `program` is not there; [`become_pinned`] could only say so in another process.

@@ -1,14 +1,15 @@
 //! Just enough HTTP/1 to drive a proxy from both sides: where a message ends, and the messages that the benches send.
 //!
-//! Messages are small and fixed, so both sides wait for the whole of one. Whatever is not understood is an error: a proxy
-//! that garbles a message must spoil the measurement, not pass through it.
+//! Messages are fixed and mostly small, so both sides wait for the whole of one; only the body of a large upload is
+//! counted as it comes. Whatever is not understood is an error: a proxy that garbles a message must spoil the measurement,
+//! not pass through it.
 
 use std::ops::Range;
 
-/// A whole request at the front of the buffer that was given to [`request`].
+/// A request at the front of the buffer that was given to [`request`].
 #[derive(Debug, PartialEq)]
 pub(crate) struct Request {
-    /// Bytes of head and body together.
+    /// Bytes of head and body together; more than the buffer holds while the rest of an announced length is on its way.
     pub(crate) len: usize,
     /// Where the target stands in the buffer.
     pub(crate) target: Range<usize>,
@@ -42,7 +43,7 @@ pub(crate) enum MessageError {
     TooLarge,
 }
 
-/// The request at the front of `bytes`, or `None` while it is not whole.
+/// The request at the front of `bytes`, or `None` while its head, or its chunked body, is not whole.
 pub(crate) fn request(bytes: &[u8]) -> Result<Option<Request>, MessageError> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut head = httparse::Request::new(&mut headers);
@@ -50,7 +51,11 @@ pub(crate) fn request(bytes: &[u8]) -> Result<Option<Request>, MessageError> {
         return too_large(bytes);
     };
     let framing = Framing::of(head.headers)?;
-    let Some(body_len) = framing.body_len(&bytes[head_len..], Unframed::Empty)? else {
+    let body_len = match framing {
+        Framing { chunked: true, .. } => chunked_len(&bytes[head_len..])?,
+        Framing { content_len, .. } => Some(content_len.unwrap_or(0)),
+    };
+    let Some(body_len) = body_len else {
         return too_large(bytes);
     };
     // The target stands behind the method and one blank: httparse takes no other form.
@@ -67,7 +72,7 @@ pub(crate) fn response(bytes: &[u8]) -> Result<Option<Response>, MessageError> {
         return too_large(bytes);
     };
     let framing = Framing::of(head.headers)?;
-    let Some(body_len) = framing.body_len(&bytes[head_len..], Unframed::Refused)? else {
+    let Some(body_len) = framing.body_len(&bytes[head_len..])? else {
         return too_large(bytes);
     };
     let status = head.code.unwrap_or_default();
@@ -79,32 +84,9 @@ pub(crate) fn get(host: &str, target: &str) -> Vec<u8> {
     format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n").into_bytes()
 }
 
-/// A POST with a body of [`POST_BODY_BYTES`], announced by its length.
-pub(crate) fn post(host: &str) -> Vec<u8> {
-    let mut request = format!(
-        "POST / HTTP/1.1\r\nHost: {host}\r\nUser-Agent: bench\r\nAccept: */*\r\n\
-         Content-Type: application/octet-stream\r\nContent-Length: {POST_BODY_BYTES}\r\n\r\n"
-    )
-    .into_bytes();
-    request.extend(std::iter::repeat_n(b'x', POST_BODY_BYTES));
-    request
-}
-
-/// A POST with the same body in [`POST_CHUNKS`] chunks, to the path whose answer is chunked too.
-pub(crate) fn post_chunked(host: &str) -> Vec<u8> {
-    let mut request = format!(
-        "POST {CHUNKED_PATH} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: bench\r\nAccept: */*\r\n\
-         Content-Type: application/octet-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-    )
-    .into_bytes();
-    let chunk_len = POST_BODY_BYTES / POST_CHUNKS;
-    for _ in 0..POST_CHUNKS {
-        request.extend(format!("{chunk_len:x}\r\n").into_bytes());
-        request.extend(std::iter::repeat_n(b'x', chunk_len));
-        request.extend(b"\r\n");
-    }
-    request.extend(b"0\r\n\r\n");
-    request
+/// A GET of the root on `host` that asks for the connection's end.
+pub(crate) fn get_and_close(host: &str) -> Vec<u8> {
+    format!("GET / HTTP/1.1\r\nHost: {host}\r\nUser-Agent: bench\r\nConnection: close\r\n\r\n").into_bytes()
 }
 
 /// What the backend answers: 80 bytes in all.
@@ -118,13 +100,9 @@ pub(crate) const ANSWER_CHUNKED: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text
 /// The path whose answer is chunked.
 pub(crate) const CHUNKED_PATH: &str = "/chunked";
 
-/// The body of a POST.
-pub(crate) const POST_BODY_BYTES: usize = 1024;
-
 /// The largest message that is waited for.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 
-const POST_CHUNKS: usize = 4;
 const HEADERS_MAX: usize = 64;
 
 /// How the body's end is found.
@@ -132,14 +110,6 @@ struct Framing {
     chunked: bool,
     content_len: Option<usize>,
     close: bool,
-}
-
-/// What a message is that names no length.
-enum Unframed {
-    /// It has no body: a request (RFC 9112 §6.3).
-    Empty,
-    /// It would last until the connection closes, which no measurement here wants.
-    Refused,
 }
 
 impl Framing {
@@ -158,16 +128,16 @@ impl Framing {
         Ok(framing)
     }
 
-    /// Bytes of the body at the front of `rest`, or `None` while it is not whole.
-    fn body_len(&self, rest: &[u8], unframed: Unframed) -> Result<Option<usize>, MessageError> {
+    /// Bytes of an answer's body at the front of `rest`, or `None` while it is not whole. Without a length it would last
+    /// until the connection closes, which no measurement here wants.
+    fn body_len(&self, rest: &[u8]) -> Result<Option<usize>, MessageError> {
         if self.chunked {
             return chunked_len(rest);
         }
-        match (self.content_len, unframed) {
-            (Some(len), _) if len > MESSAGE_BYTES_MAX => Err(MessageError::TooLarge),
-            (Some(len), _) => Ok((rest.len() >= len).then_some(len)),
-            (None, Unframed::Empty) => Ok(Some(0)),
-            (None, Unframed::Refused) => Err(MessageError::Unframed),
+        match self.content_len {
+            Some(len) if len > MESSAGE_BYTES_MAX => Err(MessageError::TooLarge),
+            Some(len) => Ok((rest.len() >= len).then_some(len)),
+            None => Err(MessageError::Unframed),
         }
     }
 }

@@ -7,19 +7,27 @@
 
 mod backend;
 mod child;
+mod churn;
+mod cold_start;
 mod failure;
+mod generator;
 mod http1;
 mod idle;
-mod load;
+mod latency;
 mod measure;
 mod memory;
+mod peers;
 mod procfs;
 mod relay;
 mod reload;
 mod report;
+mod resumed;
 mod statistics;
+mod streams;
 mod target;
 mod tls;
+mod websocket;
+mod window;
 mod workload;
 
 use std::net::SocketAddr;
@@ -27,14 +35,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use jiff::Timestamp;
 use rustix::process::{Resource, Rlimit};
 
 use child::LOAD_CPU;
 use failure::{Doing, Failure};
-use measure::{Load, Plan};
+use measure::{Load, Plan, Series};
 use report::{Data, Finding, HostsResult, Report};
-use target::{Program, Site, Target};
-use workload::{HOSTS_FEW, HOSTS_MANY, Shape, Workload};
+use target::{Program, Setup, Site, Target};
+use workload::{HOSTS_FEW, HOSTS_MANY, HOSTS_MOST, Traffic, Workload};
 
 /// Measure Vestibule beside its peers: CPU time per request, memory, reload
 #[derive(Parser)]
@@ -72,9 +81,9 @@ struct Options {
     /// Another build of Vestibule, for the peer "baseline"
     #[arg(long)]
     baseline: Option<PathBuf>,
-    /// Where to write the results as JSON [default: a new file in target/bench]
+    /// Where to write the results [default: a new directory in target/bench]
     #[arg(long)]
-    json: Option<PathBuf>,
+    output: Option<PathBuf>,
 }
 
 /// The parts of a bench that are processes of their own.
@@ -92,8 +101,6 @@ enum Part {
         #[arg(long)]
         upstream: SocketAddr,
     },
-    #[command(hide = true)]
-    Load(load::LoadOptions),
     #[command(hide = true)]
     Hold(idle::IdleOptions),
     #[command(hide = true)]
@@ -126,10 +133,6 @@ impl Part {
         match self {
             Part::Backend { listen } => backend::serve(listen),
             Part::Relay { listen, upstream } => relay::serve(listen, upstream),
-            Part::Load(options) => {
-                println!("{}", serde_json::to_string(&load::run(&options)?)?);
-                Ok(())
-            }
             Part::Hold(options) => idle::run(&options, &mut std::io::stdin().lock(), &mut std::io::stdout()),
             Part::Pinned { cpu, program, arguments } => Err(child::become_pinned(cpu, &program, &arguments)),
         }
@@ -143,7 +146,7 @@ fn run(options: &Options) -> Result<(), Failure> {
     let vestibule = options.vestibule.clone().unwrap_or(child::own_path()?.with_file_name("vestibule"));
     let site = Site::open(vestibule, options.baseline.clone())?;
     let mut report = Report {
-        started: now(),
+        started: now().as_second(),
         machine: procfs::machine(),
         command: std::env::args().skip(1).collect(),
         plan,
@@ -160,38 +163,51 @@ fn run(options: &Options) -> Result<(), Failure> {
         print!("{}", finding.table(&report.plan));
         report.findings.push(finding);
     }
-    let path = json_path(options, report.started)?;
-    std::fs::write(&path, serde_json::to_string_pretty(&report)?)
-        .doing(|| format!("write {}", path.display()))?;
-    println!("\nEvery window: {}", path.display());
+    let directory = output(options, report.started)?;
+    let pictures = report::plot::all(&directory, &report.findings)?;
+    let name = |path: &PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let pictures: Vec<String> = pictures.iter().filter_map(name).collect();
+    target::write(&directory.join("results.md"), &report.markdown(&pictures))?;
+    target::write(&directory.join("results.json"), &serde_json::to_string_pretty(&report)?)?;
+    println!(
+        "\nresults.md, every window in results.json, and {} pictures: {}",
+        pictures.len(),
+        directory.display()
+    );
     Ok(())
 }
 
 fn measure(site: &Site, options: &Options, plan: &Plan, workload: Workload) -> Result<Data, Failure> {
-    let all: Vec<Program> = [options.subject].into_iter().chain(options.peers.iter().copied()).collect();
-    // The relay knows neither TLS nor hosts nor a configuration.
-    let proxies: Vec<Program> = all.iter().copied().filter(|program| *program != Program::Relay).collect();
-    match workload {
-        Workload::Get => cost(site, plan, workload, &all, Shape::Get),
-        Workload::Post => cost(site, plan, workload, &all, Shape::Post),
-        Workload::Chunked => cost(site, plan, workload, &all, Shape::Chunked),
-        Workload::Tls => cost(site, plan, workload, &proxies, Shape::Get),
-        Workload::Idle => {
-            let one = |program: &Program| memory::run(site, *program, false, IDLE_PLAIN);
-            all.iter().map(one).collect::<Result<_, _>>().map(Data::Idle)
-        }
-        Workload::IdleTls => {
-            let one = |program: &Program| memory::run(site, *program, true, IDLE_TLS);
-            proxies.iter().map(one).collect::<Result<_, _>>().map(Data::Idle)
-        }
-        Workload::Hosts => hosts(site, plan, &proxies).map(Data::Hosts),
-        Workload::Reload => {
-            let changes = if options.quick { CHANGES_QUICK } else { CHANGES };
-            let known = proxies.iter().filter(|program| **program != Program::Haproxy);
-            let one = |program: &Program| reload::run(site, *program, changes);
-            known.map(one).collect::<Result<_, _>>().map(Data::Reload)
-        }
+    let all = [options.subject].into_iter().chain(options.peers.iter().copied());
+    let all: Vec<Program> = all.filter(|program| workload.suits(*program)).collect();
+    site.prepare(workload)?;
+    if let Some(traffic) = workload.traffic() {
+        return cost(site, plan, workload, traffic, &all).map(Data::Cost);
     }
+    let changes = if options.quick { CHANGES_QUICK } else { CHANGES };
+    match workload {
+        Workload::Hosts => {
+            // Some programs take minutes to start with the most.
+            let most = if options.quick { HOSTS_MANY } else { HOSTS_MOST };
+            hosts(site, plan, most, &all).map(Data::Hosts)
+        }
+        Workload::Idle => each(&all, |program| memory::run(site, program, false, IDLE_PLAIN)).map(Data::Idle),
+        Workload::IdleTls => each(&all, |program| memory::run(site, program, true, IDLE_TLS)).map(Data::Idle),
+        Workload::Reload => each(&all, |program| reload::run(site, program, changes)).map(Data::Reload),
+        Workload::Churn => {
+            each(&all, |program| churn::run(site, plan, program, changes * CHURN_TIMES)).map(Data::Churn)
+        }
+        Workload::Latency => {
+            let twice: Vec<Program> = all.first().into_iter().chain(&all).copied().collect();
+            latency::run(site, plan, &twice).map(Data::Latency)
+        }
+        _ => each(&all, |program| cold_start::run(site, program, if options.quick { 1 } else { STARTS }))
+            .map(Data::ColdStart),
+    }
+}
+
+fn each<T>(programs: &[Program], one: impl FnMut(Program) -> Result<T, Failure>) -> Result<Vec<T>, Failure> {
+    programs.iter().copied().map(one).collect()
 }
 
 /// The subject twice (two equal programs must come out equal) and the peers, all under the same load.
@@ -199,47 +215,58 @@ fn cost(
     site: &Site,
     plan: &Plan,
     workload: Workload,
+    traffic: Traffic,
     programs: &[Program],
-    shape: Shape,
-) -> Result<Data, Failure> {
-    let subject = programs.first().copied();
-    let again = subject.map(|program| (program, format!("{} again", program.name())));
-    let named = programs.iter().map(|program| (*program, program.name().to_owned()));
-    let mut named: Vec<(Program, String)> = named.collect();
-    named.splice(1..1, again);
-    let start = |(program, _): &(Program, String)| site.start(*program, 0);
+) -> Result<Vec<Series>, Failure> {
+    let access_log = workload == Workload::Log;
+    let setup = Setup { hosts: 0, access_log };
+    let mut named: Vec<(Program, String, Setup, Traffic)> =
+        programs.iter().map(|program| (*program, program.name().to_owned(), setup, traffic)).collect();
+    let Some((subject, ..)) = named.first().cloned() else { return Ok(Vec::new()) };
+    let plain = match workload {
+        Workload::Log => Some("no log"),
+        Workload::Limited => Some("no limit"),
+        Workload::SignedIn => Some("not guarded"),
+        _ => None,
+    };
+    let bare = plain.map(|what| (subject, what.to_owned(), Setup::default(), Traffic::Get));
+    let again = (subject, format!("{} again", subject.name()), setup, traffic);
+    named.splice(1..1, [again].into_iter().chain(bare));
+    let start = |(program, _, setup, _): &(Program, String, Setup, Traffic)| site.start(*program, *setup);
     let targets: Vec<Target> = named.iter().map(start).collect::<Result<_, _>>()?;
     let loads: Vec<Load<'_>> = named
         .into_iter()
         .zip(&targets)
-        .map(|((_, label), target)| Load { label, target, shape, tls: workload == Workload::Tls, hosts: 0 })
+        .map(|((_, label, _, traffic), target)| Load { label, target, traffic, hosts: 0 })
         .collect();
-    measure::run(site, plan, workload.title(), &loads).map(Data::Cost)
+    measure::run(site, plan, workload.title(), &loads)
 }
 
-/// Each program with few hosts, with few hosts again, and with many.
-fn hosts(site: &Site, plan: &Plan, programs: &[Program]) -> Result<Vec<HostsResult>, Failure> {
-    let one = |program: &Program| {
-        let sizes = [HOSTS_FEW, HOSTS_FEW, HOSTS_MANY];
-        let targets: Vec<Target> =
-            sizes.iter().map(|size| site.start(*program, *size)).collect::<Result<_, _>>()?;
-        let load = |(target, hosts)| Load {
-            label: program.name().to_owned(),
-            target,
-            shape: Shape::Get,
-            tls: false,
-            hosts,
-        };
+/// Each program with few hosts, with few hosts again, with many, and with `most`.
+fn hosts(site: &Site, plan: &Plan, most: usize, programs: &[Program]) -> Result<Vec<HostsResult>, Failure> {
+    let one = |program: Program| {
+        let sizes = [HOSTS_FEW, HOSTS_FEW, HOSTS_MANY, most];
+        let start = |hosts: &usize| site.start(program, Setup { hosts: *hosts, access_log: false });
+        let targets: Vec<Target> = sizes.iter().map(start).collect::<Result<_, _>>()?;
+        let empty = site.start(program, Setup::default())?.resident_bytes()?;
+        let load =
+            |(target, hosts)| Load { label: program.name().to_owned(), target, traffic: Traffic::Get, hosts };
         let loads: Vec<Load<'_>> = targets.iter().zip(sizes).map(load).collect();
-        let title = format!("{}: {HOSTS_FEW} and {HOSTS_MANY} hosts", program.name());
+        let title = format!("{}: {HOSTS_FEW}, {HOSTS_MANY}, {most} hosts", program.name());
         let mut series = measure::run(site, plan, &title, &loads)?.into_iter();
-        let (Some(few), Some(again), Some(many)) = (series.next(), series.next(), series.next()) else {
-            return Err(Failure::Load("a series is missing".into()));
-        };
-        let (few_bytes, many_bytes) = (targets[0].resident_bytes()?, targets[2].resident_bytes()?);
-        Ok(HostsResult { few, again, many, few_bytes, many_bytes })
+        let mut next = || series.next().ok_or_else(|| Failure::Load("a series is missing".into()));
+        Ok(HostsResult {
+            most_hosts: most,
+            few: next()?,
+            again: next()?,
+            many: next()?,
+            most: next()?,
+            empty_bytes: empty,
+            many_bytes: targets[2].resident_bytes()?,
+            most_bytes: targets[3].resident_bytes()?,
+        })
     };
-    programs.iter().map(one).collect()
+    each(programs, one)
 }
 
 fn plan(options: &Options) -> Plan {
@@ -273,25 +300,31 @@ fn prepare() -> Result<(), Failure> {
         .doing(|| "choose a CPU".into())
 }
 
-fn json_path(options: &Options, started: u64) -> Result<PathBuf, Failure> {
-    if let Some(path) = &options.json {
-        return Ok(path.clone());
-    }
-    let own = child::own_path()?;
-    let target = own.parent().and_then(Path::parent).unwrap_or(Path::new("."));
-    let directory = target.join("bench");
+fn output(options: &Options, started: i64) -> Result<PathBuf, Failure> {
+    let directory = match &options.output {
+        Some(directory) => directory.clone(),
+        None => {
+            let own = child::own_path()?;
+            let target = own.parent().and_then(Path::parent).unwrap_or(Path::new("."));
+            target.join("bench").join(started.to_string())
+        }
+    };
     std::fs::create_dir_all(&directory).doing(|| format!("create {}", directory.display()))?;
-    Ok(directory.join(format!("{started}.json")))
+    Ok(directory)
 }
 
-#[expect(clippy::disallowed_methods, reason = "the results carry the time at which they were taken")]
-fn now() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+/// The time of the day: results carry it, and sessions begin at it.
+#[expect(clippy::disallowed_methods, reason = "what is measured is not decided by it")]
+pub(crate) fn now() -> Timestamp {
+    Timestamp::now()
 }
 
 const IDLE_PLAIN: usize = 5000;
 const IDLE_TLS: usize = 2000;
 const CHANGES: usize = 100;
 const CHANGES_QUICK: usize = 10;
+/// Changes under load are many more: each is one chance to break something.
+const CHURN_TIMES: usize = 10;
+const STARTS: usize = 5;
 const FILES_MIN: u64 = 12_000;
 const WARM_UP_MS: u64 = 300;

@@ -1,17 +1,16 @@
 //! CPU time per request: windows of all targets in turn, round after round.
 
 use std::io::IsTerminal;
-use std::process::Stdio;
+use std::time::Duration;
 
-use clap::ValueEnum;
 use serde::Serialize;
 
-use crate::child::{self, LOAD_CPU};
-use crate::failure::{Doing, Failure};
-use crate::load::Window;
+use crate::failure::Failure;
+use crate::generator::{self, Sending};
 use crate::statistics::{Ratio, median, ratio};
 use crate::target::{Site, Target};
-use crate::workload::Shape;
+use crate::window::{Meter, Window};
+use crate::workload::Traffic;
 
 /// How much is measured.
 #[derive(Clone, Debug, Serialize)]
@@ -29,8 +28,8 @@ pub(crate) struct Load<'a> {
     /// In the first column of the table.
     pub(crate) label: String,
     pub(crate) target: &'a Target,
-    pub(crate) shape: Shape,
-    pub(crate) tls: bool,
+    pub(crate) traffic: Traffic,
+    /// Generated hosts to spread the requests over; 0 is the one of the traffic.
     pub(crate) hosts: usize,
 }
 
@@ -86,6 +85,11 @@ pub(crate) fn run(site: &Site, plan: &Plan, title: &str, loads: &[Load<'_>]) -> 
         .collect();
     let mut order: Vec<usize> = (0..loads.len()).collect();
     let mut random = fastrand::Rng::with_seed(SEED);
+    // Code, buffers and connections to the backend: what every busy program has.
+    let brief = Plan { window_ms: plan.warm_up_ms, ..plan.clone() };
+    for load in loads {
+        window(site, &brief, load)?;
+    }
     let mut progress = Progress::start(title, plan.rounds * loads.len());
     for _ in 0..plan.rounds {
         random.shuffle(&mut order);
@@ -120,28 +124,21 @@ fn attempt(
     Ok(None)
 }
 
-fn window(site: &Site, plan: &Plan, load: &Load<'_>) -> Result<Window, Failure> {
-    let own = child::own_path()?;
-    let mut command = child::pinned(LOAD_CPU, &own)?;
-    let address = if load.tls { load.target.tls } else { load.target.plain };
-    let pids: Vec<String> = load.target.pids()?.iter().map(u32::to_string).collect();
-    let shape = load.shape.to_possible_value();
-    command.args(["load", "--address", &address.to_string()]);
-    command.args(["--shape", shape.as_ref().map_or("", |shape| shape.get_name())]);
-    command.args(["--hosts", &load.hosts.to_string()]);
-    command.args(["--connections", &plan.connections.to_string()]);
-    command.args(["--warm-up-ms", &plan.warm_up_ms.to_string()]);
-    command.args(["--window-ms", &plan.window_ms.to_string()]);
-    command.args(["--pids", &pids.join(",")]);
-    if load.tls {
-        command.arg("--root").arg(site.root());
-    }
-    let output = command.stdin(Stdio::null()).output().doing(|| "run the load generator".into())?;
-    if !output.status.success() {
-        let text = String::from_utf8_lossy(&output.stderr);
-        return Err(Failure::Load(format!("{} ({})", text.trim(), load.label)));
-    }
-    Ok(serde_json::from_slice(&output.stdout)?)
+/// One window of `load`, whatever disturbs it.
+pub(crate) fn window(site: &Site, plan: &Plan, load: &Load<'_>) -> Result<Window, Failure> {
+    let mut meter = Meter::new(load.target.pids()?);
+    let sending = Sending {
+        site,
+        target: load.target,
+        traffic: load.traffic,
+        hosts: load.hosts,
+        connections: plan.connections,
+        warm_up: Duration::from_millis(plan.warm_up_ms),
+        window: Duration::from_millis(plan.window_ms),
+    };
+    let counted = generator::send(&sending, &mut meter)
+        .map_err(|failure| Failure::Load(format!("{failure} ({})", load.label)))?;
+    meter.window(counted)
 }
 
 /// One line on standard error that says how far a run is.

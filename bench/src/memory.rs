@@ -9,8 +9,8 @@ use serde::Serialize;
 use crate::child::{self, LOAD_CPU};
 use crate::failure::{Doing, Failure};
 use crate::measure::{self, Load, Plan};
-use crate::target::{Program, Site, Target};
-use crate::workload::Shape;
+use crate::target::{Program, Setup, Site, Target};
+use crate::workload::Traffic;
 
 /// What idle connections cost one program.
 #[derive(Debug, Serialize)]
@@ -41,7 +41,7 @@ pub(crate) fn run(
     tls: bool,
     connections: usize,
 ) -> Result<IdleResult, Failure> {
-    let target = site.start(program, 0)?;
+    let target = site.start(program, Setup::default())?;
     // Code and buffers that every busy process has do not belong to the idle connections.
     let plan = Plan {
         rounds: 1,
@@ -50,8 +50,9 @@ pub(crate) fn run(
         connections: WARM_UP_CONNECTIONS,
         keep_disturbed: true,
     };
-    let load = Load { label: program.name().into(), target: &target, shape: Shape::Get, tls, hosts: 0 };
-    measure::run(site, &plan, &format!("{}: {connections} idle connections", program.name()), &[load])?;
+    let traffic = if tls { Traffic::Tls } else { Traffic::Get };
+    let load = Load { label: program.name().into(), target: &target, traffic, hosts: 0 };
+    measure::window(site, &plan, &load)?;
     let before_bytes = settled(&target)?;
 
     let own = child::own_path()?;

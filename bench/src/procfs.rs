@@ -47,13 +47,13 @@ pub(crate) fn tree(pid: u32) -> Result<Vec<u32>, Failure> {
     Ok(tree)
 }
 
-/// The CPU time of `pids`, all their living threads together.
+/// The CPU time of `pids`, all their living threads together. A process that has ended counts nothing.
 pub(crate) fn usage(pids: &[u32]) -> Result<Usage, Failure> {
     let mut usage = Usage::default();
     for pid in pids {
-        let tasks = format!("/proc/{pid}/task");
-        for task in fs::read_dir(&tasks).doing(|| format!("list {tasks}"))?.flatten() {
-            // A thread that has just ended has no file any more.
+        // What has just ended has no directory, and a thread no file, any more.
+        let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { continue };
+        for task in tasks.flatten() {
             let Ok(text) = fs::read_to_string(task.path().join("schedstat")) else { continue };
             let mut fields = text.split_ascii_whitespace().map(str::parse::<u64>);
             let (Some(Ok(cpu)), Some(Ok(wait)), Some(Ok(slices))) =

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::statistics::{median, quantile};
-use crate::target::{Program, Site};
+use crate::target::{Program, Setup, Site};
 use crate::workload::HOSTS_MANY;
 use crate::{child, http1, idle};
 
@@ -35,17 +35,17 @@ impl ReloadResult {
 /// Replaces one host by another, `changes` times, and asks for the new one until it answers: each question on a
 /// connection of its own, since a program may keep old connections on the old configuration.
 pub(crate) fn run(site: &Site, program: Program, changes: usize) -> Result<ReloadResult, Failure> {
-    let mut target = site.start(program, HOSTS_MANY)?;
+    let mut target = site.start(program, Setup { hosts: HOSTS_MANY, access_log: false })?;
     let mut milliseconds = Vec::with_capacity(changes);
     for number in 0..changes {
         let host = format!("added-{number}.bench.test");
         let request = http1::get(&host, "/");
-        site.add_host(&target, &host)?;
+        target.add_host(&host)?;
         // The clock starts behind the rename; what the bench itself takes to write the file is not in it.
         let start = Instant::now();
         let mut ended = Ok(());
         while !idle::ask(target.plain, &request).is_ok_and(|status| status == 200) {
-            ended = target.running.check();
+            ended = target.running[0].check();
             if ended.is_err() || start.elapsed() > CHANGE_WAIT {
                 break;
             }
@@ -58,7 +58,7 @@ pub(crate) fn run(site: &Site, program: Program, changes: usize) -> Result<Reloa
                 program: format!("{} (change {number}: host {host})", program.name()),
                 address: target.plain,
                 seconds: CHANGE_WAIT.as_secs(),
-                output: target.running.last_output(),
+                output: target.running[0].last_output(),
             });
         }
         milliseconds.push(start.elapsed().as_secs_f64() * 1000.0);

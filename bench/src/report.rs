@@ -1,20 +1,27 @@
 //! What a run says: a table of 80 columns for people, and JSON with every window for the record.
 
+pub(crate) mod plot;
+
 use std::fmt::Write;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::churn::ChurnResult;
+use crate::cold_start::ColdStartResult;
+use crate::latency::{LatencyResult, PERCENTILES};
 use crate::measure::{INTRUDERS_MAX, Plan, STEAL_MAX, Series};
 use crate::memory::IdleResult;
 use crate::reload::ReloadResult;
 use crate::statistics::Ratio;
+use crate::window::Window;
 use crate::workload::{HOSTS_FEW, HOSTS_MANY, Workload};
 
 /// Everything that one run has found.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     /// Seconds since 1970.
-    pub(crate) started: u64,
+    pub(crate) started: i64,
     pub(crate) machine: String,
     pub(crate) command: Vec<String>,
     pub(crate) plan: Plan,
@@ -39,18 +46,42 @@ pub(crate) enum Data {
     Hosts(Vec<HostsResult>),
     Idle(Vec<IdleResult>),
     Reload(Vec<ReloadResult>),
+    Churn(Vec<ChurnResult>),
+    ColdStart(Vec<ColdStartResult>),
+    Latency(Vec<LatencyResult>),
 }
 
-/// One program with few and with many hosts.
+/// One program with few, many and most hosts.
 #[derive(Debug, Serialize)]
 pub(crate) struct HostsResult {
+    pub(crate) most_hosts: usize,
     pub(crate) few: Series,
     /// A second instance with few hosts: how much two equal programs differ here.
     pub(crate) again: Series,
     pub(crate) many: Series,
+    pub(crate) most: Series,
+    /// Resident bytes without generated hosts, before any window.
+    pub(crate) empty_bytes: u64,
     /// Resident bytes after the last window.
-    pub(crate) few_bytes: u64,
     pub(crate) many_bytes: u64,
+    pub(crate) most_bytes: u64,
+}
+
+impl Report {
+    /// Everything as a page of Markdown, beside the pictures that lie in `pictures`.
+    pub(crate) fn markdown(&self, pictures: &[String]) -> String {
+        let day =
+            Timestamp::from_second(self.started).map_or(String::new(), |at| at.strftime("%F").to_string());
+        let mut text =
+            format!("# Results of {day}\n\n{}, `bench/run {}`\n", self.machine, self.command.join(" "));
+        text.extend(pictures.iter().map(|name| format!("\n![{name}]({name})\n")));
+        for finding in &self.findings {
+            let table = finding.table(&self.plan);
+            let (title, rest) = table.trim_start().split_once('\n').unwrap_or((&table, ""));
+            text.push_str(&format!("\n## {title}\n\n```\n{rest}```\n"));
+        }
+        text
+    }
 }
 
 impl Finding {
@@ -63,6 +94,9 @@ impl Finding {
             Data::Hosts(all) => hosts(&mut text, plan, all),
             Data::Idle(all) => idle(&mut text, all),
             Data::Reload(all) => reload(&mut text, all),
+            Data::Churn(all) => churn(&mut text, all),
+            Data::ColdStart(all) => cold_start(&mut text, all),
+            Data::Latency(all) => latency(&mut text, all),
         };
         text
     }
@@ -97,26 +131,41 @@ fn cost(text: &mut String, plan: &Plan, all: &[Series]) -> std::fmt::Result {
 
 fn hosts(text: &mut String, plan: &Plan, all: &[HostsResult]) -> std::fmt::Result {
     rounds(text, plan)?;
-    writeln!(text, "µs/req with few and with many hosts; last interval: two programs with few hosts")?;
-    let few = format!("{HOSTS_FEW} hosts");
-    let row = |text: &mut String, columns: [&str; 8]| {
-        let [label, version, few, many, ratio, interval, equal, memory] = columns;
-        writeln!(
-            text,
-            "{label:<9} {version:<8} {few:>8} {many:>8} {ratio:>6} {interval:>11} {equal:>11} {memory:>10}"
-        )
-    };
-    row(text, ["", "", &few, &HOSTS_MANY.to_string(), "ratio", "95 %", "equal 95 %", "MiB (more)"])?;
+    writeln!(
+        text,
+        "Ratio to the cost with {HOSTS_FEW} hosts; memory over that of the program without hosts"
+    )?;
+    writeln!(
+        text,
+        "{:<11}{:<9}{:>9}{:>9}{:>8}{:>14}{:>18}",
+        "", "", "hosts", "µs/req", "ratio", "95 %", "MiB (empty)"
+    )?;
     for result in all {
-        let (ratio, interval) = ratio_columns(result.many.ratio_to(&result.few));
-        let (_, equal) = ratio_columns(result.again.ratio_to(&result.few));
-        let (few, many) = (format!("{:.2}", result.few.cost_us()), format!("{:.2}", result.many.cost_us()));
-        let more = result.many_bytes as f64 - result.few_bytes as f64;
-        let memory = format!("{:.0} ({:+.0})", result.many_bytes as f64 / MIB, more / MIB);
-        let version = short(&result.few.version);
-        row(text, [&result.few.label, &version, &few, &many, &ratio, &interval, &equal, &memory])?;
+        let rows = [
+            (HOSTS_FEW, &result.few, None),
+            (HOSTS_FEW, &result.again, None),
+            (HOSTS_MANY, &result.many, Some(result.many_bytes)),
+            (result.most_hosts, &result.most, Some(result.most_bytes)),
+        ];
+        for (row, (hosts, series, bytes)) in rows.into_iter().enumerate() {
+            let (ratio, interval) = match row {
+                0 => (String::new(), String::new()),
+                _ => ratio_columns(series.ratio_to(&result.few)),
+            };
+            let memory = bytes.map_or(String::new(), |bytes| {
+                let more = bytes as f64 - result.empty_bytes as f64;
+                format!("{:+.0} ({:.0})", more / MIB, result.empty_bytes as f64 / MIB)
+            });
+            let label = if row == 1 { "again" } else { &result.few.label };
+            let version = short(&series.version);
+            let cost = series.cost_us();
+            writeln!(
+                text,
+                "{label:<11}{version:<9}{hosts:>9}{cost:>9.2}{ratio:>8}{interval:>14}{memory:>18}"
+            )?;
+        }
     }
-    notes(text, plan, all.iter().flat_map(|result| [&result.few, &result.again, &result.many]))
+    notes(text, plan, all.iter().flat_map(|result| [&result.few, &result.again, &result.many, &result.most]))
 }
 
 fn idle(text: &mut String, all: &[IdleResult]) -> std::fmt::Result {
@@ -155,6 +204,73 @@ fn reload(text: &mut String, all: &[ReloadResult]) -> std::fmt::Result {
             result.p99_ms(),
             result.max_ms(),
         )?;
+    }
+    Ok(())
+}
+
+fn churn(text: &mut String, all: &[ChurnResult]) -> std::fmt::Result {
+    writeln!(text, "Latency in a closed loop, so that only the two columns of one line compare")?;
+    writeln!(
+        text,
+        "{:<15} {:<8} {:>8} {:>10} {:>8} {:>12} {:>12}",
+        "", "", "changes", "answers", "errors", "p99 without", "p99 with"
+    )?;
+    for result in all {
+        let p99 =
+            |window: &Window| window.latency.as_ref().map_or(f64::NAN, |latency| latency.p99_us / 1000.0);
+        writeln!(
+            text,
+            "{:<15} {:<8} {:>8} {:>10} {:>8} {:>9.2} ms {:>9.2} ms",
+            result.label,
+            short(&result.version),
+            result.changes,
+            result.changing.requests,
+            result.changing.errors,
+            p99(&result.quiet),
+            p99(&result.changing),
+        )?;
+    }
+    Ok(())
+}
+
+fn cold_start(text: &mut String, all: &[ColdStartResult]) -> std::fmt::Result {
+    writeln!(
+        text,
+        "{:<15} {:<9} {:>6} {:>11} {:>11} {:>13} {:>9}",
+        "", "", "starts", "median", "CPU", "wrong answers", "memory"
+    )?;
+    for result in all {
+        writeln!(
+            text,
+            "{:<15} {:<9} {:>6} {:>8.0} ms {:>8.0} ms {:>13} {:>5.0} MiB",
+            result.label,
+            short(&result.version),
+            result.milliseconds.len(),
+            result.median_ms(),
+            result.cpu_ms,
+            result.wrong,
+            result.resident_bytes as f64 / MIB,
+        )?;
+    }
+    Ok(())
+}
+
+fn latency(text: &mut String, all: &[LatencyResult]) -> std::fmt::Result {
+    let rate = all.first().map_or(0, |result| result.rate);
+    writeln!(text, "{rate} requests a second, due at even times; milliseconds, and what a proxy adds")?;
+    write!(text, "{:<15} {:<8}", "", "")?;
+    let shown = [1, 3, 5, 6];
+    for place in shown {
+        write!(text, " {:>13}", format!("{} %", PERCENTILES[place]))?;
+    }
+    writeln!(text)?;
+    for result in all {
+        write!(text, "{:<15} {:<8}", result.label, short(&result.version))?;
+        for place in shown {
+            let (time, direct) = (result.milliseconds[place], all[0].milliseconds[place]);
+            write!(text, " {:>13}", format!("{time:.2} ({:+.2})", time - direct))?;
+        }
+        writeln!(text)?;
     }
     Ok(())
 }

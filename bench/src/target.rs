@@ -1,18 +1,19 @@
-//! The programs under test: their configuration, start, and reload. All serve the same hosts from the same backend.
+//! The programs under test: what all of them share, their start, and reload. All serve the same hosts from the same
+//! backend; [`crate::peers`] knows how each is told so.
 
+use std::cell::{Cell, OnceCell};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use clap::ValueEnum;
 use rustix::process::Signal;
 
 use crate::child::{self, LOAD_CPU, PROXY_CPU, Running};
 use crate::failure::{Doing, Failure};
-use crate::workload::{PLAIN_HOST, SECURE_HOST, host_name};
+use crate::peers::{self, Command};
+use crate::workload::{GRPC_PATH, PLAIN_HOST, Workload};
 use crate::{http1, idle, procfs};
 
 /// A program that can stand between the load and the backend.
@@ -26,6 +27,14 @@ pub(crate) enum Program {
     Nginx,
     /// HAProxy from the distribution
     Haproxy,
+    /// Envoy from its Python package
+    Envoy,
+    /// Caddy, built as a Go module
+    Caddy,
+    /// A program of a few lines on Pingora's crates
+    Pingora,
+    /// nginx that asks OAuth2-Proxy about each request, both together
+    Oauth2Proxy,
     /// A TCP relay that does not parse: the floor
     Relay,
 }
@@ -38,22 +47,38 @@ impl Program {
             Program::Baseline => "baseline",
             Program::Nginx => "nginx",
             Program::Haproxy => "haproxy",
+            Program::Envoy => "envoy",
+            Program::Caddy => "caddy",
+            Program::Pingora => "pingora",
+            Program::Oauth2Proxy => "nginx+oauth2p",
             Program::Relay => "null relay",
         }
     }
+}
+
+/// What a program is to do besides the ordinary.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Setup {
+    /// Generated hosts.
+    pub(crate) hosts: usize,
+    /// Whether it writes an access log in JSON.
+    pub(crate) access_log: bool,
 }
 
 /// What all programs of one run share.
 pub(crate) struct Site {
     /// Emptied when the run ends.
     scratch: tempfile::TempDir,
-    certificate: String,
-    key: String,
+    pub(crate) certificate: String,
+    pub(crate) key: String,
     backend: Running,
-    backend_address: SocketAddr,
-    vestibule: PathBuf,
-    baseline: Option<PathBuf>,
-    started: std::cell::Cell<usize>,
+    pub(crate) backend_address: SocketAddr,
+    /// Started when the first workload needs it.
+    http2_backend: OnceCell<Running>,
+    pub(crate) http2_backend_address: SocketAddr,
+    pub(crate) vestibule: PathBuf,
+    pub(crate) baseline: Option<PathBuf>,
+    started: Cell<usize>,
 }
 
 impl Site {
@@ -62,7 +87,6 @@ impl Site {
         let scratch = tempfile::Builder::new().prefix("vestibule-bench-").tempdir();
         let scratch = scratch.doing(|| "make a scratch directory".into())?;
         let (certificate, key) = crate::tls::certificate()?;
-        write(&scratch.path().join("root.pem"), &certificate)?;
         let backend_address = free_address()?;
         let own = child::own_path()?;
         let arguments = ["backend", "--listen", &backend_address.to_string()];
@@ -73,10 +97,21 @@ impl Site {
             key,
             backend,
             backend_address,
+            http2_backend: OnceCell::new(),
+            http2_backend_address: free_address()?,
             vestibule,
             baseline,
             started: 0.into(),
         };
+        write(&site.root(), &site.certificate)?;
+        write(&site.wrk_script(), include_str!("../load/wrk.lua"))?;
+        write(&site.openssl_settings(), include_str!("../load/openssl.cnf"))?;
+        // A gRPC message: not compressed, of 5 bytes, and those.
+        let message = b"\0\0\0\0\x05hello";
+        fs::write(site.grpc_message(), message).doing(|| "write a message".into())?;
+        let method = site.scratch.path().join("grpc").join(&GRPC_PATH[1..]);
+        fs::create_dir_all(method.parent().unwrap_or(&method)).doing(|| "make a directory".into())?;
+        fs::write(method, message).doing(|| "write a message".into())?;
         ready("the backend", &mut site.backend, backend_address)?;
         Ok(site)
     }
@@ -86,172 +121,124 @@ impl Site {
         self.scratch.path().join("root.pem")
     }
 
-    /// Starts `program` with this many generated hosts, and waits until it serves the last of them.
-    pub(crate) fn start(&self, program: Program, hosts: usize) -> Result<Target, Failure> {
+    /// What wrk sends.
+    pub(crate) fn wrk_script(&self) -> PathBuf {
+        self.scratch.path().join("wrk.lua")
+    }
+
+    /// What wrk and OpenSSL agree to.
+    pub(crate) fn openssl_settings(&self) -> PathBuf {
+        self.scratch.path().join("openssl.cnf")
+    }
+
+    /// What gRPC calls send.
+    pub(crate) fn grpc_message(&self) -> PathBuf {
+        self.scratch.path().join("message")
+    }
+
+    /// Starts `program` and waits until it serves.
+    pub(crate) fn start(&self, program: Program, setup: Setup) -> Result<Target, Failure> {
+        let mut target = self.launch(program, setup)?;
+        ready(program.name(), &mut target.running[0], target.plain)?;
+        if program == Program::Oauth2Proxy {
+            target.cookie = Some(peers::oauth2_proxy::sign_in(target.tls)?);
+        }
+        Ok(target)
+    }
+
+    /// Starts `program`, and waits for nothing.
+    pub(crate) fn launch(&self, program: Program, setup: Setup) -> Result<Target, Failure> {
         let number = self.started.replace(self.started.get() + 1);
         let directory = self.scratch.path().join(format!("{}-{number}", program.name().replace(' ', "-")));
         fs::create_dir(&directory).doing(|| format!("create {}", directory.display()))?;
         let (plain, tls) = (free_address()?, free_address()?);
-        let log = directory.join("output.log");
-        let path = |name: &str| directory.join(name).display().to_string();
-        let (running, version) = match program {
-            Program::Vestibule | Program::Baseline => {
-                let binary = match (program, &self.baseline) {
-                    (Program::Baseline, Some(baseline)) => baseline,
-                    (Program::Baseline, None) => {
-                        return Err(Failure::Usage("the peer baseline needs --baseline PATH".into()));
-                    }
-                    _ => &self.vestibule,
-                };
-                self.write_vestibule(&directory, plain, tls, hosts)?;
-                let settings = path("vestibule.yaml");
-                let manifests = path("manifests");
-                let arguments = ["serve", "--manifests", &manifests, "--settings", &settings];
-                let mend = "build it: cargo build --release -p proxy";
-                let running = Running::start(PROXY_CPU, binary, &arguments, log, mend)?;
-                (running, child::version(binary, "--version"))
-            }
-            Program::Nginx => {
-                self.write_nginx(&directory, plain, tls, hosts)?;
-                let directory = directory.display().to_string();
-                let arguments = ["-p", &directory, "-c", "nginx.conf", "-e", "stderr"];
-                let mend = "install it: apt-get install nginx-light";
-                let running = Running::start(PROXY_CPU, Path::new("nginx"), &arguments, log, mend)?;
-                (running, child::version(Path::new("nginx"), "-v"))
-            }
-            Program::Haproxy => {
-                self.write_haproxy(&directory, plain, tls, hosts)?;
-                let arguments = ["-db", "-f", &path("haproxy.cfg")];
-                let mend = "install it: apt-get install haproxy";
-                let running = Running::start(PROXY_CPU, Path::new("haproxy"), &arguments, log, mend)?;
-                (running, child::version(Path::new("haproxy"), "-v"))
-            }
-            Program::Relay => {
-                let own = child::own_path()?;
-                let upstream = self.backend_address.to_string();
-                let arguments = ["relay", "--listen", &plain.to_string(), "--upstream", &upstream];
-                (Running::start(PROXY_CPU, &own, &arguments, log, "")?, String::new())
-            }
-        };
-        let mut target = Target { program, version, running, plain, tls, directory };
-        ready(program.name(), &mut target.running, plain)?;
-        Ok(target)
+        let place = peers::Place { site: self, directory: directory.clone(), plain, tls, setup };
+        let peers::Prepared { commands, version, cookie } = peers::prepare(program, &place)?;
+        let mut running = Vec::with_capacity(commands.len());
+        for (number, Command { binary, arguments, mend }) in commands.iter().enumerate() {
+            let log = directory.join(format!("output-{number}.log"));
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            running.push(Running::start(PROXY_CPU, binary, &arguments, log, mend)?);
+        }
+        Ok(Target { program, version, running, plain, tls, cookie, directory })
     }
 
-    /// Adds one host, as whoever runs the program would, and returns once the change is in the program's sight: the
-    /// file has its new name, or the signal is sent.
-    pub(crate) fn add_host(&self, target: &Target, host: &str) -> Result<(), Failure> {
-        let rename = |text: &str, name: &str| {
-            let (new, path) = (target.directory.join("new"), target.directory.join(name));
-            write(&new, text)?;
-            fs::rename(&new, &path).doing(|| format!("rename {}", path.display()))
-        };
-        match target.program {
-            Program::Vestibule | Program::Baseline => {
-                rename(&VESTIBULE_HOST.replace("@HOST@", host), "manifests/added.yaml")
-            }
-            Program::Nginx => {
-                let server = NGINX_HOST.replace("@HOST@", host).replace("@PLAIN@", &target.plain.to_string());
-                rename(&server, "added.conf")?;
-                target.running.signal(Signal::HUP)
-            }
-            Program::Haproxy | Program::Relay => Err(Failure::Usage(format!(
-                "the workload reload does not know how to change {} at run time; leave it out of --peers",
-                target.program.name()
-            ))),
+    /// Sees to it that what `workload` needs behind the programs is there.
+    pub(crate) fn prepare(&self, workload: Workload) -> Result<(), Failure> {
+        if workload != Workload::Grpc || self.http2_backend.get().is_some() {
+            return Ok(());
         }
-    }
-
-    fn write_vestibule(
-        &self,
-        directory: &Path,
-        plain: SocketAddr,
-        tls: SocketAddr,
-        hosts: usize,
-    ) -> Result<(), Failure> {
-        let admin = free_address()?.to_string();
-        let settings = self.fill(VESTIBULE_SETTINGS, plain, tls, directory).replace("@ADMIN@", &admin);
-        write(&directory.join("vestibule.yaml"), &settings)?;
-        let manifests = directory.join("manifests");
-        fs::create_dir(&manifests).doing(|| format!("create {}", manifests.display()))?;
-        let base = self
-            .fill(VESTIBULE_BASE, plain, tls, directory)
-            .replace("@CERTIFICATE@", &BASE64_STANDARD.encode(&self.certificate))
-            .replace("@KEY@", &BASE64_STANDARD.encode(&self.key));
-        write(&manifests.join("base.yaml"), &base)?;
-        for first in (0..hosts).step_by(HOSTS_PER_FILE) {
-            let numbers = first..hosts.min(first + HOSTS_PER_FILE);
-            let text: String =
-                numbers.map(|number| VESTIBULE_HOST.replace("@HOST@", &host_name(number))).collect();
-            write(&manifests.join(format!("hosts-{first}.yaml")), &text)?;
+        let documents = self.scratch.path().join("grpc").display().to_string();
+        let (address, port) = (self.http2_backend_address.ip(), self.http2_backend_address.port());
+        let arguments = [
+            "--no-tls",
+            "--trailer=grpc-status: 0",
+            "-d",
+            &documents,
+            "-a",
+            &address.to_string(),
+            &port.to_string(),
+        ];
+        let log = self.scratch.path().join("http2-backend.log");
+        let mend = "install it: apt-get install nghttp2-server";
+        let running = Running::start(LOAD_CPU, Path::new("nghttpd"), &arguments, log, mend)?;
+        let listens = || std::net::TcpStream::connect(self.http2_backend_address).is_ok();
+        if !child::until(READY_WAIT, listens) {
+            return Err(Failure::NotReady {
+                program: "nghttpd".into(),
+                address: self.http2_backend_address,
+                seconds: READY_WAIT.as_secs(),
+                output: running.last_output(),
+            });
         }
+        // It is not there yet: this was looked at above.
+        let _ = self.http2_backend.set(running);
         Ok(())
-    }
-
-    fn write_nginx(
-        &self,
-        directory: &Path,
-        plain: SocketAddr,
-        tls: SocketAddr,
-        hosts: usize,
-    ) -> Result<(), Failure> {
-        // With root's privileges the worker would become nobody, who cannot reach its files.
-        let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
-        write(
-            &directory.join("nginx.conf"),
-            &self.fill(NGINX, plain, tls, directory).replace("@USER@", user),
-        )?;
-        write(&directory.join("bench.crt"), &self.certificate)?;
-        write(&directory.join("bench.key"), &self.key)?;
-        let host = self.fill(NGINX_HOST, plain, tls, directory);
-        let servers: String = (0..hosts).map(|number| host.replace("@HOST@", &host_name(number))).collect();
-        write(&directory.join("hosts.conf"), &servers)?;
-        write(&directory.join("added.conf"), "")
-    }
-
-    fn write_haproxy(
-        &self,
-        directory: &Path,
-        plain: SocketAddr,
-        tls: SocketAddr,
-        hosts: usize,
-    ) -> Result<(), Failure> {
-        write(&directory.join("haproxy.cfg"), &self.fill(HAPROXY, plain, tls, directory))?;
-        write(&directory.join("bench.pem"), &format!("{}{}", self.certificate, self.key))?;
-        let names =
-            [PLAIN_HOST.to_owned(), SECURE_HOST.to_owned()].into_iter().chain((0..hosts).map(host_name));
-        let map: String = names.map(|name| format!("{name} forward\n")).collect();
-        write(&directory.join("hosts.map"), &map)
-    }
-
-    fn fill(&self, template: &str, plain: SocketAddr, tls: SocketAddr, directory: &Path) -> String {
-        template
-            .replace("@PLAIN@", &plain.to_string())
-            .replace("@TLS@", &tls.to_string())
-            .replace("@BACKEND@", &self.backend_address.to_string())
-            .replace("@BACKEND_ADDRESS@", &self.backend_address.ip().to_string())
-            .replace("@BACKEND_PORT@", &self.backend_address.port().to_string())
-            .replace("@DIRECTORY@", &directory.display().to_string())
     }
 }
 
 /// A program that runs and answers.
 pub(crate) struct Target {
     pub(crate) program: Program,
-    /// What the program says of its version; empty for the relay.
+    /// What the program says of its version; empty for our own.
     pub(crate) version: String,
-    pub(crate) running: Running,
+    /// The program, and what it needs besides.
+    pub(crate) running: Vec<Running>,
     /// Where it speaks plain HTTP.
     pub(crate) plain: SocketAddr,
     /// Where it speaks TLS (the relay does not).
     pub(crate) tls: SocketAddr,
+    /// What a browser sends that has signed in.
+    pub(crate) cookie: Option<String>,
     directory: PathBuf,
 }
 
 impl Target {
+    /// Adds one host, as whoever runs the program would, and returns once the change is in the program's sight: the
+    /// file has its new name, or the signal is sent.
+    pub(crate) fn add_host(&self, host: &str) -> Result<(), Failure> {
+        let rename = |text: &str, name: &str| {
+            let (new, path) = (self.directory.join("new"), self.directory.join(name));
+            write(&new, text)?;
+            fs::rename(&new, &path).doing(|| format!("rename {}", path.display()))
+        };
+        match self.program {
+            Program::Vestibule | Program::Baseline => {
+                rename(&peers::vestibule::host(host), "manifests/added.yaml")
+            }
+            Program::Nginx => {
+                rename(&peers::nginx::host(host, self.plain), "added.conf")?;
+                self.running[0].signal(Signal::HUP)
+            }
+            other => Err(Failure::Usage(format!("how to change {} at run time is not known", other.name()))),
+        }
+    }
+
     /// Its processes.
     pub(crate) fn pids(&self) -> Result<Vec<u32>, Failure> {
-        procfs::tree(self.running.pid())
+        let trees: Vec<Vec<u32>> =
+            self.running.iter().map(|running| procfs::tree(running.pid())).collect::<Result<_, _>>()?;
+        Ok(trees.concat())
     }
 
     /// Resident bytes of the largest of its processes (a master process is not counted twice).
@@ -262,7 +249,7 @@ impl Target {
 }
 
 /// Waits for the first answer with 200.
-fn ready(name: &str, running: &mut Running, address: SocketAddr) -> Result<(), Failure> {
+pub(crate) fn ready(name: &str, running: &mut Running, address: SocketAddr) -> Result<(), Failure> {
     let request = http1::get(PLAIN_HOST, "/");
     let mut ended = Ok(());
     let answered = child::until(READY_WAIT, || {
@@ -282,21 +269,15 @@ fn ready(name: &str, running: &mut Running, address: SocketAddr) -> Result<(), F
 }
 
 /// An address that nobody listens on. Another program could take it before ours does; ours then fails to start.
-fn free_address() -> Result<SocketAddr, Failure> {
+pub(crate) fn free_address() -> Result<SocketAddr, Failure> {
     let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
     TcpListener::bind(any).and_then(|listener| listener.local_addr()).doing(|| "find a free port".into())
 }
 
-fn write(path: &Path, text: &str) -> Result<(), Failure> {
+/// Writes `text` to the file `path`.
+pub(crate) fn write(path: &Path, text: &str) -> Result<(), Failure> {
     fs::write(path, text).doing(|| format!("write {}", path.display()))
 }
 
-const NGINX: &str = include_str!("../peers/nginx.conf");
-const NGINX_HOST: &str = include_str!("../peers/nginx-host.conf");
-const HAPROXY: &str = include_str!("../peers/haproxy.cfg");
-const VESTIBULE_SETTINGS: &str = include_str!("../peers/vestibule.yaml");
-const VESTIBULE_BASE: &str = include_str!("../peers/vestibule-base.yaml");
-const VESTIBULE_HOST: &str = include_str!("../peers/vestibule-host.yaml");
-
-const HOSTS_PER_FILE: usize = 100;
-const READY_WAIT: Duration = Duration::from_secs(60);
+/// How long a program may take to serve: nginx reads 50,000 servers for minutes.
+pub(crate) const READY_WAIT: Duration = Duration::from_secs(300);

@@ -35,8 +35,6 @@ pub(crate) fn client(root: &Path) -> Result<Arc<ClientConfig>, Failure> {
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    // Every handshake is a full one.
-    config.resumption = rustls::client::Resumption::disabled();
     Ok(Arc::new(config))
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::load::Window;
+use crate::window::{Latency, Window};
 
 fn plan() -> Plan {
     Plan { rounds: 4, window_ms: 2500, warm_up_ms: 300, connections: 64, keep_disturbed: false }
@@ -42,11 +42,14 @@ fn costs_are_told_with_their_ratios() {
 #[test]
 fn the_other_tables_fit_into_80_columns() {
     let hosts = HostsResult {
+        most_hosts: 50_000,
         few: series("vestibule", "0.1.0", 13),
         again: series("vestibule again", "0.1.0", 13),
         many: series("vestibule", "0.1.0", 14),
-        few_bytes: 10 << 20,
+        most: series("vestibule", "0.1.0", 15),
+        empty_bytes: 10 << 20,
         many_bytes: 999 << 20,
+        most_bytes: 9_999 << 20,
     };
     narrow(&Finding { workload: Workload::Hosts, data: Data::Hosts(vec![hosts]) });
     let idle = IdleResult {
@@ -66,4 +69,25 @@ fn the_other_tables_fit_into_80_columns() {
     };
     let table = narrow(&Finding { workload: Workload::Reload, data: Data::Reload(vec![reload]) });
     assert!(table.contains("3.0 ms"), "{table}");
+    let latency = Some(Latency { p50_us: 1_000.0, p99_us: 123_456.0, max_us: 200_000.0 });
+    let window = Window { requests: 10_000_000, errors: 1_000_000, latency, ..Window::default() };
+    let churn = ChurnResult {
+        label: "vestibule".into(),
+        version: "0.1.0".into(),
+        changes: 1000,
+        quiet: Window::default(),
+        changing: window,
+    };
+    let table = narrow(&Finding { workload: Workload::Churn, data: Data::Churn(vec![churn]) });
+    assert!(table.contains("123.46 ms"), "{table}");
+    let start = ColdStartResult {
+        label: "vestibule".into(),
+        version: "0.1.0".into(),
+        milliseconds: vec![12_345.0, 12_346.0, 12_347.0],
+        wrong: 10_000,
+        cpu_ms: 12_345.0,
+        resident_bytes: 1 << 30,
+    };
+    let table = narrow(&Finding { workload: Workload::ColdStart, data: Data::ColdStart(vec![start]) });
+    assert!(table.contains("12346 ms"), "{table}");
 }

@@ -51,18 +51,29 @@ pub trait Store: Send + Sync {
         certificate: &'a Kept,
     ) -> BoxFuture<'a, Result<(), StoreError>>;
 
-    /// Lets every replica know the thumbprint of an account's key, by which they answer for HTTP-01; true when it is new.
+    /// Lets every replica know the thumbprint of an account's key, by which they answer for HTTP-01.
     fn publish<'a>(
         &'a self,
         account: &'a str,
         thumbprint: &'a str,
-    ) -> BoxFuture<'a, Result<bool, StoreError>>;
+    ) -> BoxFuture<'a, Result<Published, StoreError>>;
 
     /// Every certificate that has a state, wanted or not: their records in DNS may have to be removed.
     fn states(&self) -> BoxFuture<'_, Result<Vec<CertificateId>, StoreError>>;
 
     /// The keys of all accounts.
     fn accounts(&self) -> BoxFuture<'_, Result<Vec<String>, StoreError>>;
+}
+
+/// Who answers with a thumbprint that was published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Published {
+    /// Everybody, since long ago.
+    Known,
+    /// Everybody that clients can reach: they have said so.
+    Everywhere,
+    /// It is new, and nobody says who has it.
+    Unconfirmed,
 }
 
 /// A certificate as it is kept.

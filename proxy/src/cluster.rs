@@ -38,6 +38,7 @@ use self::writer::StatusWriter;
 use crate::config::objects::{Change, Objects};
 use crate::config::problem::{Kind, ObjectRef, Problem, Severity};
 use crate::limit::ClusterNetworks;
+use crate::replicas::Replicas;
 
 pub use self::survey::{Survey, survey};
 
@@ -128,8 +129,13 @@ impl Cluster {
     }
 
     /// The Secrets as a store, which is written while `writer` leads.
-    pub(crate) fn secret_store(&self, namespaces: Namespaces<'_>, writer: &StatusWriter) -> SecretStore {
-        SecretStore::new(&self.client, namespaces, Some(writer.tenure()))
+    pub(crate) fn secret_store(
+        &self,
+        namespaces: Namespaces<'_>,
+        writer: &StatusWriter,
+        replicas: Option<Replicas>,
+    ) -> SecretStore {
+        SecretStore::new(&self.client, namespaces, Some(writer.tenure()), replicas)
     }
 
     /// The namespace of the Pod.

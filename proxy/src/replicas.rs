@@ -11,6 +11,7 @@
 //! A replica finds the others by the EndpointSlices of a headless Service, or in a list of addresses. Nothing on the path of a
 //! request waits for a call, save that waking may. The keys are those of [`key`], the MAC that of [`seal`].
 
+pub(crate) mod answering;
 pub(crate) mod call;
 pub(crate) mod counters;
 pub(crate) mod key;

@@ -39,7 +39,9 @@ use crate::listen::{BindError, Inherited};
 use crate::options::{Role, SampleAppAt};
 use crate::overload::{LOOK_EVERY, Watchman};
 use crate::replicas::Applied;
+use crate::replicas::answering::answered;
 use crate::replicas::programmed::Judged;
+use crate::route::challenges::Challenges;
 use crate::route::table::{Listener, ListenerKey};
 use crate::sample_app;
 use crate::settings::SettingsError;
@@ -350,7 +352,7 @@ impl<'o> Control<'o> {
     /// Where this process may order, and where what is ordered would be kept.
     fn start_certificates(&mut self) {
         self.certificate_problems.clear();
-        match self.source.certificate_store(&self.settings) {
+        match self.source.certificate_store(&self.settings, self.port.replicas()) {
             Ok(None) if self.options.role.writes() && !self.settings.issuers.is_empty() => {
                 let error =
                     "cluster.status is off, and with it the Lease by which one replica orders; set it to on";
@@ -513,7 +515,8 @@ impl<'o> Control<'o> {
         failures
     }
 
-    /// The generations of Gateways and ListenerSets that are served whole: with every socket open.
+    /// The generations of Gateways and ListenerSets that are served whole, with every socket open, and the thumbprints that
+    /// are answered with.
     fn applied(&self, snapshot: &Snapshot) -> Applied {
         let bound = self.edge.bound();
         let is_bound = |listener: &Listener| {
@@ -539,7 +542,9 @@ impl<'o> Control<'o> {
             .map(|status| (status.gateway.to_string().into(), status.generation));
         let sets = self.statuses.sets.iter().filter(|status| status.programmed.holds);
         let sets = sets.map(|status| (status.set.to_string().into(), status.generation));
-        Applied::new(snapshot.version, gateways.chain(sets).collect())
+        let challenges = snapshot.table.challenges.iter().flat_map(Challenges::thumbprints);
+        let challenges = challenges.map(|thumbprint| (answered(thumbprint), 1));
+        Applied::new(snapshot.version, gateways.chain(sets).chain(challenges).collect())
     }
 
     /// The certificates that are asked for, on a process that orders them or answers for them.

@@ -4,11 +4,16 @@ A WSGI wrapper around moto_server that adds what moto lacks for a DNS-01 test:
   * real SigV4 checking (recomputed with botocore), 403 on a bad signature;
   * CREATE refuses an existing record set, DELETE refuses unequal values;
   * a change stays PENDING for R53_PENDING seconds;
-  * every accepted TXT change is pushed to BIND by a TSIG-signed nsupdate.
+  * every accepted TXT change is pushed to BIND by a TSIG-signed nsupdate;
+  * STS beside it: keys of a session count with their token only, R53_TOKEN is the one web identity
+    that is believed, R53_EXTERNAL_ID has to be said, and with R53_ROLE only that role may change DNS.
+It prints "asked at SECONDS" for each question to Route 53 and "granted ACTION ROLE" for each session.
 Environment: PORT, BIND_PORT, TSIG_KEY_FILE, R53_ZONE (the hosted zone), R53_PENDING (0),
-R53_FAIL (n: fail the next n changes with Throttling), AWS_KEY, AWS_SECRET.
+R53_FAIL (n: fail the next n changes with Throttling), AWS_KEY, AWS_SECRET, R53_ROLE, R53_TOKEN,
+R53_EXTERNAL_ID.
 """
 import io, os, re, subprocess, time
+from urllib.parse import parse_qs
 import xml.etree.ElementTree as ET
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -22,18 +27,20 @@ KEY, SECRET = E.get('AWS_KEY', 'AKIATESTTESTTESTTEST'), E.get('AWS_SECRET', 'tes
 NS = '{https://route53.amazonaws.com/doc/2013-04-01/}'
 inner = DomainDispatcherApplication(create_backend_app)
 changed_at, fail = {}, [int(E.get('R53_FAIL', 0))]
+sessions = {}  # access key id: (secret, session token, role)
 
 
 def signed_ok(env, body):
     m = re.match(r'AWS4-HMAC-SHA256 Credential=([^/]+)/\d+/([^/]+)/([^/]+)/aws4_request, ?SignedHeaders=([^,]+), ?Signature=(\w+)',
                  env.get('HTTP_AUTHORIZATION', ''))
-    if not m or m[1] != KEY:
+    secret, token, _ = sessions.get(m[1], (SECRET if m[1] == KEY else None, None, None)) if m else (None,) * 3
+    if secret is None or env.get('HTTP_X_AMZ_SECURITY_TOKEN') != token:
         return False
     heads = {h: env.get('HTTP_' + h.upper().replace('-', '_')) or env.get(h.upper().replace('-', '_'), '') for h in m[4].split(';')}
     query = '?' + env['QUERY_STRING'] if env.get('QUERY_STRING') else ''
     req = AWSRequest(env['REQUEST_METHOD'], f"http://{env['HTTP_HOST']}{env.get('RAW_URI', env['PATH_INFO']).split('?')[0]}{query}", heads, body)
     req.context['timestamp'] = env.get('HTTP_X_AMZ_DATE', '')
-    auth = SigV4Auth(Credentials(KEY, SECRET), m[3], m[2])
+    auth = SigV4Auth(Credentials(m[1], secret), m[3], m[2])
     return auth.signature(auth.string_to_sign(req, auth.canonical_request(req)), req) == m[5]
 
 
@@ -41,6 +48,22 @@ def answer(start, status, code, msg):
     start(status, [('content-type', 'text/xml')])
     return [f'<?xml version="1.0"?><ErrorResponse xmlns="{NS[1:-1]}"><Error><Type>Sender</Type><Code>{code}</Code>'
             f'<Message>{msg}</Message></Error><RequestId>0</RequestId></ErrorResponse>'.encode()]
+
+
+def grant(env, start, form):
+    seen = {}
+    out = b''.join(inner(env, lambda s, h, e=None: seen.update(s=s, h=h)))
+    if seen['s'].startswith('2'):
+        text = {k: re.search(f'<{k}>([^<]+)<', out.decode())[1] for k in ('AccessKeyId', 'SecretAccessKey', 'SessionToken')}
+        sessions[text['AccessKeyId']] = (text['SecretAccessKey'], text['SessionToken'], form['RoleArn'])
+        print('granted', form['Action'], form['RoleArn'], flush=True)
+    start(seen['s'], seen['h'])
+    return [out]
+
+
+def may_change(env):
+    key = re.search(r'Credential=([^/]+)/', env['HTTP_AUTHORIZATION'])[1]
+    return not E.get('R53_ROLE') or sessions.get(key, (None,) * 3)[2] == E['R53_ROLE']
 
 
 def sets(zone_id):  # {(name, type): [values]}
@@ -63,8 +86,20 @@ def app(env, start):
     path = env['PATH_INFO'].rstrip('/')
     if path.startswith('/moto-api'):
         return inner(env, start)
+    form = {k: v[0] for k, v in parse_qs(body.decode('latin-1')).items()} if path == '' else {}
+    if form.get('Action') == 'AssumeRoleWithWebIdentity':
+        if form.get('WebIdentityToken') != E.get('R53_TOKEN'):
+            return answer(start, '400 Bad Request', 'InvalidIdentityToken', 'Incorrect token')
+        return grant(env, start, form)
     if not signed_ok(env, body):
         return answer(start, '403 Forbidden', 'SignatureDoesNotMatch', 'The request signature we calculated does not match.')
+    if form.get('Action') == 'AssumeRole':
+        if form.get('ExternalId') != E.get('R53_EXTERNAL_ID'):
+            return answer(start, '403 Forbidden', 'AccessDenied', 'not authorized to perform: sts:AssumeRole')
+        return grant(env, start, form)
+    print('asked at', time.monotonic(), flush=True)
+    if not may_change(env):
+        return answer(start, '403 Forbidden', 'AccessDenied', 'not authorized to perform: route53')
     hit = re.fullmatch(r'/2013-04-01/hostedzone/([^/]+)/rrset', path)
     names = set()
     if hit and env['REQUEST_METHOD'] == 'POST':

@@ -140,6 +140,11 @@ impl World {
         address
     }
 
+    /// What the doubles have printed.
+    pub fn double_lines(&self) -> Vec<String> {
+        self.doubles.iter().flat_map(|double| double.out.all()).collect()
+    }
+
     /// Where two replicas listen so that the CA can ask either: the names under `http.example.test` have both addresses.
     pub fn http_of_two(&self) -> [SocketAddr; 2] {
         [1, 2].map(|last| SocketAddr::from(([127, 0, 0, last], self.http.port())))

@@ -205,17 +205,24 @@ fn each_issuer_has_its_kind_of_key_and_its_profile() {
     let (head, issuer) = one.split_once("  - name: pebble\n").expect("an issuer");
     let issuer = issuer.replace("default: true", "default: false");
     let mut settings = head.to_owned();
-    for (name, profile) in [("ecdsa256", "classic"), ("ecdsa384", "shortlived"), ("rsa2048", "unheard-of")] {
+    let kinds = [
+        ("ecdsa256", "classic"),
+        ("ecdsa384", "shortlived"),
+        ("rsa2048", "unheard-of"),
+        ("rsa3072", "classic"),
+        ("rsa4096", "classic"),
+    ];
+    for (name, profile) in kinds {
         let issuer = issuer.replace("profile: classic", &format!("profile: {profile}\n    keyType: {name}"));
         settings.push_str(&format!("  - name: {name}\n{issuer}"));
     }
     let files = world.files(&settings, &[], backend.address);
-    for name in ["ecdsa256", "ecdsa384", "rsa2048"] {
+    for (name, _) in kinds {
         let annotation = format!("vestibule.dev/issuer: {name}");
         files.write(&format!("{name}.yaml"), &site(name, &format!("{name}.example.test"), &annotation));
     }
     let process = Process::serve(&files);
-    for name in ["ecdsa256", "ecdsa384", "rsa2048"] {
+    for (name, _) in kinds {
         wait_until_served(&world, &process, &format!("{name}.example.test"));
     }
     let key = |name: &str| {
@@ -225,7 +232,13 @@ fn each_issuer_has_its_kind_of_key_and_its_profile() {
     };
     assert_eq!(key("ecdsa256").algorithm(), &rcgen::PKCS_ECDSA_P256_SHA256);
     assert_eq!(key("ecdsa384").algorithm(), &rcgen::PKCS_ECDSA_P384_SHA384);
-    assert_eq!(key("rsa2048").algorithm(), &rcgen::PKCS_RSA_SHA256);
+    for (name, bits) in [("rsa2048", 2048), ("rsa3072", 3072), ("rsa4096", 4096)] {
+        let key = key(name);
+        assert_eq!(key.algorithm(), &rcgen::PKCS_RSA_SHA256);
+        // The modulus, its exponent and what DER puts around them.
+        let bytes = key.public_key_raw().len();
+        assert!((bits / 8..bits / 8 + 32).contains(&bytes), "{name}: {bytes} bytes");
+    }
     process.err().wait_for(&["has no profile `unheard-of`"]);
     eventually("each is listed with its life", || {
         let list = run(["certificates", "--admin", &process.admin().to_string()]).out;
@@ -421,6 +434,84 @@ fn route53_takes_the_proof_with_signed_requests() {
     let process = Process::serve(&files);
     wait_until_served(&world, &process, "r.example.test");
     eventually("the proofs are gone", || world.dig("_acme-challenge.r.example.test", "TXT").is_empty());
+}
+
+#[test]
+fn route53_takes_the_proof_from_whoever_was_given_a_role() {
+    let (mut world, backend) = (World::start(), backend());
+    let environment = [
+        ("R53_ZONE", "example.test"),
+        ("R53_ROLE", "arn:aws:iam::123456789012:role/dns"),
+        ("R53_TOKEN", "the-word-of-the-cluster"),
+        ("R53_EXTERNAL_ID", "edge"),
+    ];
+    let address = world.start_double("route53.py", &environment);
+    let account = |role: &str, more: &str| {
+        format!(
+            "route53: {{endpoint: 'http://{address}', stsEndpoint: 'http://{address}', webIdentity: {{role: \
+             'arn:aws:iam::123456789012:role/{role}', tokenFile: {}}}{more}}}",
+            world.path("token").display()
+        )
+    };
+    // The Pod's own role may do nothing but take on another one; and the same role without that way round.
+    let assume = ", assumeRole: {role: 'arn:aws:iam::123456789012:role/dns', externalId: edge}";
+    let first = world.settings(&account("pod", assume), "timeout: 10s", "");
+    let second = world.settings(&account("dns", ""), "timeout: 10s", "");
+    let (_, issuer) = second.split_once("  - name: pebble\n").expect("an issuer");
+    let both = format!("{first}  - name: direct\n{}", issuer.replace("default: true", "default: false"));
+    fs::write(world.path("token"), "somebody-else").expect("written");
+    let files = world.files(&both, &["assumed.example.test"], backend.address);
+    files.write("direct.yaml", &site("direct", "direct.example.test", "vestibule.dev/issuer: direct"));
+    let process = Process::serve(&files);
+    for name in ["site0-tls", "direct-tls"] {
+        let words = wait_for_failure(&files, name, "DnsCredentials");
+        assert!(words.contains("InvalidIdentityToken") && !words.contains("somebody-else"), "{words}");
+    }
+
+    // As kubelets do: the file is new, and a change of the issuer has it tried at once.
+    fs::write(world.path("token"), "the-word-of-the-cluster\n").expect("written");
+    files.write_settings(
+        &both.replace("    profile: classic\n", "    profile: classic\n    contact: [ops@example.test]\n"),
+    );
+    wait_until_served(&world, &process, "assumed.example.test");
+    wait_until_served(&world, &process, "direct.example.test");
+    eventually("the proofs are gone", || {
+        ["assumed", "direct"]
+            .iter()
+            .all(|name| world.dig(&format!("_acme-challenge.{name}.example.test"), "TXT").is_empty())
+    });
+    let granted = |what: &str| world.double_lines().iter().any(|line| line == what);
+    assert!(granted("granted AssumeRoleWithWebIdentity arn:aws:iam::123456789012:role/pod"));
+    assert!(granted("granted AssumeRole arn:aws:iam::123456789012:role/dns"));
+    assert!(granted("granted AssumeRoleWithWebIdentity arn:aws:iam::123456789012:role/dns"));
+}
+
+#[test]
+fn route53_is_asked_five_times_a_second_at_most() {
+    let (mut world, backend) = (World::start(), backend());
+    let address = world.start_double("route53.py", &[("R53_ZONE", "example.test")]);
+    fs::write(world.path("key-id"), "AKIATESTTESTTESTTEST").expect("written");
+    fs::write(world.path("key"), "test-secret").expect("written");
+    let provider = format!(
+        "route53: {{endpoint: 'http://{address}', accessKeyId: {{file: {}}}, secretAccessKey: {{file: {}}}}}",
+        world.path("key-id").display(),
+        world.path("key").display()
+    );
+    let hosts = ["a.example.test", "b.example.test", "c.example.test"];
+    let (_files, process) = start(&world, &provider, "timeout: 20s", "", &hosts, backend.address);
+    // They are ordered side by side, by one account.
+    for host in hosts {
+        wait_until_served(&world, &process, host);
+    }
+    let times = eventually_some("it was asked often enough", || {
+        let lines = world.double_lines();
+        let times: Vec<f64> =
+            lines.iter().filter_map(|line| line.strip_prefix("asked at ")?.parse().ok()).collect();
+        (times.len() >= 16).then_some(times)
+    });
+    // Fifteen intervals of 200 ms; a question may have been late on its way, and none can be early.
+    let took = times[15] - times[0];
+    assert!(took > 2.0, "sixteen questions in {took} s: {times:?}");
 }
 
 fn backend() -> Upstream {

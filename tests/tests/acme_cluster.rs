@@ -14,6 +14,7 @@ use tests::client::Client;
 use tests::cluster::{ControlPlane, eventually, run, script, workspace};
 use tests::ports;
 use tests::process::{Process, binary};
+use tests::replicas::{Replica, introduce, own_address};
 
 /// From object to served certificate, beyond what the CA and DNS take.
 const OWN_TIME_MAX: Duration = Duration::from_secs(1);
@@ -52,7 +53,7 @@ fn a_certificate_is_ordered_by_the_leader_stored_in_a_secret_and_served_by_every
         assert!(number < 3, "from object to served on both replicas: {times:?} beside the CA and DNS");
         times.push(own_time(&format!("site{number}"), &format!("www{number}.example.test")));
     }
-    eprintln!("from object to served on both replicas: {times:?} beside the CA and DNS");
+    tests::tell(format_args!("from object to served on both replicas: {times:?} beside the CA and DNS"));
     let ordered = times.len();
 
     assert_eq!(stage.read("secret/site-tls", "shop", "{.type}"), "kubernetes.io/tls");
@@ -220,6 +221,52 @@ fn listeners_of_gateways_and_sets_and_one_wildcard_for_all_namespaces() {
     assert_eq!(stage.world.orders(), 3);
     assert_eq!(stage.read("secrets", "shop", "{.items[*].metadata.name}"), "gateway-tls");
     assert_eq!(stage.read("secrets", "team", "{.items[*].metadata.name}"), "set-tls");
+}
+
+#[test]
+fn the_first_proof_by_http_waits_for_the_replicas_and_no_longer() {
+    let stage = Stage::start();
+    let keys = "apiVersion: v1\nkind: Secret\nmetadata: {name: edge-replicas, namespace: vestibule}\n";
+    stage.cluster.apply(keys);
+    let provider = format!("http01: {{port: {}}}", stage.world.http.port());
+    let settings = format!(
+        "{}replicas: {{listen: '{}', service: vestibule/replicas, secret: edge-replicas}}\n",
+        stage.world.settings(&provider, "timeout: 10s", ""),
+        std::net::SocketAddr::new(own_address(), 0)
+    );
+    let start = |role: &str| {
+        let process = stage.serve(role, &settings);
+        let address = process.address("other replicas");
+        Replica { process, address }
+    };
+    let (control, edges) = (start("control"), [start("edge"), start("edge")]);
+    introduce(&stage.cluster, &[&control, &edges[0], &edges[1]]);
+    eventually("all three are asked", || {
+        control.process.metric("vestibule_replicas ") == Some(3.0)
+            && control.process.metric("vestibule_replicas_silent ") == Some(0.0)
+    });
+    let lines = || stage.world.ca_lines();
+    let published = ["secret", "vestibule-acme-http01", "--namespace=vestibule", "--ignore-not-found"];
+    let mut times = Vec::new();
+    for number in 0..3 {
+        // The first proof of an account: nobody answers for it yet.
+        stage.cluster.kubectl(&[&["delete"], &published[..]].concat());
+        let (name, host) = (format!("site{number}"), format!("www{number}.http.example.test"));
+        let before = lines().len();
+        stage.create_site(&name, &host);
+        let says = |word: &str| lines()[before..].iter().any(|line| line.contains(word));
+        eventually("the CA says what it wants", || says("/authZ/"));
+        let begun = Instant::now();
+        eventually("the CA is told to ask", || says("/chalZ/"));
+        times.push(begun.elapsed());
+        eventually("both edges serve it", || edges.iter().all(|edge| stage.is_served(&edge.process, &host)));
+        if times[number] < OWN_TIME_MAX {
+            break;
+        }
+    }
+    tests::tell(format_args!("from what the CA wants to every replica's answer: {times:?}"));
+    // What else runs on this machine only ever adds: the quickest counts.
+    assert!(times.iter().any(|time| *time < OWN_TIME_MAX), "{times:?}");
 }
 
 #[test]

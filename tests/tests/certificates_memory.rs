@@ -35,7 +35,9 @@ fn a_thousand_certificates_are_managed_in_little_memory() {
     });
     let managed = process.resident_bytes();
     let own = managed.saturating_sub(served);
-    eprintln!("{CERTIFICATES} certificates: {served} bytes served, {managed} managed, {own} more");
+    tests::tell(format_args!(
+        "{CERTIFICATES} certificates: {served} bytes served, {managed} managed, {own} more"
+    ));
     assert!(own < OWN_BYTES_MAX, "{own} bytes more than the {served} that it takes to serve them");
 }
 

@@ -31,14 +31,28 @@ fn every_alert_has_its_line_in_the_runbook() {
 }
 
 #[test]
-fn alerts_on_certificates_are_about_series_that_there_are() {
-    let rules = include_str!("../../charts/vestibule/files/rules.yaml");
-    let series = include_str!("../../proxy/src/admin/metrics/certificates.rs");
-    let named = rules.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    let named: Vec<&str> = named.filter_map(|word| word.strip_prefix("vestibule_certificate_")).collect();
-    assert!(named.len() >= 5, "{named:?}");
-    for name in named {
-        let name = name.trim_end_matches("_total").trim_end_matches("_seconds");
-        assert!(series.contains(&format!("\"certificate_{name}\"")), "{name}");
+fn alerts_and_the_dashboard_are_about_series_that_there_are() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut series = std::fs::read_to_string(root.join("proxy/src/admin/metrics.rs")).expect("read");
+    for file in std::fs::read_dir(root.join("proxy/src/admin/metrics")).expect("a directory") {
+        let file = file.expect("an entry").path();
+        if file.is_file() {
+            series.push_str(&std::fs::read_to_string(file).expect("read"));
+        }
+    }
+    for file in ["files/rules.yaml", "files/dashboard.json"] {
+        let text = std::fs::read_to_string(root.join("charts/vestibule").join(file)).expect("read");
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let named: Vec<&str> = words.filter_map(|word| word.strip_prefix("vestibule_")).collect();
+        assert!(named.len() >= 10, "{file}: {named:?}");
+        for name in named {
+            // What the format adds: the kind of series, then the unit.
+            let mut bare = name;
+            for suffix in ["_total", "_bucket", "_count", "_sum", "_info", "_seconds", "_bytes"] {
+                bare = bare.strip_suffix(suffix).unwrap_or(bare);
+            }
+            let is_there = [name, bare].iter().any(|name| series.contains(&format!("\"{name}\"")));
+            assert!(is_there, "{file} is about vestibule_{name}, which there is not");
+        }
     }
 }

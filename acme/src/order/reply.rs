@@ -10,6 +10,7 @@ use crate::dns::Check;
 use crate::failure::Failure;
 use crate::http01::{self, Answered, Http01};
 use crate::name::Name;
+use crate::store::Published;
 
 /// A value that the CA wants to read by HTTP.
 pub(super) struct Reply {
@@ -27,10 +28,10 @@ impl Attempt<'_> {
             return Ok(());
         };
         self.fence()?;
-        let is_new = self.store.publish(&self.account_key(), thumbprint).await?;
-        if is_new {
+        match self.store.publish(&self.account_key(), thumbprint).await? {
+            Published::Known | Published::Everywhere => {}
             // Replicas see it within milliseconds; nothing says when the last one has.
-            sleep(PUBLISHED_WAIT).await;
+            Published::Unconfirmed => sleep(PUBLISHED_WAIT).await,
         }
         Ok(())
     }

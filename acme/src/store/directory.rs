@@ -17,7 +17,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
-use super::{Kept, Store, StoreError, Stored, THUMBPRINTS};
+use super::{Kept, Published, Store, StoreError, Stored, THUMBPRINTS};
 use crate::http::BoxFuture;
 use crate::plan::CertificateId;
 use crate::secret::Secret;
@@ -214,17 +214,17 @@ impl Store for DirectoryStore {
         &'a self,
         account: &'a str,
         thumbprint: &'a str,
-    ) -> BoxFuture<'a, Result<bool, StoreError>> {
+    ) -> BoxFuture<'a, Result<Published, StoreError>> {
         Box::pin(async move {
             let file = format!("{}.{THUMBPRINTS}", file_part(&self.namespace)?);
             let known: Option<Thumbprints> = self.read(SHARED, &file)?;
             let mut known = known.unwrap_or_else(|| Thumbprints::of(&self.namespace));
             let encoded = BASE64_STANDARD.encode(thumbprint);
             if known.data.get(account) == Some(&encoded) {
-                return Ok(false);
+                return Ok(Published::Known);
             }
             known.data.insert(account.to_owned(), encoded);
-            self.write(SHARED, &file, &known).map(|()| true)
+            self.write(SHARED, &file, &known).map(|()| Published::Unconfirmed)
         })
     }
 

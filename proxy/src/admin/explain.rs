@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use acme::http01::CHALLENGE_PATH;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use serde::{Deserialize, Serialize};
@@ -73,7 +74,7 @@ pub struct ListenerReport {
 /// What one step says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
-    /// `target`, `route`, `refusal`, `redirect`, `access`, `limit` or `backend`.
+    /// `target`, `route`, `challenge`, `refusal`, `redirect`, `access`, `limit` or `backend`.
     pub step: String,
     /// False where the step ends the request.
     pub passes: bool,
@@ -242,7 +243,11 @@ fn ask(
         .iter()
         .map(|step| Verdict { step: "route".into(), passes: true, text: step.to_string() })
         .collect();
+    let is_answered = challenge(grounds.table, lookup, &explanation.found, &mut verdicts);
     let (answer, route) = match explanation.found {
+        _ if is_answered => {
+            ("200 with the proof for the CA".to_owned(), Some("an issuer with http01".into()))
+        }
         Found::Route(route) => {
             (follow(route, target, question, &mut verdicts), Some(route.origin.to_string()))
         }
@@ -261,6 +266,24 @@ fn ask(
         answer,
         route,
     }
+}
+
+/// What is said of a CA's question by HTTP-01; true when it is answered before any route.
+fn challenge(table: &Table, lookup: &Lookup<'_>, found: &Found<'_>, verdicts: &mut Vec<Verdict>) -> bool {
+    if !lookup.path.starts_with(CHALLENGE_PATH.as_bytes()) {
+        return false;
+    }
+    let answer = table.challenges.as_ref().and_then(|challenges| challenges.answer(lookup, found));
+    let text = match &answer {
+        Some(_) => "a CA's question (HTTP-01), which every replica answers before any route",
+        None => {
+            "a CA's question (HTTP-01) that is left to the routes: no issuer proves this name so, no account is there \
+             yet, the token is none, or a route is there for just this path"
+        }
+    };
+    // Before the route, as on the way of a request.
+    verdicts.insert(0, Verdict { step: "challenge".into(), passes: answer.is_none(), text: text.into() });
+    answer.is_some()
 }
 
 /// The steps after the look-up, in the order of the request path. Returns what the client gets.

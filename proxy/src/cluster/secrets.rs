@@ -12,7 +12,7 @@ use acme::plan::CertificateId;
 use acme::secret::Secret;
 use acme::state::State;
 use acme::store::directory::{ISSUER_ANNOTATION, OWNER, OWNER_LABEL};
-use acme::store::{Kept, Store, StoreError, Stored, THUMBPRINTS};
+use acme::store::{Kept, Published, Store, StoreError, Stored, THUMBPRINTS};
 use aws_lc_rs::digest;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -23,6 +23,7 @@ use super::api::Failure;
 use super::leader::Tenure;
 use super::write::{self, WriteError};
 use crate::certificates::requests::MADE_BY_CERT_MANAGER;
+use crate::replicas::Replicas;
 
 /// Where Secrets stand that belong to no object.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +43,8 @@ pub(crate) struct SecretStore {
     private: Arc<str>,
     /// Absent for a person at a terminal, who does not wait for a Lease.
     tenure: Option<Arc<Tenure>>,
+    /// Who can say what they serve, where replicas speak with each other.
+    replicas: Option<Replicas>,
 }
 
 impl SecretStore {
@@ -49,14 +52,16 @@ impl SecretStore {
         client: &Client,
         namespaces: Namespaces<'_>,
         tenure: Option<Arc<Tenure>>,
+        replicas: Option<Replicas>,
     ) -> SecretStore {
         let Namespaces { own, private } = namespaces;
-        SecretStore { client: client.clone(), namespace: own.into(), private: private.into(), tenure }
+        let client = client.clone();
+        SecretStore { client, namespace: own.into(), private: private.into(), tenure, replicas }
     }
 
     /// One that is for a person at a terminal.
     pub(crate) fn for_a_person(client: &Client, namespaces: Namespaces<'_>) -> SecretStore {
-        SecretStore::new(client, namespaces, None)
+        SecretStore::new(client, namespaces, None, None)
     }
 
     async fn read(&self, namespace: &str, name: &str) -> Result<Option<Value>, StoreError> {
@@ -337,8 +342,15 @@ impl Store for SecretStore {
         &'a self,
         account: &'a str,
         thumbprint: &'a str,
-    ) -> BoxFuture<'a, Result<bool, StoreError>> {
-        Box::pin(persistently(|| self.publish_once(account, thumbprint)))
+    ) -> BoxFuture<'a, Result<Published, StoreError>> {
+        Box::pin(async move {
+            let is_new = persistently(|| self.publish_once(account, thumbprint)).await?;
+            Ok(match (is_new, &self.replicas) {
+                (false, _) => Published::Known,
+                (true, Some(replicas)) if replicas.all_answer_for(thumbprint).await => Published::Everywhere,
+                (true, Some(_) | None) => Published::Unconfirmed,
+            })
+        })
     }
 
     fn states(&self) -> BoxFuture<'_, Result<Vec<CertificateId>, StoreError>> {

@@ -71,7 +71,7 @@ impl Confirmations {
             self.waiting.remove(object);
             return None;
         }
-        let Some(message) = lacking(object, generation, surroundings) else {
+        let Some(message) = lacking(&object.to_string(), generation, surroundings) else {
             self.confirmed.insert(object.clone(), generation);
             self.waiting.remove(object);
             return None;
@@ -105,12 +105,11 @@ fn note(
     }
 }
 
-/// Who does not serve this generation, in words; `None`: everybody does.
-fn lacking(object: &ObjectRef, generation: i64, surroundings: &Surroundings) -> Option<String> {
+/// Who does not serve this generation of what has this name, in words; `None`: everybody does.
+pub(super) fn lacking(name: &str, generation: i64, surroundings: &Surroundings) -> Option<String> {
     if !surroundings.complete {
         return Some("the other replicas were not asked yet what they serve".to_owned());
     }
-    let name = object.to_string();
     let serving: Vec<&Known> = surroundings.replicas.iter().filter(|known| is_ready(known)).collect();
     if serving.is_empty() {
         return Some(
@@ -122,7 +121,7 @@ fn lacking(object: &ObjectRef, generation: i64, surroundings: &Surroundings) -> 
         .iter()
         .filter_map(|known| {
             let address = known.member.address;
-            let has = known.answer.as_ref().and_then(|answer| answer.generations.get(&*name));
+            let has = known.answer.as_ref().and_then(|answer| answer.generations.get(name));
             match (has, &known.silent) {
                 (Some(has), _) if *has >= generation => None,
                 (_, Some(error)) => Some(error.to_string()),

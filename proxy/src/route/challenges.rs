@@ -1,7 +1,7 @@
 //! Answers to a CA's HTTP-01 challenges (RFC 8555 §8.3), the same on every replica: they need no more than the thumbprint of
 //! the account that orders for a name.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -24,6 +24,11 @@ impl Challenges {
     pub fn new(names: impl IntoIterator<Item = (Box<str>, Arc<str>)>) -> Option<Challenges> {
         let thumbprints: HashMap<_, _, _> = names.into_iter().collect();
         (!thumbprints.is_empty()).then_some(Challenges { thumbprints })
+    }
+
+    /// Each once, in order.
+    pub(crate) fn thumbprints(&self) -> BTreeSet<&str> {
+        self.thumbprints.values().map(|thumbprint| &**thumbprint).collect()
     }
 
     /// The answer, where this request is such a question and no route is there for just that path: whoever makes one for a

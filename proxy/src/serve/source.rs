@@ -211,6 +211,7 @@ impl Source {
     pub(super) fn certificate_store(
         &self,
         settings: &Settings,
+        replicas: Option<Replicas>,
     ) -> Result<Option<Arc<dyn Store>>, StoreError> {
         match self {
             _ if settings.issuers.is_empty() => Ok(None),
@@ -222,7 +223,7 @@ impl Source {
                 let certificates = &settings.certificates;
                 let namespaces =
                     Namespaces { own: certificates.namespace(), private: certificates.private_namespace() };
-                Ok(Some(Arc::new(cluster.secret_store(namespaces, writer))))
+                Ok(Some(Arc::new(cluster.secret_store(namespaces, writer, replicas))))
             }
             Source::Cluster { writer: None, .. } => Ok(None),
         }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::route::challenges::Challenges;
 use crate::route::client_certificates::{ClientCertificates, Demand};
 use crate::route::fixtures;
 use crate::route::host::{HostPattern, WildcardLabels};
@@ -48,6 +49,25 @@ fn urls_headers_and_addresses_are_read() {
     assert!(Question::parse("a", "G T", &[], None).is_err());
     assert!(Question::parse("a", "GET", &["nonsense".into()], None).is_err());
     assert!(Question::parse("a", "GET", &[], Some("me")).is_err());
+}
+
+#[test]
+fn what_a_ca_asks_is_answered_before_routes_or_said_to_be_left_to_them() {
+    let mut table = table(|_| {});
+    let ask = |table: &Table, host: &str| {
+        let url = format!("http://{host}/.well-known/acme-challenge/token");
+        let mut report = explain(by(table), &question(&url));
+        let is_served = report.is_served();
+        let listener = report.listeners.remove(0);
+        let verdict = listener.verdicts.into_iter().find(|verdict| verdict.step == "challenge");
+        (listener.answer, verdict.expect("a verdict").passes, is_served)
+    };
+    assert_eq!(ask(&table, "shop.example"), ("404 route_not_found".into(), true, false));
+    table.challenges = Challenges::new([("shop.example".into(), "print".into())]);
+    assert_eq!(ask(&table, "shop.example"), ("200 with the proof for the CA".into(), false, true));
+    assert_eq!(ask(&table, "other.example"), ("404 host_not_found".into(), true, false));
+    let report = explain(by(&table), &question("http://shop.example/cart"));
+    assert!(report.listeners[0].verdicts.iter().all(|verdict| verdict.step != "challenge"));
 }
 
 #[test]

@@ -111,11 +111,14 @@ fn those_to_whom_no_client_comes_need_not_have_it() {
 #[test]
 fn many_are_counted_and_not_named() {
     let others = all((1..=9).map(|port| replica(port, None)).collect());
-    let message = lacking(&gateway(), 1, &others).expect("nobody has it");
+    let message = lacking(&gateway().to_string(), 1, &others).expect("nobody has it");
     assert!(message.starts_with("0 of 9 replicas"), "{message}");
     assert!(message.ends_with("; and 6 more"), "{message}");
-    assert!(lacking(&gateway(), 1, &all(Vec::new())).is_some(), "without replicas nothing is served");
-    assert!(lacking(&gateway(), 1, &Surroundings::default()).is_some());
+    assert!(
+        lacking(&gateway().to_string(), 1, &all(Vec::new())).is_some(),
+        "without replicas nothing is served"
+    );
+    assert!(lacking(&gateway().to_string(), 1, &Surroundings::default()).is_some());
 }
 
 #[test]

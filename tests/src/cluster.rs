@@ -15,17 +15,13 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct ControlPlane {
     pub directory: PathBuf,
-    node: Option<Node>,
+    nodes: usize,
 }
-
-/// That there is a node to be stopped.
-#[derive(Debug)]
-struct Node;
 
 impl ControlPlane {
     /// Starts it; a user `vestibule` with a namespace of that name is there, without rights.
     pub fn start() -> ControlPlane {
-        let cluster = ControlPlane::new(None);
+        let cluster = ControlPlane::new(0);
         cluster.control("up");
         // The namespace of a Pod of ours.
         let mut kubeconfig = script("control-plane");
@@ -34,20 +30,30 @@ impl ControlPlane {
         cluster
     }
 
-    /// Starts it with all controllers and a real node, which holds these images. Needs root and a network namespace.
-    pub fn start_with_node(images: &[PathBuf]) -> ControlPlane {
-        let cluster = ControlPlane::new(Some(Node));
-        run(script("control-plane").env("WITH_NODE", "1").arg("up").arg(&cluster.directory));
+    /// Starts it with all controllers and so many real nodes, which hold these images. Needs root and a network namespace.
+    pub fn start_with_nodes(nodes: usize, images: &[PathBuf]) -> ControlPlane {
+        let cluster = ControlPlane::new(nodes);
+        run(script("control-plane").env("NODES", nodes.to_string()).arg("up").arg(&cluster.directory));
         run(script("node").arg("up").arg(&cluster.directory).args(images));
         cluster
     }
 
-    fn new(node: Option<Node>) -> ControlPlane {
+    /// Takes the network away from a node, counted from 1, whose processes go on.
+    pub fn cut_off(&self, node: usize) {
+        run(script("node").arg("cut").arg(&self.directory).arg(node.to_string()));
+    }
+
+    /// Gives it back.
+    pub fn join(&self, node: usize) {
+        run(script("node").arg("join").arg(&self.directory).arg(node.to_string()));
+    }
+
+    fn new(nodes: usize) -> ControlPlane {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         // The path of containerd's socket must stay short.
         let name = format!("vestibule-{}-{number}", std::process::id());
-        ControlPlane { directory: std::env::temp_dir().join(name), node }
+        ControlPlane { directory: std::env::temp_dir().join(name), nodes }
     }
 
     /// Runs a command of `tests/cluster/control-plane`: stop, start, pause, resume.
@@ -122,7 +128,7 @@ impl ControlPlane {
 
 impl Drop for ControlPlane {
     fn drop(&mut self) {
-        if self.node.is_some() {
+        if self.nodes > 0 {
             let _ = script("node").arg("down").arg(&self.directory).status();
         }
         let _ = script("control-plane").arg("down").arg(&self.directory).status();
@@ -140,16 +146,24 @@ pub struct Traffic {
 impl Traffic {
     /// Begins.
     pub fn start(address: SocketAddr, host: &'static str) -> Traffic {
+        Traffic::with_patience(address, host, PATIENCE)
+    }
+
+    /// The same by a client that waits for so long for an answer.
+    pub fn with_patience(address: SocketAddr, host: &'static str, patience: Duration) -> Traffic {
         let (stop, good) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&good));
         let thread = std::thread::spawn(move || {
-            let mut bad = Vec::new();
+            let (mut bad, begun) = (Vec::new(), Instant::now());
             while !stopped.load(Ordering::Relaxed) {
-                match fetch(address, host, "/") {
-                    Some((200, _)) => {
+                let asked = begun.elapsed();
+                match ask(address, host, "/", patience) {
+                    Ok((200, _)) => {
                         counted.fetch_add(1, Ordering::Relaxed);
                     }
-                    other => bad.push(format!("{other:?}")),
+                    other => {
+                        bad.push(format!("{asked:?} to {:?} after the begin: {other:?}", begun.elapsed()));
+                    }
                 }
                 pause(Duration::from_millis(2));
             }
@@ -167,6 +181,11 @@ impl Traffic {
         assert!(answered > 20, "{answered} requests were answered in {time:?}");
     }
 
+    /// How many requests were answered 200 until now.
+    pub fn answered(&self) -> u64 {
+        self.good.load(Ordering::Relaxed)
+    }
+
     /// Ends, and panics when one request was not answered 200.
     #[track_caller]
     pub fn stop(self) {
@@ -179,15 +198,21 @@ impl Traffic {
 
 /// Status and body of one request on a connection of its own; `None` when there is no whole answer.
 pub fn fetch(address: SocketAddr, host: &str, path: &str) -> Option<(u16, String)> {
-    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2)).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    ask(address, host, path, PATIENCE).ok()
+}
+
+/// The same, with what went wrong.
+fn ask(address: SocketAddr, host: &str, path: &str, patience: Duration) -> Result<(u16, String), String> {
+    let step = |what: &'static str| move |error: std::io::Error| format!("{what}: {error}");
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(step("connecting"))?;
+    stream.set_read_timeout(Some(patience)).map_err(step("setting the time"))?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).ok()?;
+    stream.write_all(request.as_bytes()).map_err(step("writing"))?;
     let mut text = String::new();
-    stream.read_to_string(&mut text).ok()?;
-    let (head, body) = text.split_once("\r\n\r\n")?;
-    let status = head.split(' ').nth(1)?.parse().ok()?;
-    Some((status, body.to_owned()))
+    stream.read_to_string(&mut text).map_err(step("reading"))?;
+    let (head, body) = text.split_once("\r\n\r\n").ok_or_else(|| format!("no whole head: {text:?}"))?;
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    Ok((status.ok_or_else(|| format!("no status: {head:?}"))?, body.to_owned()))
 }
 
 /// Returns once `condition` holds; panics with `what` when it does not within [`DEADLINE`].
@@ -234,5 +259,7 @@ pub fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace is there")
 }
 
+/// How long a client waits for a connection, and for an answer. The kernel tries three times to connect in this time.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest that anything in a cluster is waited for.
 pub const DEADLINE: Duration = Duration::from_secs(40);

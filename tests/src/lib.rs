@@ -18,6 +18,7 @@ pub mod openid;
 pub mod ports;
 pub mod process;
 pub mod redis;
+pub mod release;
 pub mod replicas;
 pub mod scenario;
 pub mod streams;

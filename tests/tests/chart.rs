@@ -1,33 +1,31 @@
-//! The chart on a real node: its Pods run the binary's own image, and clients come by way of the class's Service.
+//! The chart on two real nodes: its Pods run the binary's own image, and clients come by way of the class's Service.
 //!
 //! `tests/run chart` builds what is needed and runs these as root, in a network namespace of their own.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
-use tests::cluster::{ControlPlane, Traffic, eventually, fetch, run, within_deadline, workspace};
+use tests::cluster::{Traffic, eventually, fetch};
+use tests::release::{NODES, Release};
 
 #[test]
 fn the_pods_run_restricted_and_each_role_has_its_own_rights() {
     let release =
         Release::install(&["--set", "gatewayClass=vestibule", "--set", "wake.namespaces={default}"]);
-    let address = release.class_address();
     release.cluster.apply(BACKEND);
-    release.expect(address, (200, "shop.example.com"));
-    // The Ingress gets the address of the class's Service once a load balancer has given it one.
-    let given = r#"{"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.9"}]}}}"#;
-    release.kubectl(&[
-        "patch",
-        "service",
-        "edge-public",
-        "--subresource=status",
-        "--type=merge",
-        "--patch",
-        given,
-    ]);
-    release.cluster.expect("ingress/shop", "{.status.loadBalancer.ingress[*].ip}", "192.0.2.9");
+    // The Ingress gets the addresses of the class's Service once a load balancer has given it some.
+    let addresses = release.announce();
+    release.cluster.expect(
+        "ingress/shop",
+        "{.status.loadBalancer.ingress[*].ip}",
+        &addresses.map(|address| address.ip().to_string()).join(" "),
+    );
+    // On either way the application is told the client's own address, and not that of a node.
+    for address in addresses {
+        release.expect(address, (200, "shop.example.com"));
+        let (_, told) = fetch(address, "shop.example.com", "/").expect("an answer");
+        let told: String = told.split_whitespace().collect();
+        assert!(told.contains(r#""X-Real-Ip":["10.243.0.1"]"#), "{told}");
+    }
     release.cluster.expect(
         "gatewayclass/vestibule",
         "{.status.conditions[?(@.type=='Accepted')].status}",
@@ -90,18 +88,14 @@ fn the_pods_run_restricted_and_each_role_has_its_own_rights() {
     };
     assert!(may_scale("control") && !may_scale("edge"));
 
-    // One edge and two of the role `control` find and believe each other.
+    // Two edges and two of the role `control` find and believe each other.
     eventually("the keys are made", || !release.read("secret/edge-replicas", "{.data.keys}").is_empty());
     eventually("one of them leads, and all answer it", || {
-        let names = ["--selector=app.kubernetes.io/component=control", "--namespace=vestibule"];
-        let pods = release.cluster.read_with("pods", "{.items[*].metadata.name}", &names);
-        pods.split(' ').any(|pod| {
-            let path = format!("/api/v1/namespaces/vestibule/pods/{pod}:10254/proxy/metrics");
-            let metrics = release.cluster.command(&["get", "--raw", &path]).output().expect("kubectl runs");
-            let metrics = String::from_utf8_lossy(&metrics.stdout).into_owned();
+        release.pods("control").iter().any(|pod| {
+            let metrics = release.metrics(pod);
             let taken =
                 metrics.lines().find_map(|line| line.strip_prefix("vestibule_replica_calls_taken_total "));
-            metrics.contains("\nvestibule_replicas 3")
+            metrics.contains("\nvestibule_replicas 4")
                 && metrics.contains("\nvestibule_replicas_silent 0")
                 && taken.is_some_and(|taken| taken != "0")
         })
@@ -111,35 +105,44 @@ fn the_pods_run_restricted_and_each_role_has_its_own_rights() {
 #[test]
 fn no_request_fails_while_pods_are_replaced() {
     let release = Release::install(&[]);
-    let address = release.class_address();
     release.cluster.apply(BACKEND);
-    release.expect(address, (200, "shop.example.com"));
-    let traffic = Traffic::start(address, "shop.example.com");
+    let addresses = release.announce();
+    let traffic = addresses.map(|address| {
+        release.expect(address, (200, "shop.example.com"));
+        Traffic::start(address, "shop.example.com")
+    });
+    let go_on = || traffic.iter().for_each(|traffic| traffic.go_on_for(Duration::from_secs(1)));
 
-    release.kubectl(&["rollout", "restart", "daemonset/edge"]);
+    // The next version, and back to the one before.
+    release.upgrade(&["--set-string", "image.tag=2"]);
     release.rolled_out("daemonset/edge");
-    traffic.go_on_for(Duration::from_secs(1));
+    go_on();
+    release.helm(&["rollback", "edge", "1"]);
+    release.rolled_out("daemonset/edge");
+    go_on();
     release.cluster.kubectl(&["rollout", "restart", "deployment/shop"]);
     release.cluster.kubectl(&["rollout", "status", "deployment/shop", "--timeout=90s"]);
 
     // An image that there is not, and settings that cannot be read, take no serving Pod away.
+    let serving = release.pods("edge");
     release.upgrade(&["--set-string", "image.tag=none"]);
     release.eventually_reads(
         "pods",
         "{.items[*].status.containerStatuses[*].state.waiting.reason}",
         "ImagePull",
     );
-    traffic.go_on_for(Duration::from_secs(1));
+    go_on();
+    let pods = release.pods("edge");
+    assert!(serving.iter().all(|pod| pods.contains(pod)), "{serving:?} are still among {pods:?}");
     release.helm(&["rollback", "edge", "1"]);
     release.rolled_out("daemonset/edge");
     release.upgrade(&["--set", "settings.nonsense=1"]);
-    eventually("the mistake is told", || {
-        release.read("configmap/edge", "{.data}").contains("nonsense")
-            && release.logs().contains("the settings stay as they were")
+    eventually("every edge tells of the mistake", || {
+        release.logs().lines().filter(|line| line.contains("the settings stay as they were")).count() >= NODES
     });
-    traffic.go_on_for(Duration::from_secs(1));
+    go_on();
     release.helm(&["rollback", "edge", "1"]);
-    traffic.stop();
+    traffic.into_iter().for_each(Traffic::stop);
 
     release.helm(&["uninstall", "edge", "--wait"]);
     let left = "all,serviceaccounts,roles,rolebindings,configmaps,poddisruptionbudgets,ingressclasses,clusterroles,\
@@ -150,96 +153,55 @@ fn no_request_fails_while_pods_are_replaced() {
     });
 }
 
-/// The chart, installed as `edge` in the namespace `vestibule`, which enforces the level "restricted".
-struct Release {
-    cluster: ControlPlane,
-}
-
-impl Release {
-    fn install(options: &[&str]) -> Release {
-        let images = workspace().join(".cache/kubernetes/images");
-        let images = ["pause.tar", "echo-basic-v1.5.1.tar", "vestibule.tar"].map(|image| images.join(image));
-        let release = Release { cluster: ControlPlane::start_with_node(&images) };
-        release.cluster.install_gateway_api();
-        release.cluster.kubectl(&["create", "namespace", "vestibule"]);
-        let level = "pod-security.kubernetes.io/enforce=restricted";
-        release.cluster.kubectl(&["label", "namespace", "vestibule", level]);
-        release.helm(&[&["install", "edge"], &CHART[..], options].concat());
-        release.rolled_out("daemonset/edge");
-        release.rolled_out("deployment/edge-control");
-        release
+#[test]
+fn traffic_goes_on_while_a_node_is_cut_off_and_comes_back() {
+    let release = Release::install(&[]);
+    release.cluster.apply(BACKEND);
+    let [one, two] = release.announce();
+    for address in [one, two] {
+        release.expect(address, (200, "shop.example.com"));
     }
+    let ready = || {
+        let ready = r"{range .items[*].endpoints[?(@.conditions.ready==true)]}{.nodeName} {end}";
+        let chosen = ["--selector=kubernetes.io/service-name=shop"];
+        release.cluster.read_with("endpointslices", ready, &chosen)
+    };
+    eventually("there is a backend on either node", || {
+        ready().contains("node-1") && ready().contains("node-2")
+    });
+    // An Ingress that is made meanwhile is taken up by who is left, and its status written, whoever led before.
+    let leader = || release.read("lease/edge", "{.spec.holderIdentity}");
+    eventually("one replica leads", || !leader().is_empty());
 
-    fn upgrade(&self, options: &[&str]) {
-        self.helm(&[&["upgrade", "edge"], &CHART[..], options].concat());
-    }
-
-    fn helm(&self, arguments: &[&str]) {
-        let mut command = Command::new("helm");
-        command.current_dir(workspace()).args(arguments).args(["--namespace", "vestibule"]);
-        run(command.env("KUBECONFIG", self.cluster.kubeconfig("admin")).env("HELM_CACHE_HOME", self.home()));
-    }
-
-    fn home(&self) -> PathBuf {
-        self.cluster.directory.join("helm")
-    }
-
-    fn kubectl(&self, arguments: &[&str]) {
-        self.cluster.kubectl(&[arguments, &["--namespace=vestibule"]].concat());
-    }
-
-    fn read(&self, object: &str, field: &str) -> String {
-        self.cluster.read_with(object, field, &["--namespace=vestibule"])
-    }
-
-    /// Waits until a field has this text in it.
-    #[track_caller]
-    fn eventually_reads(&self, object: &str, field: &str, text: &str) {
-        let is_there = within_deadline(|| self.read(object, field).contains(text));
-        assert!(is_there, "{object} {field}: no {text} in {:?}", self.read(object, field));
-    }
-
-    fn rolled_out(&self, workload: &str) {
-        self.kubectl(&["rollout", "status", workload, "--timeout=120s"]);
-    }
-
-    fn logs(&self) -> String {
-        let arguments = ["logs", "daemonset/edge", "--namespace=vestibule", "--tail=100"];
-        let output = self.cluster.command(&arguments).output().expect("kubectl runs");
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-
-    /// Where the class's Service is reached from a node.
-    fn class_address(&self) -> SocketAddr {
-        let address = self.read("service/edge-public", "{.spec.clusterIP}");
-        SocketAddr::new(address.parse().expect("a cluster address"), 80)
-    }
-
-    /// Waits for an answer of this status, with this text in it.
-    #[track_caller]
-    fn expect(&self, address: SocketAddr, (status, text): (u16, &str)) {
-        let mut last = None;
-        let is_there = within_deadline(|| {
-            last = fetch(address, "shop.example.com", "/");
-            last.as_ref().is_some_and(|(given, body)| *given == status && body.contains(text))
+    // A request on a connection to a backend that is no longer reached is tried again once the kernel has given up what it
+    // sent, after 30 s. All others go on.
+    let traffic = [(); 4].map(|()| Traffic::with_patience(one, "shop.example.com", Duration::from_secs(60)));
+    let goes_on = |what: &str| {
+        let before = traffic.each_ref().map(Traffic::answered);
+        eventually(what, || {
+            traffic.iter().zip(before).all(|(traffic, before)| traffic.answered() > before + 100)
         });
-        assert!(is_there, "{status} with {text:?} is expected and {last:?} comes\n{}", self.logs());
-    }
-}
+    };
+    goes_on("traffic before");
+    release.cluster.cut_off(2);
+    assert_eq!(fetch(two, "shop.example.com", "/"), None, "nobody is reached by way of that node");
+    eventually("the cluster has given the node up", || !ready().contains("node-2"));
+    release.cluster.apply(LATER);
+    release.cluster.expect("ingress/later", "{.status.loadBalancer.ingress[0].ip}", &one.ip().to_string());
+    eventually("it is served", || {
+        fetch(one, "later.example.com", "/").is_some_and(|(status, _)| status == 200)
+    });
+    goes_on("traffic by the node that is left");
 
-const CHART: [&str; 11] = [
-    "charts/vestibule",
-    "--set=image.repository=registry.local/vestibule",
-    "--set-string=image.tag=1",
-    "--set=classes[0].name=public",
-    "--set=classes[0].default=true",
-    "--set=classes[0].http=80",
-    "--set=classes[0].https=443",
-    "--set=classes[0].service.enabled=true",
-    "--set=classes[0].service.type=LoadBalancer",
-    "--set=classes[0].service.externalTrafficPolicy=Local",
-    "--set=edge.priorityClassName=",
-];
+    release.cluster.join(2);
+    release.expect(two, (200, "shop.example.com"));
+    eventually("the node that was away has caught up", || {
+        fetch(two, "later.example.com", "/").is_some_and(|(status, _)| status == 200)
+    });
+    eventually("its backend is used again", || ready().contains("node-2"));
+    goes_on("traffic after");
+    traffic.into_iter().for_each(Traffic::stop);
+}
 
 const BACKEND: &str = r#"
 apiVersion: apps/v1
@@ -260,6 +222,8 @@ spec:
             - {name: NAMESPACE, value: default}
           readinessProbe: {httpGet: {path: /, port: 3000}, periodSeconds: 1}
           lifecycle: {preStop: {sleep: {seconds: 2}}}
+      topologySpreadConstraints:
+        - {maxSkew: 1, topologyKey: kubernetes.io/hostname, whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {app: shop}}}
 ---
 apiVersion: v1
 kind: Service
@@ -272,5 +236,15 @@ metadata: {name: shop}
 spec:
   rules:
     - host: shop.example.com
+      http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: shop, port: {number: 80}}}}]}
+"#;
+
+const LATER: &str = r#"
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: later}
+spec:
+  rules:
+    - host: later.example.com
       http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: shop, port: {number: 80}}}}]}
 "#;

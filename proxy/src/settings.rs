@@ -29,7 +29,7 @@ pub use shared_store::SharedStore;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU16, NonZeroUsize};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -174,6 +174,9 @@ pub struct Publish {
     pub service: Option<Arc<str>>,
     /// Addresses and host names as they are. Default: none. (live)
     pub addresses: Vec<Arc<str>>,
+    /// The port on which clients find TLS there, for redirects to https. Default: 443 where the class has plain HTTP on port
+    /// 80 itself, else the port of its first address in `https`. (live)
+    pub https_port: Option<NonZeroU16>,
 }
 
 /// Where the listeners of one Gateway are bound.

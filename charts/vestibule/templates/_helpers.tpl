@@ -68,13 +68,18 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{/* The settings file: what the chart knows, under what the operator says. */}}
 {{- define "vestibule.settings" -}}
 {{- $classes := list }}
-{{- range .Values.classes }}
+{{- range $index, $item := .Values.classes }}
 {{- $class := dict "name" .name "default" .default }}
 {{- if .http }}{{ $_ := set $class "http" (include "vestibule.addresses" (dict "root" $ "port" .http) | fromYamlArray) }}{{ end }}
 {{- if .https }}{{ $_ := set $class "https" (include "vestibule.addresses" (dict "root" $ "port" .https) | fromYamlArray) }}{{ end }}
+{{- $publish := dict }}
 {{- if .service.enabled }}
-{{- $_ := set $class "publish" (dict "service" (printf "%s/%s" $.Release.Namespace (include "vestibule.serviceName" (dict "root" $ "class" .)))) }}
+{{- $_ := set $publish "service" (printf "%s/%s" $.Release.Namespace (include "vestibule.serviceName" (dict "root" $ "class" .))) }}
+{{- if .https }}{{ $_ := set $publish "httpsPort" 443 }}{{ end }}
+{{- else if and $.Values.edge.hostPort.enabled (eq $index 0) .https }}
+{{- $_ := set $publish "httpsPort" (int $.Values.edge.hostPort.https) }}
 {{- end }}
+{{- if $publish }}{{ $_ := set $class "publish" $publish }}{{ end }}
 {{- $classes = append $classes (merge (deepCopy (.settings | default dict)) $class) }}
 {{- end }}
 {{- $cluster := dict "lease" (.Values.lease | default (include "vestibule.name" .)) }}

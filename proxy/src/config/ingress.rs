@@ -653,9 +653,12 @@ fn redirect(words: &Annotations) -> Option<Action> {
     Some(Action::Location(Box::new(Location { location: location.clone(), status })))
 }
 
-/// The port that a client is sent to for https: the usual one when the class speaks plain HTTP on its usual port or is
-/// reached on 443, else the one that it listens on.
+/// The port that a client is sent to for https: the published one, else the usual one when the class speaks plain HTTP on
+/// its usual port or is reached on 443, else the one that it listens on.
 fn redirect_port(class: &Class) -> Option<u16> {
+    if let Some(port) = class.publish.https_port {
+        return Some(port.get());
+    }
     let usual = class.http.iter().any(|address| address.port() == 80);
     class.https.first().map(|address| address.port()).filter(|_| !usual)
 }

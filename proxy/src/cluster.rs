@@ -9,6 +9,7 @@ mod backoff;
 mod events;
 mod leader;
 mod nodes;
+pub(crate) mod release;
 pub(crate) mod replica_keys;
 pub(crate) mod scale;
 pub(crate) mod secrets;
@@ -358,6 +359,11 @@ fn scopes(kind: Kind, options: &ClusterOptions) -> Vec<Scope> {
 
 /// A client for the API server that the options name, or that the surroundings do.
 pub(crate) async fn client(options: &ClusterOptions) -> Result<Client, ClusterError> {
+    client_in(options, None).await
+}
+
+/// The same for what runs in this namespace, whatever the surroundings name.
+async fn client_in(options: &ClusterOptions, namespace: Option<&str>) -> Result<Client, ClusterError> {
     let mut config = match &options.kubeconfig {
         Some(file) => {
             let fault = |error| ClusterError::Kubeconfig { file: file.clone(), message: chain(&error) };
@@ -372,6 +378,9 @@ pub(crate) async fn client(options: &ClusterOptions) -> Result<Client, ClusterEr
             Err(_) => Config::infer().await.map_err(|error| ClusterError::NoConfiguration(chain(&error)))?,
         },
     };
+    if let Some(namespace) = namespace {
+        namespace.clone_into(&mut config.default_namespace);
+    }
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     // The streams retry by themselves, and know for what.
     config.default_retry = false;

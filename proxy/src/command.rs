@@ -5,6 +5,7 @@ mod check;
 mod explain;
 mod migrate;
 mod paint;
+mod release;
 mod schema;
 mod serve;
 mod status;
@@ -62,6 +63,9 @@ pub enum Failure {
     Ask(#[from] crate::admin::client::AskError),
     #[error("certificates: {0}")]
     Certificates(String),
+    /// Why a way out that was asked for is not taken.
+    #[error("release: {0}")]
+    Release(String),
     #[error("output: {0}")]
     Output(#[from] io::Error),
 }
@@ -76,6 +80,7 @@ pub fn run(options: &Options, out: &mut dyn Write) -> Result<Outcome, Failure> {
         Command::Migrate(options) => migrate::run(options, &mut io::stdin().lock(), out),
         Command::Status(options) => status::run(options, out),
         Command::Why(options) => why::run(options, out),
+        Command::Release(options) => release::run(options, out),
         Command::Schema(options) => schema::run(options, out),
         Command::SampleApp(options) => {
             crate::sample_app::run(options.listen, &options.name)?;

@@ -94,6 +94,10 @@ pub enum Command {
     Certificates(Certificates),
     /// Say why a request was refused, by the request id on its error page.
     Why(Why),
+    /// Wake what sleeps and remove what this edge has made in a cluster, once it is uninstalled.
+    ///
+    /// Says what it would do; --yes does it. Certificates and statuses stay. Exit code 1 when something could not be done.
+    Release(Release),
     /// Print the JSON Schema of the settings file, or of the annotations.
     Schema(Schema),
     /// Serve as an upstream that answers what it saw, for trying things out.
@@ -287,6 +291,22 @@ pub struct Why {
     /// The admin address of the running process.
     #[arg(long, value_name = "ADDRESS", default_value = ADMIN_ADDRESS)]
     pub admin: SocketAddr,
+}
+
+#[derive(Debug, Args)]
+pub struct Release {
+    /// Do it.
+    #[arg(long)]
+    pub yes: bool,
+    /// The kubeconfig file of an administrator; without it the service account, or what KUBECONFIG names.
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Where Vestibule ran; without it the namespace of the service account, or of the kubeconfig's context.
+    #[arg(long, value_name = "NAMESPACE")]
+    pub namespace: Option<Arc<str>>,
+    /// The Lease of the processes that write (in the settings: cluster.lease; the chart: the name of the release).
+    #[arg(long, value_name = "NAME", default_value = "vestibule")]
+    pub lease: Arc<str>,
 }
 
 #[derive(Debug, Args)]

@@ -341,6 +341,12 @@ fn was_scaled_by_us(object: &Value) -> bool {
     })
 }
 
+/// Whether a CloudNativePG Cluster hibernates because we said so.
+pub(super) fn is_hibernated_by_us(cluster: &Value) -> bool {
+    let seen = observation(&Kind::PostgresCluster, cluster);
+    seen.desired == 0 && seen.by_us
+}
+
 fn memory_key(workload: &Workload) -> String {
     // Keys of a ConfigMap hold letters, digits, `-`, `_` and `.`; a name has no `_`.
     format!("{}_{}_{}", workload.namespace, workload.reference.kind.as_str(), workload.reference.name)
@@ -365,7 +371,7 @@ const FIELD_MANAGER: &str = "vestibule-wake";
 const WRITE_QUERY: &str = "?fieldManager=vestibule-wake&timeout=2s";
 const WRITE_TIME: Duration = Duration::from_secs(2);
 /// Where the numbers of replicas are kept.
-const MEMORY: &str = "vestibule-wake";
+pub(super) const MEMORY: &str = "vestibule-wake";
 /// A slip in the ConfigMap must not fill a cluster.
 const REPLICAS_MAX: u32 = 1000;
 

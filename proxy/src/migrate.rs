@@ -13,6 +13,7 @@ mod plan;
 mod relays;
 mod render;
 mod rule;
+mod services;
 mod traefik;
 
 use std::collections::BTreeMap;

@@ -203,6 +203,21 @@ pub fn server(pair: &Pair, alpn: &[&str]) -> Arc<rustls::ServerConfig> {
     Arc::new(config)
 }
 
+/// The same for one that takes clients with a certificate of this authority and no others.
+pub fn server_for(pair: &Pair, clients_of: &Authority) -> Arc<rustls::ServerConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(chain(&clients_of.pem()));
+    let verifier =
+        rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build();
+    let config = rustls::ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_client_cert_verifier(verifier.expect("a verifier"))
+        .with_single_cert(chain(&pair.certificate), key(&pair.key))
+        .expect("a pair");
+    Arc::new(config)
+}
+
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use tests::certificates::{Authority, ClientOptions, server};
+use tests::certificates::{Authority, ClientOptions, server, server_for};
 use tests::client::{Client, get};
 use tests::edge::Edge;
 use tests::manifests::{authorities, ingress, service, settings, site, tls_secret};
@@ -277,6 +277,38 @@ fn an_upstream_is_spoken_to_in_tls_and_verified_where_the_route_says_so() {
         ("in plain", "", &authority, 502),
     ] {
         let edge = Edge::from_yaml(&format!("{}{}", site(annotations, upstream.address), secret(root)));
+        let mut client = Client::connect(edge.http());
+        client.send(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 2\r\n\r\nhi"));
+        assert_eq!(client.answer().status, status, "{name}: {:?}", edge.problems());
+    }
+    assert_eq!(upstream.count(), 2);
+}
+
+#[test]
+fn an_upstream_that_asks_for_a_certificate_is_shown_that_of_the_secret() {
+    let (authority, stranger) = (Authority::default(), Authority::new("stranger"));
+    let inner = authority.issue(&["inner.example"]);
+    let upstream = Upstream::start_tls(server_for(&inner, &authority), |connection| {
+        while let Some(request) = connection.request() {
+            connection.send(ok(&request, "secret"));
+        }
+    });
+    let named = "backend-protocol: HTTPS\nproxy-ssl-name: inner.example";
+    let shown = format!("{named}\nproxy-ssl-secret: ours");
+    let verified = format!("{shown}\nproxy-ssl-verify: \"true\"");
+    let good = authority.issue(&["edge.example"]);
+    let bad = stranger.issue(&["edge.example"]);
+    for (name, annotations, pair, status) in [
+        ("shown", &shown, &good, 200),
+        ("shown and verified", &verified, &good, 200),
+        ("none", &named.to_owned(), &good, 502),
+        ("a stranger's", &shown, &bad, 502),
+    ] {
+        let mut secret: serde_json::Value =
+            serde_json::from_str(&pair.to_secret("shop", "ours", serde_json::json!({}))).expect("JSON");
+        secret["stringData"] = serde_json::json!({"ca.crt": authority.pem()});
+        let manifests = format!("{}---\n{secret}\n", site(annotations, upstream.address));
+        let edge = Edge::from_yaml(&manifests);
         let mut client = Client::connect(edge.http());
         client.send(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 2\r\n\r\nhi"));
         assert_eq!(client.answer().status, status, "{name}: {:?}", edge.problems());

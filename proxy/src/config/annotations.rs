@@ -59,7 +59,7 @@ pub struct Annotations {
     pub send_proxy_protocol: Option<bool>,
     pub ssl_passthrough: Option<bool>,
     pub backend_server_name: Option<Arc<str>>,
-    /// `name` or `namespace/name` of a Secret with `ca.crt`.
+    /// `name` or `namespace/name` of a Secret with `ca.crt`, or with `tls.crt` and `tls.key`.
     pub backend_tls_secret: Option<Arc<str>>,
     pub upstream_vhost: Option<HeaderValue>,
     pub cors: CorsWords,
@@ -73,6 +73,8 @@ pub struct Annotations {
     pub request_headers: Vec<(HeaderName, HeaderValue)>,
     pub response_headers: Vec<(HeaderName, HeaderValue)>,
     pub service_upstream: Option<bool>,
+    /// Services in the place of the one that a path names, each with its port, where it is another one, and its weight.
+    pub service_weights: Vec<ServiceWeight>,
     /// `none`: nobody.
     pub issuer: Option<Arc<str>>,
     pub limits: LimitWords,
@@ -87,6 +89,15 @@ pub struct Annotations {
     pub forwarded_prefix: Option<HeaderValue>,
     /// Keys of other controllers that the author declares to be without effect; `*` at the end takes the rest.
     pub ignore: Vec<Box<str>>,
+}
+
+/// One Service of `service-weights`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceWeight {
+    pub name: Arc<str>,
+    /// A number or a name; `None`: that of the path's own backend.
+    pub port: Option<Arc<str>>,
+    pub weight: u32,
 }
 
 /// The keys about who is asking.
@@ -243,6 +254,8 @@ pub enum WrittenProtocol {
     Grpc,
     Grpcs,
     H2c,
+    /// As the client asked: in TLS where it did.
+    AutoHttp,
 }
 
 /// `proxy-next-upstream`.

@@ -5,6 +5,7 @@ mod client_certificates;
 mod companions;
 mod owner;
 mod passthrough;
+mod shares;
 
 pub use owner::INGRESS_CONTROLLER;
 pub(crate) use owner::{Owner, owner};
@@ -218,7 +219,7 @@ impl Lowering<'_, '_> {
             Err(message) => return self.bad_path(rule, entry, text, message),
         };
         let origin = self.origin(rule, Some(text.into()), pattern.clone());
-        let (action, refusal) = self.action(&path.backend, &format!("{field}.backend"));
+        let (action, refusal) = self.action(&path.backend, &format!("{field}.backend"), secure);
         let route = self.route(origin, action, refusal, secure);
         Some(self.matched(rule, entry, pattern, route))
     }
@@ -319,16 +320,11 @@ impl Lowering<'_, '_> {
     }
 
     /// What the path does, and the refusal that its Service brings along.
-    fn action(&mut self, backend: &IngressBackend, field: &str) -> (Action, Option<Refusal>) {
-        if let Some(redirect) = redirect(&self.reading.annotations) {
-            return (redirect, None);
+    fn action(&mut self, backend: &IngressBackend, field: &str, secure: bool) -> (Action, Option<Refusal>) {
+        match redirect(&self.reading.annotations) {
+            Some(redirect) => (redirect, None),
+            None => self.forward(backend, field, secure),
         }
-        let (backend, refusal) = self.service_backend(backend, field);
-        let action = match backend {
-            Some(backend) => Action::Forward([WeightedBackend::whole(backend)].into()),
-            None => Action::Status(StatusCode::SERVICE_UNAVAILABLE),
-        };
-        (action, refusal)
     }
 
     /// The live backend that is meant, and the refusal that its Service brings along. Without one a problem was told.
@@ -496,8 +492,9 @@ impl Lowering<'_, '_> {
         let Some(backend) = &self.ingress.spec.default_backend else { return };
         let pattern = PathPattern::Prefix("".into());
         let origin = self.origin(0, Some("default backend".into()), pattern);
-        let (action, refusal) = self.action(backend, "spec.defaultBackend");
-        let mut route = self.route(origin, action, refusal, has_tls(&HostPattern::Any));
+        let secure = has_tls(&HostPattern::Any);
+        let (action, refusal) = self.action(backend, "spec.defaultBackend", secure);
+        let mut route = self.route(origin, action, refusal, secure);
         if let Ok(Some(HostDemand { rules, policy })) = &self.demand {
             let handling =
                 Handling { client_certificates: Some(rules.clone()), ..Handling::clone(&route.handling) };

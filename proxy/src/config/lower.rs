@@ -354,57 +354,56 @@ impl<'a> Scope<'a> {
 
     /// What the annotations ask of backends, or the reason why that cannot be had (it guards what is sent to them).
     pub(crate) fn backend_wishes(&mut self, words: &Annotations) -> Result<BackendWishes, Refusal> {
+        if words.backend_protocol == Some(WrittenProtocol::AutoHttp) && self.source.kind != Kind::Ingress {
+            let message = "AUTO_HTTP: the backends of a route are asked without TLS; write HTTP or HTTPS";
+            let field = "metadata.annotations['vestibule.dev/backend-protocol']";
+            self.problem(Severity::Degraded, field, "UnsupportedValue", message);
+        }
         let speech = words.backend_protocol.map(|protocol| match protocol {
-            WrittenProtocol::Http => Speech { protocol: BackendProtocol::Http1, tls: false },
+            // Which of the two is known where the client's scheme is: an Ingress decides for each host.
+            WrittenProtocol::Http | WrittenProtocol::AutoHttp => {
+                Speech { protocol: BackendProtocol::Http1, tls: false }
+            }
             WrittenProtocol::Https => Speech { protocol: BackendProtocol::Http1, tls: true },
             WrittenProtocol::Grpc | WrittenProtocol::H2c => {
                 Speech { protocol: BackendProtocol::Http2, tls: false }
             }
             WrittenProtocol::Grpcs => Speech { protocol: BackendProtocol::Http2, tls: true },
         });
-        let verify = match (words.backend_verify, &words.backend_tls_secret) {
+        let named = words.backend_tls_secret.as_ref().map(|secret| self.tls_parts(secret)).transpose()?;
+        let (authorities, client_certificate) = named.unwrap_or_default();
+        let verify = match (words.backend_verify, authorities) {
             (Some(true), None) => Verify::System,
-            (Some(true), Some(secret)) => Verify::Authority(self.authorities(secret)?),
-            (Some(false) | None, None) => Verify::Nothing,
-            (Some(false) | None, Some(secret)) => {
-                // ingress-nginx takes the Secret for its client certificate then, too.
-                self.authorities(secret)?;
-                Verify::Nothing
-            }
+            (Some(true), Some(authorities)) => Verify::Authority(authorities),
+            (Some(false) | None, _) => Verify::Nothing,
         };
-        let tls = match (&words.backend_server_name, verify) {
-            (None, Verify::Nothing) => unverified_tls(),
-            (server_name, verify) => Arc::new(BackendTls::new(server_name.clone(), verify)),
+        let tls = match (&words.backend_server_name, verify, client_certificate) {
+            (None, Verify::Nothing, None) => unverified_tls(),
+            (server_name, verify, client_certificate) => {
+                Arc::new(BackendTls { client_certificate, ..BackendTls::new(server_name.clone(), verify) })
+            }
         };
         let through =
             if words.service_upstream == Some(true) { Through::ClusterIp } else { Through::Endpoints };
         Ok(BackendWishes { speech, tls, balance: words.balance.unwrap_or_default(), through })
     }
 
-    /// The `ca.crt` of the Secret that `proxy-ssl-secret` names.
-    fn authorities(&mut self, written: &str) -> Result<Arc<[u8]>, Refusal> {
+    /// What the Secret that `proxy-ssl-secret` names holds: authorities (`ca.crt`), a certificate to show to backends that ask for
+    /// one (`tls.crt` and `tls.key`), or both.
+    fn tls_parts(&mut self, written: &str) -> Result<TlsParts, Refusal> {
         let own = self.source.namespace.clone();
         let (namespace, name) = written.split_once('/').unwrap_or((&own, written));
-        let fault =
-            |reason: &str| format!("`proxy-ssl-secret` names the Secret {namespace}/{name}, {reason}");
         let result = if *namespace != *own {
-            Err(fault("which is of another namespace"))
+            Err("which is of another namespace".to_owned())
         } else {
             match self.secret(&own, &name.into()) {
-                None => Err(fault("which does not exist")),
-                Some(secret) if is_sealed(secret) => Err(fault(&format!("but {SEALED}"))),
-                Some(secret) if secret.data.contains_key("tls.crt") => {
-                    Err(fault("which holds a client certificate; these are not supported yet"))
-                }
-                Some(secret) => secret
-                    .data
-                    .get("ca.crt")
-                    .map(|bundle| Arc::from(bundle.expose()))
-                    .ok_or_else(|| fault("which has no ca.crt")),
+                None => Err("which does not exist".to_owned()),
+                Some(secret) => parts_of(secret),
             }
         };
-        result.map_err(|message| {
-            let message: Arc<str> = message.into();
+        result.map_err(|reason| {
+            let message: Arc<str> =
+                format!("`proxy-ssl-secret` names the Secret {namespace}/{name}, {reason}").into();
             let field = "metadata.annotations['vestibule.dev/proxy-ssl-secret']";
             self.problem(Severity::Refused, field, "InvalidAnnotation", message.clone());
             Refusal { message }
@@ -420,6 +419,30 @@ impl<'a> Scope<'a> {
             ..Lowered::default()
         }
     }
+}
+
+/// Authorities in PEM, and a certificate of our own.
+type TlsParts = (Option<Arc<[u8]>>, Option<Arc<Certificate>>);
+
+fn parts_of(secret: &Secret) -> Result<TlsParts, String> {
+    if is_sealed(secret) {
+        return Err(format!("but {SEALED}"));
+    }
+    let part = |key: &str| secret.data.get(key).map(|value| value.expose());
+    let certificate = match (part("tls.crt"), part("tls.key")) {
+        (None, None) => None,
+        (Some(chain), Some(key)) => {
+            let certificate = Certificate::from_pem(chain, key);
+            Some(Arc::new(certificate.map_err(|error| format!("whose certificate cannot be used: {error}"))?))
+        }
+        (Some(_), None) => return Err("which has a tls.crt and no tls.key".to_owned()),
+        (None, Some(_)) => return Err("which has a tls.key and no tls.crt".to_owned()),
+    };
+    let authorities = part("ca.crt").map(Arc::from);
+    if authorities.is_none() && certificate.is_none() {
+        return Err("which has neither a ca.crt nor a tls.crt with its tls.key".to_owned());
+    }
+    Ok((authorities, certificate))
 }
 
 /// How the routes of one object speak to their backends.

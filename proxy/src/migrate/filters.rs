@@ -115,7 +115,7 @@ fn one_rule(
 ) -> (Value, Map<String, Value>) {
     let about = format!("spec.rules[{index}].filters");
     let kind = if text(object, "/kind") == "GRPCRoute" { Kind::GRPCRoute } else { Kind::HTTPRoute };
-    let mut wanted = Wanted::default();
+    let mut wanted = Wanted::of(namespace_of(object));
     let mut kept = Vec::new();
     for filter in list(rule, "/filters") {
         let reference = &filter["extensionRef"];

@@ -7,6 +7,8 @@ use super::{ObjectReport, Verdict};
 /// The annotations that are being put together for one Ingress.
 #[derive(Debug, Default)]
 pub(super) struct Wanted {
+    /// The namespace of what is written.
+    pub(super) namespace: String,
     /// Without our prefix.
     pub(super) keys: BTreeMap<String, String>,
     /// Prefixes to cut off, and what to put in front: they change the paths of the Ingress.
@@ -18,6 +20,11 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
+    /// Nothing yet, for an object of this namespace.
+    pub(super) fn of(namespace: &str) -> Wanted {
+        Wanted { namespace: namespace.to_owned(), ..Wanted::default() }
+    }
+
     /// Writes a key; a second value for the same key cannot be joined with the first, and closes what it guards.
     pub(super) fn set(
         &mut self,

@@ -89,8 +89,11 @@ fn of_nginx(object: &Value, report: &mut ObjectReport) {
 /// Rewrites an Ingress of Traefik as one of ours.
 fn of_traefik(object: &Value, documents: &Documents, target: &Target, report: &mut ObjectReport) {
     let namespace = namespace_of(object);
-    let mut wanted = Wanted::default();
-    for (key, value) in annotations(object) {
+    let mut wanted = Wanted::of(namespace);
+    // Middlewares come last: what is passed on of a client's certificate hangs on whether one is asked for.
+    let (last, first): (Vec<_>, Vec<_>) =
+        annotations(object).partition(|(key, _)| key.ends_with("/router.middlewares"));
+    for (key, value) in first.into_iter().chain(last) {
         let Some(name) = key.strip_prefix(TRAEFIK) else { continue };
         match name {
             "router.middlewares" => {

@@ -70,6 +70,7 @@ pub(super) fn take(
                 }
             }
             "chain" => wanted.close(&about, "chains of middlewares are too deep", report),
+            "basicAuth" => basic_auth(body, namespace, documents, &about, wanted, report),
             _ => take_one(sort, body, &about, wanted, report),
         }
     }
@@ -164,10 +165,10 @@ fn take_one(sort: &str, body: &Value, about: &str, wanted: &mut Wanted, report: 
             );
             wanted.close(about, &words, report);
         }
-        "basicAuth" | "digestAuth" => {
+        "digestAuth" => {
             let words = format!(
-                "it asks for a password from the Secret {}: write `vestibule.dev/auth-type: basic` and `vestibule.dev/auth-secret` in \
-                 place of deny-from; the users stand in the key `auth` of the Secret",
+                "it asks for a password from the Secret {} in a way that is not spoken here: write `vestibule.dev/auth-type: basic` and \
+                 `vestibule.dev/auth-secret` in place of deny-from, with new hashes of the passwords",
                 text(body, "/secret")
             );
             wanted.close(about, &words, report);
@@ -184,13 +185,70 @@ fn take_one(sort: &str, body: &Value, about: &str, wanted: &mut Wanted, report: 
             }
         }
         "passTLSClientCert" => {
-            wanted.close(
-                about,
-                "client certificates are not passed on yet, and the application may rely on them",
-                report,
-            );
+            if !wanted.keys.contains_key("auth-tls-secret") {
+                let words =
+                    "no TLS options here ask for client certificates, and the application may rely on them";
+                return wanted.close(about, words, report);
+            }
+            if body.get("pem") == Some(&Value::Bool(true)) {
+                wanted.set("auth-tls-pass-certificate-to-upstream", "true", about, report);
+            }
+            let words = "the application reads X-Forwarded-Tls-Client-Cert and -Info, which nobody can send it any more: have it read \
+                         ssl-client-subject-dn, ssl-client-issuer-dn and ssl-client-cert (PEM, percent-encoded)";
+            report.say(Verdict::ByHand, about, words);
         }
         _ => wanted.close(about, "it is not known, and may guard access", report),
+    }
+}
+
+/// Names and passwords of a Secret. What cannot be read from here, or is written in a way that is not, lets nobody in.
+fn basic_auth(
+    body: &Value,
+    namespace: &str,
+    documents: &Documents,
+    about: &str,
+    wanted: &mut Wanted,
+    report: &mut ObjectReport,
+) {
+    let about = &format!("{about} (basicAuth)");
+    let secret = text(body, "/secret");
+    let found = documents.find("Secret", namespace, secret);
+    let fault = match (secret, found.map_or("", |found| text(found, "/type"))) {
+        ("", _) => Some("it names no Secret".to_owned()),
+        _ if namespace != wanted.namespace => Some(format!(
+            "the Secret {namespace}/{secret} is of another namespace: copy it to {}",
+            wanted.namespace
+        )),
+        (_, "kubernetes.io/basic-auth") => Some(format!(
+            "the Secret {secret} holds a password in the clear: write its hash (htpasswd -nB NAME) into the key `users` of another one"
+        )),
+        (_, _) => None,
+    };
+    if let Some(fault) = fault {
+        let words = format!(
+            "{fault}, and write `vestibule.dev/auth-type: basic` and `vestibule.dev/auth-secret` in place of deny-from"
+        );
+        return wanted.close(about, &words, report);
+    }
+    wanted.set("auth-type", "basic", about, report);
+    wanted.set("auth-secret", secret, about, report);
+    let realm = Some(text(body, "/realm")).filter(|realm| !realm.is_empty()).unwrap_or("traefik");
+    wanted.set("auth-realm", realm, about, report);
+    if !text(body, "/headerField").is_empty() {
+        let name = text(body, "/headerField");
+        let words = format!(
+            "who asks is told in {name}: allow the name in the settings (`auth.customHeaders`), and write `vestibule.dev/auth-headers: \
+             {name}=user`"
+        );
+        report.say(Verdict::ByHand, about, words);
+    }
+    report.say(
+        Verdict::Changes,
+        about,
+        "hashes are bcrypt, argon2 or apr1; with another one in the Secret nobody may enter until it is made anew (htpasswd -B)",
+    );
+    if body.get("removeHeader") != Some(&Value::Bool(true)) {
+        report.say(Verdict::Changes, about, "the password is not passed on to the application");
     }
 }
 

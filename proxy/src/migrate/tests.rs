@@ -83,7 +83,10 @@ fn secrets_of(object: &Value) -> Vec<Value> {
     let authorities = object.pointer("/metadata/annotations/vestibule.dev~1auth-tls-secret");
     let listeners = object.pointer("/spec/listeners").and_then(Value::as_array).into_iter().flatten();
     let certificates = listeners.filter_map(|listener| listener.pointer("/tls/certificateRefs/0/name"));
-    let names = authorities.into_iter().chain(certificates).filter_map(Value::as_str);
+    let backends = object.pointer("/metadata/annotations/vestibule.dev~1proxy-ssl-secret");
+    let users = object.pointer("/metadata/annotations/vestibule.dev~1auth-secret");
+    let named = [authorities, backends, users].into_iter().flatten();
+    let names = named.chain(certificates).filter_map(Value::as_str);
     names
         .map(|name| {
             let made = rcgen::generate_simple_self_signed(vec!["sql.example.org".to_owned()]).expect("a certificate");
@@ -92,6 +95,8 @@ fn secrets_of(object: &Value) -> Vec<Value> {
                 "metadata": {"name": name, "namespace": object["metadata"]["namespace"]},
                 "stringData": {
                     "tls.crt": made.cert.pem(), "tls.key": made.signing_key.serialize_pem(), "ca.crt": made.cert.pem(),
+                    // "secret", as Traefik has it.
+                    "users": "ada:$apr1$abcdefgh$h9FWgUz3n9YxylKLlR5SQ/\n",
                 },
             })
         })
@@ -112,7 +117,7 @@ fn nothing_to_say_is_complete() {
 fn every_guard_of_traefik_closes_what_it_cannot_translate() {
     for spec in [
         "forwardAuth: {address: http://a}",
-        "basicAuth: {secret: a}",
+        "basicAuth: {}",
         "digestAuth: {secret: a}",
         "plugin: {a: {}}",
         "passTLSClientCert: {pem: true}",
@@ -155,12 +160,11 @@ fn a_file_that_cannot_be_read_is_named() {
 
 #[test]
 fn the_report_is_json_and_markdown_too() {
-    let report = look("kind: TraefikService\nmetadata: {name: a}\nspec: {mirroring: {name: b}}\n");
+    let report = look("kind: TLSOption\nmetadata: {name: a}\nspec: {sniStrict: true}\n");
     let json: Value = serde_json::from_str(&render(&report, &[], Format::Json)).unwrap();
     assert_eq!(json["complete"], false);
     assert_eq!(json["objects"][0]["findings"][0]["verdict"], "byHand");
     assert!(
-        render(&report, &[], Format::Markdown)
-            .contains("| TraefikService default/a | by hand | spec.mirroring |")
+        render(&report, &[], Format::Markdown).contains("| TLSOption default/a | by hand | spec.sniStrict |")
     );
 }

@@ -6,6 +6,7 @@ use super::documents::{Documents, list, namespace_of, text, texts};
 use super::guards::Wanted;
 use super::middleware;
 use super::rule::{self, Match, Path};
+use super::services;
 use super::{ObjectReport, Target, Verdict};
 
 pub(super) fn http(object: &Value, documents: &Documents, target: &Target, report: &mut ObjectReport) {
@@ -35,14 +36,15 @@ fn one_route(
 ) {
     let about = format!("spec.routes[{index}]");
     let namespace = namespace_of(object);
-    let mut wanted = Wanted::default();
+    let mut wanted = Wanted::of(namespace);
+    // First: what is passed on of a client's certificate hangs on whether one is asked for.
+    if let Some(options) = object.pointer("/spec/tls/options/name").and_then(Value::as_str) {
+        tls_options(documents, object, options, &mut wanted, report);
+    }
     for reference in list(route, "/middlewares") {
         let space =
             Some(text(reference, "/namespace")).filter(|space| !space.is_empty()).unwrap_or(namespace);
         middleware::take(documents, space, text(reference, "/name"), &mut wanted, report, 0);
-    }
-    if let Some(options) = object.pointer("/spec/tls/options/name").and_then(Value::as_str) {
-        tls_options(documents, object, options, &mut wanted, report);
     }
     if route.get("priority").is_some() {
         report.say(
@@ -61,13 +63,12 @@ fn one_route(
             return report.say(Verdict::ByHand, format!("{about}.match"), words);
         }
     };
-    let [service] = list(route, "/services") else {
-        let words = "several services with weights: write an HTTPRoute with `backendRefs` and weights; nothing was written";
-        return report.say(Verdict::ByHand, format!("{about}.services"), words);
+    let services = list(route, "/services");
+    let Some(backend) = services::backend(services, namespace, documents, &about, &mut wanted, report) else {
+        return;
     };
-    let Some(backends) = backends(service, namespace, documents, &about, &mut wanted, report) else { return };
     for (alternative, matched) in matches.iter().enumerate() {
-        let mut wanted_here = Wanted { keys: wanted.keys.clone(), ..Wanted::default() };
+        let mut wanted_here = Wanted { keys: wanted.keys.clone(), ..Wanted::of(namespace) };
         (wanted_here.closed, wanted_here.strip, wanted_here.add, wanted_here.replace) =
             (wanted.closed.clone(), wanted.strip.clone(), wanted.add.clone(), wanted.replace.clone());
         if !matched.clients.is_empty() {
@@ -81,26 +82,8 @@ fn one_route(
             name = format!("{name}-{alternative}");
         }
         let Some(paths) = paths(matched, &mut wanted_here, &about, report) else { continue };
-        for (nth, backend) in backends.iter().enumerate() {
-            let mut annotations = wanted_here.annotations();
-            let mut name = name.clone();
-            if nth > 0 {
-                name.push_str("-canary");
-                annotations.insert("vestibule.dev/canary".into(), "true".into());
-                annotations.insert("vestibule.dev/canary-weight".into(), backend.weight.to_string().into());
-                annotations
-                    .insert("vestibule.dev/canary-weight-total".into(), backend.total.to_string().into());
-            }
-            report.written.push(ingress(
-                object,
-                &name,
-                &annotations,
-                matched,
-                &paths,
-                &backend.service,
-                target,
-            ));
-        }
+        let annotations = wanted_here.annotations();
+        report.written.push(ingress(object, &name, &annotations, matched, &paths, &backend, target));
         if wanted_here.closed.is_none() {
             report.say(Verdict::Same, &about, format!("written as Ingress {namespace}/{name}"));
         }
@@ -184,171 +167,6 @@ fn client_auth(option: &Value, is_near: bool, about: &str, wanted: &mut Wanted, 
             report,
         ),
     }
-}
-
-/// What an Ingress names as its backend, with its share.
-struct Backend {
-    service: Value,
-    weight: u64,
-    total: u64,
-}
-
-fn backends(
-    service: &Value,
-    namespace: &str,
-    documents: &Documents,
-    about: &str,
-    wanted: &mut Wanted,
-    report: &mut ObjectReport,
-) -> Option<Vec<Backend>> {
-    let about = &format!("{about}.services");
-    let space = Some(text(service, "/namespace")).filter(|space| !space.is_empty()).unwrap_or(namespace);
-    if space != namespace {
-        let words = "a Service of another namespace: write an HTTPRoute, and a ReferenceGrant there; nothing was written";
-        report.say(Verdict::ByHand, about, words);
-        return None;
-    }
-    if text(service, "/kind") != "TraefikService" {
-        transport(service, namespace, documents, about, wanted, report);
-        return Some(vec![Backend { service: backend_of(service), weight: 1, total: 1 }]);
-    }
-    let name = text(service, "/name");
-    let found = documents.find("TraefikService", namespace, name);
-    let shares = found.map_or(&[][..], |found| list(found, "/spec/weighted/services"));
-    let plain = shares
-        .iter()
-        .all(|share| text(share, "/kind") != "TraefikService" && share.get("namespace").is_none());
-    match shares {
-        [main, canary] if plain => {
-            let weight = |share: &Value| share.get("weight").and_then(Value::as_u64).unwrap_or(1);
-            let sum = weight(main) + weight(canary);
-            // A total of less than a hundred counts as a hundred.
-            let factor = if sum == 0 { 1 } else { 100_u64.div_ceil(sum) };
-            for share in shares {
-                transport(share, namespace, documents, about, wanted, report);
-            }
-            let share = |share: &Value| Backend {
-                service: backend_of(share),
-                weight: weight(share) * factor,
-                total: (sum * factor).max(100),
-            };
-            Some(vec![share(main), share(canary)])
-        }
-        _ => {
-            let words = format!(
-                "the TraefikService {name} is not one of two weighted Services: write an HTTPRoute with `backendRefs` and weights, or a \
-                 RequestMirror filter; nothing was written"
-            );
-            report.say(Verdict::ByHand, about, words);
-            None
-        }
-    }
-}
-
-fn backend_of(service: &Value) -> Value {
-    let port = match service.get("port") {
-        Some(Value::Number(number)) => json!({"number": number}),
-        Some(Value::String(name)) => match name.parse::<u16>() {
-            Ok(number) => json!({"number": number}),
-            Err(_) => json!({"name": name}),
-        },
-        _ => json!({"number": 80}),
-    };
-    json!({"service": {"name": text(service, "/name"), "port": port}})
-}
-
-/// How the backend is spoken to.
-fn transport(
-    service: &Value,
-    namespace: &str,
-    documents: &Documents,
-    about: &str,
-    wanted: &mut Wanted,
-    report: &mut ObjectReport,
-) {
-    let secure = text(service, "/scheme") == "https"
-        || service.get("port").is_some_and(|port| port == 443 || port == "https");
-    match text(service, "/scheme") {
-        "h2c" => wanted.set("backend-protocol", "H2C", about, report),
-        _ if secure => wanted.set("backend-protocol", "HTTPS", about, report),
-        _ => {}
-    }
-    if service.get("passHostHeader") == Some(&Value::Bool(false)) {
-        report.say(
-            Verdict::ByHand,
-            about,
-            "passHostHeader: write the name that the backend wants in `vestibule.dev/upstream-vhost`",
-        );
-    }
-    sticky(service, about, wanted, report);
-    if service.get("nativeLB") == Some(&Value::Bool(true)) {
-        wanted.set("service-upstream", "true", about, report);
-    }
-    let name = text(service, "/serversTransport");
-    if name.is_empty() {
-        if secure {
-            wanted.set("proxy-ssl-verify", "true", about, report);
-        }
-        return;
-    }
-    let about = &format!("ServersTransport {namespace}/{name}");
-    let Some(found) = documents.find("ServersTransport", namespace, name) else {
-        return wanted.close(
-            about,
-            "it is not among the manifests, and says whom the backend is verified by",
-            report,
-        );
-    };
-    let spec = &found["spec"];
-    if !text(spec, "/serverName").is_empty() {
-        wanted.set("proxy-ssl-name", text(spec, "/serverName"), about, report);
-    }
-    let verified = spec.get("insecureSkipVerify") != Some(&Value::Bool(true));
-    if secure && verified {
-        wanted.set("proxy-ssl-verify", "true", about, report);
-    }
-    match &texts(spec, "/rootCAsSecrets")[..] {
-        [] => {}
-        [secret] => wanted.set("proxy-ssl-secret", *secret, about, report),
-        _ => wanted.close(about, "several Secrets of authorities: join them in one `ca.crt`", report),
-    }
-    if !list(spec, "/rootCAs").is_empty() {
-        wanted.close(about, "rootCAs: put the authorities in the `ca.crt` of one Secret, and write `vestibule.dev/proxy-ssl-secret`", report);
-    }
-    if !list(spec, "/certificatesSecrets").is_empty() {
-        report.say(Verdict::ByHand, about, "backends are not shown a client certificate yet");
-    }
-    for (field, key) in [
-        ("/forwardingTimeouts/dialTimeout", "proxy-connect-timeout"),
-        ("/forwardingTimeouts/responseHeaderTimeout", "proxy-read-timeout"),
-    ] {
-        if !text(spec, field).is_empty() {
-            wanted.set(key, text(spec, field), about, report);
-        }
-    }
-}
-
-/// A cookie that keeps clients on one endpoint.
-fn sticky(service: &Value, about: &str, wanted: &mut Wanted, report: &mut ObjectReport) {
-    let Some(cookie) = service.pointer("/sticky/cookie") else { return };
-    wanted.set("affinity", "cookie", about, report);
-    for (field, key) in [
-        ("/name", "session-cookie-name"),
-        ("/sameSite", "session-cookie-samesite"),
-        ("/path", "session-cookie-path"),
-        ("/domain", "session-cookie-domain"),
-    ] {
-        if !text(cookie, field).is_empty() {
-            wanted.set(key, text(cookie, field), about, report);
-        }
-    }
-    if let Some(seconds) = cookie.get("maxAge").and_then(Value::as_u64).filter(|seconds| *seconds > 0) {
-        wanted.set("session-cookie-max-age", seconds.to_string(), about, report);
-    }
-    if cookie.get("secure") == Some(&Value::Bool(true)) {
-        wanted.set("session-cookie-secure", "true", about, report);
-    }
-    report.say(Verdict::Changes, about, "sessions begin anew: the cookie's value is another one");
 }
 
 /// The paths of the Ingress, with what rewrites ask of them.
@@ -478,7 +296,7 @@ pub(super) fn servers_transport(_: &Value, report: &mut ObjectReport) {
 
 pub(super) fn service(object: &Value, report: &mut ObjectReport) {
     if object.pointer("/spec/mirroring").is_some() {
-        report.say(Verdict::ByHand, "spec.mirroring", "write an HTTPRoute with a RequestMirror filter");
+        report.say(Verdict::Same, "spec.mirroring", "its words are on the routes that use it");
     }
     if object.pointer("/spec/weighted/sticky").is_some() {
         report.say(Verdict::Changes, "spec.weighted.sticky", "clients are not kept on one share");

@@ -6,6 +6,7 @@ mod client;
 mod companions;
 pub mod nginx;
 mod setters;
+mod sharing;
 mod waking;
 
 use std::time::Duration;
@@ -451,9 +452,9 @@ pub static KEYS: &[Key] = &[
     text(
         "backend-protocol",
         Takes::Routes,
-        "\"HTTP\", \"HTTPS\", \"GRPC\", \"GRPCS\" or \"H2C\"",
+        "\"HTTP\", \"HTTPS\", \"AUTO_HTTP\", \"GRPC\", \"GRPCS\" or \"H2C\"",
         set_protocol,
-        "What the backend speaks; wins over the Service's appProtocol.",
+        "What the backend speaks; wins over the Service's appProtocol. AUTO_HTTP, on an Ingress, is HTTPS for hosts with TLS.",
     ),
     guard(key(
         "proxy-ssl-verify",
@@ -484,7 +485,8 @@ pub static KEYS: &[Key] = &[
             a.backend_tls_secret = Some(value.into());
             Ok(())
         },
-        "A Secret whose ca.crt holds the authorities for proxy-ssl-verify.",
+        "A Secret with the authorities for proxy-ssl-verify (ca.crt), with a certificate to show to TLS backends (tls.crt and tls.key), or \
+         with both.",
     )),
     guard(key(
         "ssl-passthrough",
@@ -528,6 +530,7 @@ pub static KEYS: &[Key] = &[
         },
         "How an endpoint is chosen. Default: ewma, the better of two random ones.",
     ),
+    sharing::SERVICE_WEIGHTS,
     key(
         "service-upstream",
         Takes::Routes,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use super::{Lowering, path_field};
-use crate::config::annotations::{Annotations, CanaryWords};
+use crate::config::annotations::{Annotations, CanaryWords, WrittenProtocol};
 use crate::config::lower::{CanaryRule, Content};
 use crate::config::objects::ingress::{IngressPath, IngressRule, PathType};
 use crate::config::objects::metadata::Known;
@@ -54,6 +54,10 @@ impl Lowering<'_, '_> {
     fn canary_share(&mut self, rule: usize, entry: usize, path: &IngressPath) -> Option<WeightedBackend> {
         let field = format!("{}.backend", path_field(rule, entry + 1));
         let known = self.scope.problems.len();
+        if self.reading.annotations.backend_protocol == Some(WrittenProtocol::AutoHttp) {
+            let message = "AUTO_HTTP: the backend of a canary is asked without TLS; write HTTP or HTTPS";
+            self.scope.problem(Severity::Degraded, field.clone(), "UnsupportedValue", message);
+        }
         let (backend, refusal) = self.service_backend(&path.backend, &field);
         let Some(backend) = backend else {
             for problem in &mut self.scope.problems[known..] {

@@ -106,7 +106,8 @@ fn users(scope: &mut Scope<'_>, words: &AuthWords) -> Result<Usable, Fault> {
             .map(|(user, hash)| [user.as_bytes(), b":", hash.expose().trim_ascii(), b"\n"].concat());
         SecretBytes::from(lines.collect::<Vec<_>>().concat().as_slice())
     } else {
-        let text = secret.data.get("auth").cloned();
+        // Traefik's basicAuth reads the same lines from another key.
+        let text = secret.data.get("auth").or_else(|| secret.data.get("users")).cloned();
         text.ok_or_else(|| fault(format!("the Secret {own}/{name} for `auth-secret` has no key `auth`")))?
     };
     let realm = words.realm.as_deref().unwrap_or("Authentication Required");

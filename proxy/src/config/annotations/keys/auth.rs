@@ -200,7 +200,7 @@ pub(super) const AUTH_SECRET: Key = guard(text(
     Takes::Routes,
     "the name of a Secret, or namespace/name of its own namespace",
     |a, value| set_object(&mut a.auth.secret, value, "Secret"),
-    "The Secret with the users of auth-type: lines of htpasswd in its key auth.",
+    "The Secret with the users of auth-type: lines of htpasswd in its key auth, or in users as Traefik has them.",
 ));
 
 pub(super) const AUTH_SECRET_TYPE: Key = guard(text(

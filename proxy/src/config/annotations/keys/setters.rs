@@ -150,6 +150,7 @@ pub(super) fn set_protocol(annotations: &mut Annotations, value: &str) -> Result
         "GRPC" => WrittenProtocol::Grpc,
         "GRPCS" => WrittenProtocol::Grpcs,
         "H2C" => WrittenProtocol::H2c,
+        "AUTO_HTTP" => WrittenProtocol::AutoHttp,
         _ => return Err("it is no protocol that is known".into()),
     });
     Ok(())

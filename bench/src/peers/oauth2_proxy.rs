@@ -65,7 +65,7 @@ pub(crate) fn sign_in(address: SocketAddr) -> Result<String, Failure> {
     let cookies: Vec<&str> = answer
         .lines()
         .filter_map(|line| line.strip_prefix("Set-Cookie: ")?.split(';').next())
-        .filter(|cookie| cookie.starts_with("_oauth2_proxy") && !cookie.ends_with('='))
+        .filter(|cookie| cookie.starts_with("_oauth2_proxy") && !cookie.ends_with("_proxy="))
         .collect();
     match cookies.is_empty() {
         false => Ok(cookies.join("; ")),

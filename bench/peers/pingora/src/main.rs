@@ -29,7 +29,7 @@ impl ProxyHttp for Forward {
     async fn upstream_request_filter(
         &self,
         session: &mut Session,
-        request: &mut pingora_core::prelude::RequestHeader,
+        request: &mut pingora_http::RequestHeader,
         _: &mut (),
     ) -> Result<()> {
         if let Some(client) = session.client_addr().and_then(|address| address.as_inet()) {

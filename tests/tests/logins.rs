@@ -403,6 +403,39 @@ fn limits_count_tokens_by_a_claim() {
 }
 
 #[test]
+#[ignore = "a thousand whole logins"]
+fn a_thousand_people_log_in_at_the_same_time() {
+    let site = Site::new("", "");
+    let edge = site.edge.http();
+    // All are under way before the first one ends.
+    let begun: Vec<_> = std::thread::scope(|scope| {
+        let begin = |group: usize| {
+            (0..25)
+                .map(|person| {
+                    let mut browser = browser(edge);
+                    let page = format!("{APP}/{group}/{person}");
+                    let form = browser.visit(&page);
+                    (browser, form, page)
+                })
+                .collect::<Vec<_>>()
+        };
+        let groups: Vec<_> = (0..40).map(|group| scope.spawn(move || begin(group))).collect();
+        groups.into_iter().map(|group| group.join().expect("no panic")).collect()
+    });
+    std::thread::scope(|scope| {
+        for group in begun {
+            scope.spawn(move || {
+                for (mut browser, form, page) in group {
+                    let answer = browser.log_in(&form, "ada");
+                    assert_eq!((answer.status, browser.visited.last()), (200, Some(&page)));
+                }
+            });
+        }
+    });
+    assert_eq!(site.app.count(), 1000);
+}
+
+#[test]
 fn a_thousand_logins_begin_at_the_same_time() {
     let site = Site::new("", "");
     site.logged_in("ada");

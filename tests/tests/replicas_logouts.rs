@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use rustix::process::Signal;
+use tests::chromium::Chromium;
 use tests::manifests;
 use tests::openid::{Browser, OpenIdProvider};
 use tests::process::{Files, Process};
@@ -50,6 +51,26 @@ fn a_logout_at_the_provider_reaches_every_replica() {
     for replica in 0..2 {
         eventually("the session is over", || site.with(replica, &stolen) == 401);
     }
+}
+
+#[test]
+fn a_person_who_logs_out_at_the_provider_is_out_at_the_other_replica() {
+    let mut site = Site::new(2);
+    site.provider.backchannel(format!("http://{}/oauth2/backchannel-logout", site.address(0)));
+    site.provider.start();
+    let browser = Chromium::start(&[("app.example", site.address(1))]);
+    browser.open(&format!("{APP}/"));
+    browser.fill("input[name=login]", "ada");
+    browser.fill("input[name=password]", "password");
+    browser.click("button");
+    browser.click("button[name=ok]");
+    browser.wait_for(&["app"]);
+    browser.open(&format!("{}/session/end", site.provider.issuer()));
+    browser.click("button[value=yes]");
+    eventually("the application asks who it is", || {
+        browser.open(&format!("{APP}/page"));
+        browser.location().contains("/interaction/")
+    });
 }
 
 #[test]

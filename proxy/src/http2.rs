@@ -191,7 +191,7 @@ async fn answer_stream(
         Ok(()) => Ended::Completely,
         Err(BodyError::Receiver) => Ended::Cancelled,
         Err(BodyError::Stalled) => Ended::Stalled,
-        Err(BodyError::Sender(_) | BodyError::TooLarge { .. }) => Ended::Broken,
+        Err(BodyError::Sender(_) | BodyError::TooLarge { .. } | BodyError::TooOld) => Ended::Broken,
     };
     match outcome {
         Ok(()) => record.finish_complete(),

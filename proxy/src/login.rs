@@ -6,18 +6,19 @@
 
 mod endpoints;
 mod provider;
+mod revoked;
 pub(crate) mod ring;
 mod stored;
 mod visit;
 
 use std::collections::HashSet;
 use std::future::Future;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use ::auth::oidc::logout::{LogoutError, Revocation, Revocations};
+use ::auth::oidc::logout::{LogoutError, Revocation};
 use ::auth::session::KeyRing;
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -29,6 +30,7 @@ use crate::shared_store::sessions::SessionStore;
 
 pub(crate) use endpoints::serve;
 pub(crate) use provider::{OidcProvider, Providers, TokenIssuer};
+pub(crate) use revoked::Revoked;
 pub(crate) use visit::{Asking, Found, bearer, glance, login};
 
 /// Jobs for control that may wait or run, of all workers.
@@ -41,9 +43,7 @@ pub(crate) struct Logins {
     control: Handle,
     pub(crate) fetcher: Arc<Fetcher>,
     ring: ArcSwapOption<KeyRing>,
-    revocations: ArcSwap<Revocations>,
-    /// Held while `revocations` is made anew.
-    revoking: Mutex<()>,
+    revoked: Revoked,
     jobs: Arc<Semaphore>,
     /// The others, who are told of logouts.
     replicas: OnceLock<Replicas>,
@@ -59,8 +59,7 @@ impl Logins {
             fetcher: Arc::new(Fetcher::new(control.clone())),
             control,
             ring: ArcSwapOption::empty(),
-            revocations: ArcSwap::default(),
-            revoking: Mutex::new(()),
+            revoked: Revoked::new(),
             jobs: Arc::new(Semaphore::new(JOBS_LEN_MAX)),
             replicas: OnceLock::new(),
             sessions: SessionStore::default(),
@@ -82,8 +81,9 @@ impl Logins {
         Ok(ring)
     }
 
-    pub(crate) fn revocations(&self) -> arc_swap::Guard<Arc<Revocations>> {
-        self.revocations.load()
+    /// Who is logged out.
+    pub(crate) fn revoked(&self) -> &Revoked {
+        &self.revoked
     }
 
     /// From now on other replicas hear of logouts here, and this one of those there.
@@ -127,11 +127,7 @@ impl Logins {
         lifetime: Duration,
         now: Timestamp,
     ) -> Result<(), LogoutError> {
-        let _one = self.revoking.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut revocations = Revocations::clone(&self.revocations.load());
-        revocations.add(revocation, lifetime, now)?;
-        self.revocations.store(Arc::new(revocations));
-        Ok(())
+        self.revoked.add(revocation, lifetime, now)
     }
 
     /// Has control do `job`, and waits for it.

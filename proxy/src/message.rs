@@ -118,6 +118,9 @@ pub enum BodyError {
     /// More bytes than the route allows.
     #[error("the body is larger than {limit} bytes")]
     TooLarge { limit: u64 },
+    /// It has lasted as long as its login allows.
+    #[error("it has lasted as long as a login allows")]
+    TooOld,
     /// The reading side gave up.
     #[error("the receiver went away")]
     Receiver,

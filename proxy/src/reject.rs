@@ -499,7 +499,7 @@ impl From<&BodyError> for Reject {
     /// Reads an error of the *request's* body.
     fn from(error: &BodyError) -> Self {
         match error {
-            BodyError::Sender(_) | BodyError::Receiver => Reject::BodyAborted,
+            BodyError::Sender(_) | BodyError::Receiver | BodyError::TooOld => Reject::BodyAborted,
             BodyError::Stalled => Reject::BodyTimeout,
             BodyError::TooLarge { limit: _ } => Reject::BodyTooLarge,
         }

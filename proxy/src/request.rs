@@ -5,6 +5,7 @@
 
 pub mod access;
 mod affinity;
+mod age;
 mod awaken;
 mod client_certificates;
 pub mod cors;
@@ -213,6 +214,9 @@ async fn respond(
         }
     };
 
+    if let Some(limit) = afterwards.lasts {
+        age::bound(worker, &mut response, record, limit);
+    }
     if let Some((cors, decision)) = &cors {
         cors::apply(cors, decision, &mut response.headers);
     }

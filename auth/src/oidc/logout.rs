@@ -12,8 +12,8 @@ use crate::bearer::{ALGORITHMS, Algorithm, Unverified, check_claims};
 use crate::identity::Invalid;
 use crate::session::{Session, later, stored};
 
-/// Sessions and accounts that are logged out and remembered, for all providers.
-pub const REVOCATIONS_LEN_MAX: usize = 100_000;
+/// Sessions and accounts that one [`Revocations`] remembers, for all providers; the oldest give way.
+pub const REVOCATIONS_LEN_MAX: usize = 1_000;
 /// A logout token is as old as this at the most.
 const TOKEN_SECONDS_MAX: i64 = 300;
 /// The one event that is meant (Back-Channel Logout §2.4).

@@ -360,7 +360,7 @@ const DURATION_BOUNDS_MS: [f64; 14] =
 
 /// The reasons of [`crate::reject::Reject::reason`]; `other` stands for one that is not among them, of which a test knows
 /// none. Then those of answers that were not finished.
-const REASONS: [&str; 50] = [
+const REASONS: [&str; 51] = [
     "bad_head",
     "bad_framing",
     "head_too_large",
@@ -411,10 +411,12 @@ const REASONS: [&str; 50] = [
     REASONS_UNFINISHED[0],
     REASONS_UNFINISHED[1],
     REASONS_UNFINISHED[2],
+    REASONS_UNFINISHED[3],
 ];
 
 /// Why an answer that had begun did not end as the upstream meant.
-const REASONS_UNFINISHED: [&str; 3] = ["client_gone", "answer_stalled", "answer_broken_off"];
+const REASONS_UNFINISHED: [&str; 4] =
+    ["client_gone", "answer_stalled", "answer_broken_off", "answer_too_old"];
 
 /// The reasons of [`Abuse::reason`].
 const ABUSES: [&str; 4] =

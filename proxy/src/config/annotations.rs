@@ -128,6 +128,8 @@ pub struct AuthWords {
     pub secret_is_map: Option<bool>,
     pub realm: Option<Arc<str>>,
     pub satisfy: Option<Satisfy>,
+    /// Zero: none, whatever the operator says.
+    pub stream_age: Option<Duration>,
     /// Whether the operator's default holds.
     pub use_default: Option<bool>,
 }

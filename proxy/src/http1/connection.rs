@@ -22,6 +22,7 @@ use crate::request::record::Record;
 use crate::transport::{Rewound, Transport};
 use crate::upstream::upgrade::Upgraded;
 use crate::worker::Worker;
+use crate::worker::clock::Expired;
 
 use link::{Link, Start};
 
@@ -156,12 +157,19 @@ async fn tunnel(link: Link, upgraded: Upgraded, mut record: Record) {
     let ahead = link.input.into_inner().buffer.freeze();
     let mut client = Rewound::new(ahead, link.transport.into_inner());
     let Upgraded { mut stream, in_flight } = upgraded;
-    match tokio::io::copy_bidirectional(&mut client, &mut stream).await {
-        Ok((up, down)) => {
+    let both = tokio::io::copy_bidirectional(&mut client, &mut stream);
+    let clock = &link.worker.clock;
+    let copied = match record.lasts {
+        None => Ok(both.await),
+        Some(limit) => clock.watch().within(clock, limit, both).await,
+    };
+    match copied {
+        Ok(Ok((up, down))) => {
             record.tunnelled(up, down);
             record.finish_complete();
         }
-        Err(error) => record.finish_broken(BodyError::Sender(error.to_string().into())),
+        Ok(Err(error)) => record.finish_broken(BodyError::Sender(error.to_string().into())),
+        Err(Expired) => record.finish_broken(BodyError::TooOld),
     }
     drop(in_flight);
 }

@@ -192,7 +192,7 @@ impl Desk<'_> {
         if let Some(newer) = redeemed.metadata {
             provider.learn(newer, now);
         }
-        let now = self.logins.revocations().begin(now);
+        let now = self.logins.revoked().begin(now);
         let step =
             provider.core.finish(self.ring, &pending, redeemed.login, visit, now).map_err(unavailable)?;
         self.go(step).await
@@ -240,7 +240,7 @@ impl Desk<'_> {
             self.logins.end_stored(stored).await?;
         }
         let mut token = [0; 16];
-        let is_known = self.logins.revocations().ends(provider.core.key(), session);
+        let is_known = self.logins.revoked().ends(provider.core.key(), session);
         if is_known || aws_lc_rs::rand::fill(&mut token).is_err() {
             return Ok(());
         }
@@ -278,7 +278,7 @@ impl Desk<'_> {
             let stored = self.stored(&provider).await?;
             match provider.core.session(self.ring, &self.visit(stored.as_ref()), now) {
                 Reading::Session(session, Worth::Live | Worth::Reseal | Worth::Renew) => {
-                    if !self.logins.revocations().ends(provider.core.key(), &session) {
+                    if !self.logins.revoked().ends(provider.core.key(), &session) {
                         return Ok(Some(session.identity));
                     }
                 }

@@ -39,8 +39,8 @@ async fn a_revocation_counts_for_all_workers_at_once() {
     let now = wall_clock();
     let revocation =
         Revocation { provider: "p".into(), ends: Ends::Subject("ada".into()), token: "t".into() };
-    assert!(logins.revocations().is_empty());
+    assert!(logins.revoked().is_empty());
     logins.revoke(revocation.clone(), Duration::from_secs(60), now).expect("new");
-    assert!(!logins.revocations().is_empty());
+    assert!(!logins.revoked().is_empty());
     assert_eq!(logins.revoke(revocation, Duration::from_secs(60), now), Err(LogoutError::Seen));
 }

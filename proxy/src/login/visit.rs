@@ -1,14 +1,16 @@
 //! One request in front of one provider: who sends it, or what they are told.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::auth::bearer::{self, Judgement};
 use ::auth::oidc::{Manner, Step, Visit};
 use ::auth::session::stored::Refresh;
-use ::auth::session::{FlowCookie, Reading, Transport, Worth};
+use ::auth::session::{FlowCookie, Reading, Session, Transport, Worth};
 use ::auth::{Identity, Invalid};
 use http::header::{CACHE_CONTROL, LOCATION, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use jiff::Timestamp;
 
 use super::{Logins, OidcProvider, TokenIssuer, wall_clock};
 use crate::message::Response;
@@ -18,8 +20,8 @@ use crate::request::target::{Scheme, Target};
 
 /// What a provider found.
 pub(crate) enum Found {
-    /// This is who asks; the cookies go with the answer.
-    Known(Box<Identity>, Vec<HeaderValue>),
+    /// This is who asks; the cookies go with the answer; so long the session goes on.
+    Known(Box<Identity>, Vec<HeaderValue>, Option<Duration>),
     /// Nothing that this provider could judge; the next one may. Else this is the answer.
     Unknown(Result<Response, Reject>, Vec<HeaderValue>),
     /// What is shown is not good, and nobody else is asked.
@@ -65,9 +67,7 @@ pub(crate) async fn login(
     let stored = logins.stored(provider, ring, &visit).await?;
     let visit = Visit { stored: stored.as_ref(), ..visit };
     let mut reading = match core.session(ring, &visit, now) {
-        Reading::Session(session, _) if logins.revocations().ends(core.key(), &session) => {
-            Reading::Unreadable
-        }
+        Reading::Session(session, _) if logins.revoked().ends(core.key(), &session) => Reading::Unreadable,
         reading => reading,
     };
     if let (Some(stored), Reading::Session(_, worth)) = (&stored, &reading) {
@@ -90,14 +90,16 @@ pub(crate) async fn login(
     let return_to = || String::from_utf8_lossy(asking.target.path_and_query.as_bytes()).into_owned();
     let manner = match reading {
         Reading::Session(session, Worth::Live) => {
-            return Ok(Found::Known(Box::new(session.identity), Vec::new()));
+            let left = left(&session, now);
+            return Ok(Found::Known(Box::new(session.identity), Vec::new(), left));
         }
         Reading::Session(mut session, Worth::Reseal) => {
             session.seen = now;
             // A session that cannot be sealed again is good until it would have ended.
             let (cookies, write) = core.keep(ring, &session, &visit, now).unwrap_or_default();
             logins.write_later(write);
-            return Ok(Found::Known(Box::new(session.identity), cookies));
+            let left = left(&session, now);
+            return Ok(Found::Known(Box::new(session.identity), cookies, left));
         }
         Reading::Session(session, Worth::Renew) => {
             // Only while the provider answers, and not again where the last attempt has not come back: a session outlives
@@ -112,7 +114,8 @@ pub(crate) async fn login(
                     return Ok(Found::Unknown(Ok(redirect(step)), Vec::new()));
                 }
             }
-            return Ok(Found::Known(Box::new(session.identity), Vec::new()));
+            let left = left(&session, now);
+            return Ok(Found::Known(Box::new(session.identity), Vec::new(), left));
         }
         Reading::Session(_, Worth::Expired) => Manner::Silent,
         Reading::Absent | Reading::Unreadable => Manner::Asking,
@@ -134,6 +137,11 @@ pub(crate) async fn login(
     let step = core.begin(ring, metadata.as_deref(), &visit, &return_to(), manner, now);
     let step = step.map_err(|error| Reject::AuthUnavailable(error.to_string().into()))?;
     Ok(Found::Unknown(Ok(redirect(step)), Vec::new()))
+}
+
+/// How long a session goes on if nothing is done about it.
+fn left(session: &Session, now: Timestamp) -> Option<Duration> {
+    Some(Duration::try_from(session.expires.duration_since(now)).unwrap_or_default())
 }
 
 /// Whether the provider would answer a browser now, as far as can be told: control asks it, at most once a minute.
@@ -171,7 +179,9 @@ pub(crate) async fn bearer(
         Some(_) => {}
     }
     Ok(match judged {
-        Some(Judgement::Known(identity)) => Found::Known(Box::new(Identity::clone(&identity)), Vec::new()),
+        Some(Judgement::Known(identity)) => {
+            Found::Known(Box::new(Identity::clone(&identity)), Vec::new(), None)
+        }
         // A token of another issuer is for the next provider of the chain.
         Some(Judgement::Invalid(Invalid::Issuer)) => {
             Found::Unknown(Err(Reject::Unauthenticated(vec![BEARER_INVALID])), Vec::new())
@@ -194,7 +204,7 @@ pub(crate) async fn glance(logins: &Logins, provider: &OidcProvider, asking: Ask
     let stored = logins.stored(provider, ring, &visit).await.ok()?;
     match core.session(ring, &Visit { stored: stored.as_ref(), ..visit }, wall_clock()) {
         Reading::Session(session, Worth::Live | Worth::Reseal | Worth::Renew) => {
-            (!logins.revocations().ends(core.key(), &session)).then_some(session.identity)
+            (!logins.revoked().ends(core.key(), &session)).then_some(session.identity)
         }
         Reading::Session(_, Worth::Expired) | Reading::Absent | Reading::Unreadable => None,
     }

@@ -7,6 +7,7 @@ mod audience;
 pub mod passwords;
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use ::auth::basic::Credentials;
 use ::auth::{Denied, Identity};
@@ -55,6 +56,8 @@ pub(super) struct Afterwards {
     cookies: Vec<HeaderValue>,
     /// Of the page, if it comes to one.
     pub(super) language: Language,
+    /// How long the answer may go on, where that is bounded ([`super::age`]).
+    pub(super) lasts: Option<Duration>,
 }
 
 impl Afterwards {
@@ -109,15 +112,15 @@ enum Finding {
 enum Known {
     External(Rc<Given>),
     Basic(Box<Identity>),
-    /// With cookies for the answer.
-    Own(Box<Identity>, Vec<HeaderValue>),
+    /// With cookies for the answer, and how long it is good.
+    Own(Box<Identity>, Vec<HeaderValue>, Option<Duration>),
 }
 
 impl Known {
     fn identity(&self) -> &Identity {
         match self {
             Known::External(given) => &given.identity,
-            Known::Own(identity, _) => identity,
+            Known::Own(identity, _, _) => identity,
             Known::Basic(identity) => identity,
         }
     }
@@ -169,7 +172,7 @@ async fn consult(
 impl From<Found> for Finding {
     fn from(found: Found) -> Self {
         match found {
-            Found::Known(identity, cookies) => Finding::Known(Known::Own(identity, cookies)),
+            Found::Known(identity, cookies, left) => Finding::Known(Known::Own(identity, cookies, left)),
             Found::Unknown(answer, cookies) => Finding::Unknown(Refused { answer, cookies }),
             Found::No(reject) => Finding::No(Refused { answer: Err(reject), cookies: Vec::new() }),
         }
@@ -202,8 +205,10 @@ fn skips(auth: &Auth, subject: &Subject<'_>, request: &Request) -> bool {
 /// Lets the request in: its headers say who asks.
 fn enter(auth: &Auth, known: Known, request: &mut Request, afterwards: &mut Afterwards) -> Entry {
     let headers = &mut request.headers;
+    let left = if let Known::Own(_, _, left) = &known { *left } else { None };
+    afterwards.lasts = auth.stream_age.map(|age| left.map_or(age, |left| left.min(age)));
     match known {
-        Known::Own(identity, cookies) => {
+        Known::Own(identity, cookies, _) => {
             if let Some(rules) = &auth.headers {
                 rules.apply(Some(&identity), headers);
             }

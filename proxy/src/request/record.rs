@@ -52,6 +52,8 @@ pub(crate) struct Record {
     pub(crate) bytes_out: u64,
     pub(crate) end: End,
     closes_connection: bool,
+    /// A tunnel ends after this, however busy it is. None: never.
+    pub(crate) lasts: Option<Duration>,
     /// Places among the requests under way, given back with the last byte.
     flights: Vec<Flight>,
     /// Keeps what stands behind the route awake.
@@ -110,6 +112,7 @@ impl Record {
             bytes_out: 0,
             end: End::ClientGone,
             closes_connection: false,
+            lasts: None,
             flights: Vec::new(),
             hold: None,
         }
@@ -277,6 +280,7 @@ impl Record {
             (None, End::Complete) => None,
             (None, End::ClientGone | End::Broken(BodyError::Receiver)) => Some("client_gone"),
             (None, End::Broken(BodyError::Stalled)) => Some("answer_stalled"),
+            (None, End::Broken(BodyError::TooOld)) => Some("answer_too_old"),
             (None, End::Broken(BodyError::Sender(_) | BodyError::TooLarge { .. })) => {
                 Some("answer_broken_off")
             }

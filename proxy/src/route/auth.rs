@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::auth::{HeaderRules, Policy};
 use http::{HeaderMap, HeaderName};
@@ -24,6 +25,9 @@ pub struct Auth {
     pub satisfy: Satisfy,
     /// Every name that tells the application something here and that is not removed on every route anyway.
     pub told_by: ToldBy,
+    /// What a request of somebody who is known begins ends after this, or with their session: tunnels, events, downloads.
+    /// None: it goes on.
+    pub stream_age: Option<Duration>,
 }
 
 /// A named way to find out who is asking, ready for use.

@@ -464,6 +464,11 @@ pub struct AuthDefaults {
     pub mandatory: bool,
     /// Namespaces where `mandatory` does not hold. Default: none. (live)
     pub opt_out_namespaces: Vec<Arc<str>>,
+    /// WebSockets, event streams and other answers end after this, and with the session that they began with, as in
+    /// `auth-stream-age`; 0s for never. Default: 0s. (live)
+    #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "units::DurationText")]
+    pub stream_age: Duration,
     /// Header names besides the presets that routes may have set by `auth-headers`; they count in the `auth` of the whole
     /// edge only. Default: none. (live)
     pub custom_headers: Vec<Arc<str>>,

@@ -179,6 +179,7 @@ fn who_has_to_be_known_is_a_step() {
             headers: None,
             satisfy,
             told_by: ToldBy::default(),
+            stream_age: None,
         };
         table(move |route| {
             let handling = Arc::make_mut(&mut route.handling);

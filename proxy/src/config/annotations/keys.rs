@@ -768,6 +768,7 @@ pub static KEYS: &[Key] = &[
     auth::AUTH_DENY,
     auth::AUTH_SKIP,
     auth::AUTH_HEADERS,
+    auth::AUTH_STREAM_AGE,
     auth::AUTH_URL,
     auth::AUTH_METHOD,
     auth::AUTH_SIGNIN,

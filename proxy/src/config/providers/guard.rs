@@ -1,6 +1,7 @@
 //! What guards the routes of one object: its own keys, a filter, or the operator's default.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::auth::{HeaderRules, Policy};
 
@@ -109,7 +110,8 @@ fn compile(
     let policy = policy(words, defaults, by_default)?;
     let headers = headers(scope, words, defaults, &usable)?;
     needs_claims(&usable, &policy, headers.as_ref(), counted)?;
-    Ok(Guard { by_default, ..assemble(usable, policy, headers, words) })
+    let stream_age = stream_age(words, defaults, may_opt_out);
+    Ok(Guard { by_default, ..assemble(usable, policy, headers, (words, stream_age)) })
 }
 
 /// What the object asks for, else the operator's default.
@@ -214,7 +216,23 @@ fn headers(
     Ok(Some(rules))
 }
 
-fn assemble(usable: Vec<Usable>, policy: Policy, headers: Option<HeaderRules>, words: &AuthWords) -> Guard {
+/// What the object says, else the operator; what is mandatory can be shortened only.
+fn stream_age(words: &AuthWords, defaults: &AuthDefaults, may_opt_out: bool) -> Option<Duration> {
+    let some = |age: Duration| (!age.is_zero()).then_some(age);
+    let default = some(defaults.stream_age);
+    match words.stream_age {
+        None => default,
+        Some(own) if may_opt_out => some(own),
+        Some(own) => some(own).into_iter().chain(default).min(),
+    }
+}
+
+fn assemble(
+    usable: Vec<Usable>,
+    policy: Policy,
+    headers: Option<HeaderRules>,
+    (words, stream_age): (&AuthWords, Option<Duration>),
+) -> Guard {
     let mut told_by: Vec<NamePattern> = Vec::new();
     let mut own_paths = Vec::new();
     let mut chain: Vec<Arc<Provider>> = Vec::with_capacity(usable.len());
@@ -232,6 +250,7 @@ fn assemble(usable: Vec<Usable>, policy: Policy, headers: Option<HeaderRules>, w
         headers,
         satisfy: words.satisfy.unwrap_or_default(),
         told_by: ToldBy::new(&told_by),
+        stream_age,
     };
     Guard { auth: Some(Arc::new(auth)), own_paths, ..Guard::default() }
 }
@@ -266,6 +285,7 @@ impl Guard {
             headers: None,
             satisfy: words.satisfy.unwrap_or_default(),
             told_by,
+            stream_age: stream_age(words, defaults, may_opt_out),
         }))
     }
 }

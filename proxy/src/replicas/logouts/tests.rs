@@ -56,7 +56,7 @@ async fn a_logout_reaches_all_others_and_whoever_was_silent_later() {
     }
     let ends = revocation(Ends::Subject("ada".into()));
     all[0].1.revoke_everywhere(ends.clone(), Duration::from_secs(60), wall_clock()).expect("new");
-    let heard = |index: usize| !all[index].1.revocations().is_empty();
+    let heard = |index: usize| !all[index].1.revoked().is_empty();
     assert!(heard(0), "at once where it was taken up");
     while !heard(1) {
         tokio::task::yield_now().await;

@@ -69,6 +69,17 @@ pub(super) const AUTH_HEADERS: Key = guard(text(
     "How the application is told who is asking.",
 ));
 
+pub(super) const AUTH_STREAM_AGE: Key = guard(text(
+    "auth-stream-age",
+    Takes::Routes,
+    "a time such as \"8h\"; \"0\" for none",
+    |a, value| {
+        a.auth.stream_age = Some(parse_seconds(value).ok_or("it is no time")?);
+        Ok(())
+    },
+    "WebSockets, event streams and other answers end after this, and with the session that they began with. Default: none.",
+));
+
 pub(super) const AUTH_URL: Key = guard(text(
     "auth-url",
     Takes::Routes,

@@ -9,6 +9,7 @@ pub mod backend;
 mod backend_ref;
 mod backend_tls;
 mod certs;
+mod claims;
 pub mod compile;
 mod cors;
 pub mod gateway;

@@ -7,6 +7,7 @@
 //! Secrets are never written here; they are named (`secretRef`, `file`, `env`).
 
 mod gateway_services;
+mod host_claims;
 pub mod issuers;
 mod limits;
 mod load;
@@ -20,6 +21,7 @@ pub mod units;
 pub mod workloads;
 
 pub use gateway_services::{Exposure, GatewayServices};
+pub use host_claims::HostClaim;
 pub use limits::{Limits, Timeouts, Upstream};
 pub use load::{Fault, SettingsError, ValueError};
 pub use relay::Relay;
@@ -55,6 +57,9 @@ pub struct Settings {
     pub gateways: Vec<GatewayBinding>,
     /// Services that are made for the Gateways that `gateways` does not name. Default: none are made. (live)
     pub gateway_services: Option<GatewayServices>,
+    /// Which namespaces may claim which host names. What others claim of them is not served, and is a problem of theirs; hosts
+    /// that no pattern takes are for everybody. Default: everything is for everybody. (live)
+    pub hosts: Vec<HostClaim>,
     /// Whose word about the client's address and scheme is taken, on listeners that do not say so themselves.
     /// Default: nobody's. (new connections)
     pub trust: Trust,
@@ -309,6 +314,20 @@ pub struct Cluster {
     /// The name of the Lease by which one of several replicas is chosen to write. Two installations in one namespace need
     /// two names. Default: `vestibule`. (restart)
     pub lease: Arc<str>,
+    /// Where what was read last is kept, so that a process that starts while the API server is away goes on with it. Only
+    /// by processes that serve. Default: nowhere. (restart)
+    pub last_good: Option<LastGood>,
+}
+
+/// Where objects are kept. Both directories are made, for this user alone.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LastGood {
+    /// All objects but Secrets. (restart)
+    pub directory: PathBuf,
+    /// Secrets. It is to be in memory (tmpfs, an emptyDir with `medium: Memory`), so that no key comes to lie on a disk.
+    /// (restart)
+    pub secrets_directory: PathBuf,
 }
 
 /// Whether anything is written to the cluster.
@@ -470,6 +489,7 @@ impl Default for Settings {
                 trust: None,
             }],
             gateway_services: None,
+            hosts: Vec::new(),
             trust: Trust::default(),
             presets: BTreeMap::new(),
             providers: BTreeMap::new(),
@@ -500,7 +520,12 @@ impl Default for Settings {
 
 impl Default for Cluster {
     fn default() -> Self {
-        Cluster { namespaces: Vec::new(), status: WriteStatus::On, lease: "vestibule".into() }
+        Cluster {
+            namespaces: Vec::new(),
+            status: WriteStatus::On,
+            lease: "vestibule".into(),
+            last_good: None,
+        }
     }
 }
 

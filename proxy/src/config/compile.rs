@@ -279,7 +279,10 @@ impl Compiler {
             let object = objects.ingresses.find(&reference.namespace, &reference.name);
             let new = object.and_then(|ingress| match ingress::owner(ingress, objects, settings) {
                 Owner::Class(class) => {
-                    let hosts: BTreeSet<HostPattern> = ingress::tls_hosts(ingress).collect();
+                    let may = |host: &HostPattern| {
+                        super::claims::may_claim(&settings.hosts, host, &reference.namespace)
+                    };
+                    let hosts: BTreeSet<HostPattern> = ingress::tls_hosts(ingress).filter(may).collect();
                     // Nothing is claimed without hosts.
                     (!hosts.is_empty()).then(|| Box::new((class.name.clone(), hosts)))
                 }
@@ -317,7 +320,8 @@ impl Compiler {
             // Lowered again for the sake of another object: its own claims stand.
             None => old.and_then(|old| old.claims),
         };
-        let Some((seniority, lowered)) = self.lower(objects, settings, reference) else { return };
+        let Some((seniority, mut lowered)) = self.lower(objects, settings, reference) else { return };
+        super::claims::withhold(&mut lowered, &settings.hosts, reference);
         self.dependents.add(reference, &lowered.depends);
         self.places.link(reference, &lowered);
         for place in &*lowered.attached {

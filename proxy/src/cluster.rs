@@ -7,6 +7,7 @@
 mod api;
 mod backoff;
 mod events;
+pub(crate) mod kept;
 mod leader;
 mod nodes;
 pub(crate) mod release;
@@ -32,6 +33,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use self::api::{Scope, chain};
+use self::kept::{Directories, Keep};
 use self::leader::Seat;
 use self::secrets::{Namespaces, SecretStore};
 use self::watch::{Delta, News, Report, State, Stream};
@@ -53,6 +55,8 @@ pub struct ClusterOptions {
     pub namespaces: Vec<Arc<str>>,
     /// One more of which Secrets are read and nothing else, where `namespaces` lists any.
     pub private_namespace: Option<Arc<str>>,
+    /// Where objects are kept for a restart while the API server is away.
+    pub kept: Option<Directories>,
 }
 
 /// Why no API server can be asked.
@@ -100,7 +104,8 @@ impl Cluster {
         let (sender, reports) = mpsc::channel(REPORTS_LEN_MAX);
         let mut streams = Vec::new();
         for scope in Kind::ALL.into_iter().flat_map(|kind| scopes(kind, options)) {
-            let stream = Stream::new(streams.len(), client.clone(), scope.clone(), sender.clone());
+            let keep = options.kept.as_ref().map(|directories| Keep::new(directories, &scope));
+            let stream = Stream::new(streams.len(), client.clone(), scope.clone(), keep, sender.clone());
             tokio::spawn(stream.run());
             streams.push(Followed { scope, state: State::Pending, settled: false });
         }
@@ -219,6 +224,11 @@ impl Cluster {
                 self.problems_changed = true;
             }
             News::Changed(delta) => self.apply(report.stream, delta),
+            News::Restored(delta) => {
+                stream.settled = true;
+                self.changed = true;
+                self.apply(report.stream, delta);
+            }
         }
     }
 

@@ -4,7 +4,8 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -80,6 +81,59 @@ fn traffic_goes_on_while_the_api_server_is_away() {
         problems.contains("KindMissing") && !problems.contains("Forbidden")
     });
     traffic.stop();
+}
+
+#[test]
+fn a_process_that_starts_while_the_api_server_is_away_goes_on_with_what_was_kept() {
+    let cluster = ControlPlane::start();
+    cluster.allow();
+    let backend = Backend::start("web");
+    cluster.apply(&service("web", backend.address));
+    cluster.apply(&ingress("web", "shop.example.com", "/", "web"));
+    cluster.apply("apiVersion: v1\nkind: Secret\nmetadata: {name: key}\ndata: {key: c2VjcmV0LXZhbHVl}\n");
+    let kept = cluster.directory.join("kept");
+    let (objects, secrets) = (kept.join("objects"), kept.join("secrets"));
+    let settings = format!(
+        "cluster: {{lastGood: {{directory: {}, secretsDirectory: {}}}}}\n",
+        objects.display(),
+        secrets.display()
+    );
+    let edge = Edge::start(&cluster, &settings);
+    edge.expect("shop.example.com", "/", (200, "web"));
+    // Told by a watch, after the list.
+    cluster.apply(&ingress("late", "late.example.com", "/", "web"));
+    edge.expect("late.example.com", "/", (200, "web"));
+
+    // Killed, and started again while there is nobody to ask.
+    cluster.control("stop");
+    drop(edge);
+    let edge = Edge::start(&cluster, &settings);
+    edge.expect("shop.example.com", "/", (200, "web"));
+    edge.expect("late.example.com", "/", (200, "web"));
+    assert_eq!(edge.ready(), Some(200));
+    eventually("the outage is told", || edge.problems().contains("ApiServerUnreachable"));
+    cluster.control("start");
+    cluster.kubectl(&["delete", "ingress", "late"]);
+    edge.expect("late.example.com", "/", (404, ""));
+    edge.expect("shop.example.com", "/", (200, "web"));
+
+    // The same while the API server takes connections and says nothing.
+    cluster.control("pause");
+    drop(edge);
+    let edge = Edge::start(&cluster, &settings);
+    edge.expect("shop.example.com", "/", (200, "web"));
+    edge.expect("late.example.com", "/", (404, ""));
+    cluster.control("resume");
+
+    let holds_the_key = |directory: &Path| {
+        std::fs::read_dir(directory).expect("the directory is made").flatten().any(|file| {
+            let mode = file.metadata().expect("a file").permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{file:?}");
+            std::fs::read_to_string(file.path()).expect("text").contains("c2VjcmV0LXZhbHVl")
+        })
+    };
+    assert!(!holds_the_key(&objects), "no Secret comes to lie beside the other objects");
+    assert!(holds_the_key(&secrets));
 }
 
 #[test]

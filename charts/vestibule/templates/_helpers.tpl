@@ -84,6 +84,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 {{- $cluster := dict "lease" (.Values.lease | default (include "vestibule.name" .)) }}
 {{- if .Values.rbac.namespaces }}{{ $_ := set $cluster "namespaces" (include "vestibule.namespaces" . | fromYamlArray) }}{{ end }}
+{{- if .Values.lastGood.enabled }}
+{{- $directory := "/var/lib/vestibule/last-good" }}
+{{- $_ := set $cluster "lastGood" (dict "directory" (printf "%s/objects" $directory) "secretsDirectory" (printf "%s-secrets/objects" $directory)) }}
+{{- end }}
 {{- $admin := dict "address" (has "IPv6" .Values.ipFamilies | ternary "[::]:10254" "0.0.0.0:10254") }}
 {{- $base := dict "classes" $classes "cluster" $cluster "admin" $admin }}
 {{- if .Values.replicas.enabled }}

@@ -16,6 +16,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 
+use super::kept::Keep;
 use crate::config::objects::Object;
 use crate::config::problem::{Kind, ObjectRef};
 
@@ -80,8 +81,16 @@ pub(super) enum Failure {
 }
 
 impl Scope {
-    /// All objects, in pages.
-    pub(super) async fn list(&self, client: &Client, api_version: &str) -> Result<Listed, Failure> {
+    /// All objects, in pages; each is also put into `keep`.
+    pub(super) async fn list(
+        &self,
+        client: &Client,
+        api_version: &str,
+        mut keep: Option<&mut Keep>,
+    ) -> Result<Listed, Failure> {
+        if let Some(keep) = &mut keep {
+            keep.begin();
+        }
         let mut objects = Vec::new();
         let mut cursor = String::new();
         let mut limit = match self.kind {
@@ -106,11 +115,25 @@ impl Scope {
                 Err(_) => return Err(Failure::Failed(format!("no whole answer within {LIST_TIMEOUT:?}"))),
             };
             let page: Page<'_> = serde_json::from_slice(&page).map_err(|error| not_json(&error))?;
-            objects.extend(page.items.unwrap_or_default().into_iter().map(|item| read(self.kind, item)));
+            for item in page.items.unwrap_or_default() {
+                if let Some(keep) = &mut keep {
+                    keep.put(item);
+                }
+                objects.push(read(self.kind, item));
+            }
             match page.metadata.next {
                 Some(next) if !next.is_empty() => cursor = next,
                 _ => return Ok(Listed { objects, version: page.metadata.resource_version }),
             }
+        }
+    }
+
+    /// Whether the server answers at all, with whatever it says to a list of one.
+    pub(super) async fn probe(&self, client: &Client, api_version: &str) -> Result<(), Failure> {
+        let request = self.request(api_version, "limit=1")?;
+        match answer(client, request).await {
+            Ok(_) | Err(Failure::Missing | Failure::Forbidden(_) | Failure::Gone) => Ok(()),
+            Err(failure) => Err(failure),
         }
     }
 
@@ -180,13 +203,18 @@ impl Watch {
         &self.version
     }
 
-    /// The next events, all that have come; `None` when the server has ended the watch.
-    pub(super) async fn next(&mut self) -> Result<Option<Vec<Event>>, Failure> {
+    /// The next events, all that have come, which are also appended to `keep`; `None` when the server has ended the watch.
+    pub(super) async fn next(&mut self, mut keep: Option<&mut Keep>) -> Result<Option<Vec<Event>>, Failure> {
         loop {
             let mut events = Vec::new();
             while let Some(line) = self.line() {
                 if !line.iter().all(u8::is_ascii_whitespace) {
-                    events.push(self.event(&line)?);
+                    let event = self.event(&line)?;
+                    match (&mut keep, &event) {
+                        (Some(keep), Event::Applied(_) | Event::Deleted(_)) => keep.append(&line),
+                        (Some(_), Event::Bookmark) | (None, _) => {}
+                    }
+                    events.push(event);
                 }
             }
             if !events.is_empty() {
@@ -225,25 +253,33 @@ impl Watch {
     }
 
     fn event(&mut self, line: &[u8]) -> Result<Event, Failure> {
-        let Line { event, object } = serde_json::from_slice(line).map_err(|error| not_json(&error))?;
-        if event == "ERROR" {
-            let status: Status = serde_json::from_str(object.get()).unwrap_or_default();
-            return Err(status.failure(None));
-        }
-        let head = head(object);
-        if let Some(version) = head.as_ref().and_then(|head| head.metadata.resource_version.clone()) {
+        let (event, version) = event(self.kind, line)?;
+        if let Some(version) = version {
             self.version = version;
         }
-        Ok(match event {
-            "BOOKMARK" => Event::Bookmark,
-            "DELETED" => match head.and_then(|head| head.reference(self.kind)) {
-                Some(reference) => Event::Deleted(reference),
-                // Which one is gone is not known; a new list will say.
-                None => return Err(Failure::Gone),
-            },
-            _ => Event::Applied(read(self.kind, object)),
-        })
+        Ok(event)
     }
+}
+
+/// What one line of a watch says, and the version that it leads to.
+pub(super) fn event(kind: Kind, line: &[u8]) -> Result<(Event, Option<String>), Failure> {
+    let Line { event, object } = serde_json::from_slice(line).map_err(|error| not_json(&error))?;
+    if event == "ERROR" {
+        let status: Status = serde_json::from_str(object.get()).unwrap_or_default();
+        return Err(status.failure(None));
+    }
+    let head = head(object);
+    let version = head.as_ref().and_then(|head| head.metadata.resource_version.clone());
+    let event = match event {
+        "BOOKMARK" => Event::Bookmark,
+        "DELETED" => match head.and_then(|head| head.reference(kind)) {
+            Some(reference) => Event::Deleted(reference),
+            // Which one is gone is not known; a new list will say.
+            None => return Err(Failure::Gone),
+        },
+        _ => Event::Applied(read(kind, object)),
+    };
+    Ok((event, version))
 }
 
 /// The answer to a request, when it is a good one.

@@ -4,15 +4,16 @@
 //! before, what was read last stays. A list that has lost more than half of the objects is believed only when a second one
 //! agrees, and a kind that the server suddenly does not know only after [`REFUSALS_BELIEVED_MIN`] such answers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kube::Client;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::api::{Broken, Event, Failure, Listed, Scope, Sent};
 use super::backoff::Backoff;
+use super::kept::Keep;
 use crate::config::objects::Object;
 use crate::config::problem::ObjectRef;
 
@@ -28,6 +29,8 @@ pub(super) struct Report {
 pub(super) enum News {
     /// Objects came, changed or went.
     Changed(Delta),
+    /// What was kept of an earlier process, while the server does not answer: it counts as listed.
+    Restored(Delta),
     State(State),
 }
 
@@ -69,6 +72,7 @@ pub(super) struct Stream {
     /// How many times in a row the server said that the kind is not there, or how many times that it is not for us.
     refusals: u32,
     refused_as_missing: bool,
+    keep: Option<Keep>,
 }
 
 /// Nobody listens any more.
@@ -87,7 +91,13 @@ impl From<Closed> for End {
 }
 
 impl Stream {
-    pub(super) fn new(id: usize, client: Client, scope: Scope, reports: mpsc::Sender<Report>) -> Self {
+    pub(super) fn new(
+        id: usize,
+        client: Client,
+        scope: Scope,
+        keep: Option<Keep>,
+        reports: mpsc::Sender<Report>,
+    ) -> Self {
         Stream {
             id,
             client,
@@ -100,11 +110,15 @@ impl Stream {
             failures: 0,
             refusals: 0,
             refused_as_missing: false,
+            keep,
         }
     }
 
     /// Runs until nobody listens.
     pub(super) async fn run(mut self) {
+        if self.wait_for_server().await.is_err() {
+            return;
+        }
         loop {
             let version = match self.list_confirmed().await {
                 Ok(listed) => match self.take_list(listed).await {
@@ -121,6 +135,42 @@ impl Stream {
                 End::Closed => return,
             }
         }
+    }
+
+    /// Goes on with what was kept, where something was, when the server does not answer in time; else leaves the question to
+    /// what follows.
+    async fn wait_for_server(&mut self) -> Result<(), Closed> {
+        if !self.keep.as_ref().is_some_and(Keep::is_there) {
+            return Ok(());
+        }
+        let answers = async {
+            // The version of a kind says that there is someone, and asks for little.
+            while self.scope.probe(&self.client, self.api_version).await.is_err() {
+                sleep(PROBE_WAIT).await;
+            }
+        };
+        if timeout(SERVER_WAITED_FOR_MAX, answers).await.is_ok() {
+            return Ok(());
+        }
+        let Some(events) = self.keep.as_ref().and_then(Keep::read) else { return Ok(()) };
+        let mut delta = Delta::default();
+        let mut applied: BTreeMap<ObjectRef, Object> = BTreeMap::new();
+        for event in events {
+            match event {
+                Event::Applied(Ok(object)) => drop(applied.insert(object.reference(), object)),
+                Event::Deleted(name) => drop(applied.remove(&name)),
+                // It was not in use before either.
+                Event::Applied(Err(_)) | Event::Bookmark => {}
+            }
+        }
+        tracing::warn!(
+            kind = %self.scope.kind,
+            objects = applied.len(),
+            "the API server does not answer: going on with what was kept"
+        );
+        self.known = applied.keys().cloned().collect();
+        delta.applied = applied.into_values().collect();
+        self.send(News::Restored(delta)).await
     }
 
     /// A list, or the second of two when the first has lost most of what is known.
@@ -147,7 +197,7 @@ impl Stream {
         let others = versions.iter().copied().filter(|version| *version != self.api_version);
         let mut result = Err(Failure::Missing);
         for version in std::iter::once(self.api_version).chain(others) {
-            result = self.scope.list(&self.client, version).await;
+            result = self.scope.list(&self.client, version, self.keep.as_mut()).await;
             if !matches!(result, Err(Failure::Missing)) {
                 self.api_version = version;
                 break;
@@ -167,6 +217,9 @@ impl Stream {
         }
         delta.removed = self.known.difference(&present).cloned().collect();
         self.known = present;
+        if let Some(keep) = &mut self.keep {
+            keep.commit();
+        }
         self.send(News::Changed(delta)).await?;
         self.failures = 0;
         // Where watching is forbidden and listing is not, it stays a matter of asking again and again.
@@ -188,7 +241,7 @@ impl Stream {
                         return End::Closed;
                     }
                     let ended = loop {
-                        match watch.next().await {
+                        match watch.next(self.keep.as_mut()).await {
                             Ok(Some(events)) => {
                                 if self.take_events(events).await.is_err() {
                                     return End::Closed;
@@ -291,7 +344,13 @@ impl Stream {
     /// A server that has just started knows neither its roles nor its definitions: one refusal is no news.
     async fn refuse(&mut self, state: State) -> Result<(), Closed> {
         self.count_refusal(&state);
-        if self.refusals < REFUSALS_TOLD_MIN { Ok(()) } else { self.enter(state).await }
+        if self.refusals < REFUSALS_TOLD_MIN {
+            return Ok(());
+        }
+        if let Some(keep) = &mut self.keep {
+            keep.note_absence();
+        }
+        self.enter(state).await
     }
 
     fn count_refusal(&mut self, state: &State) {
@@ -353,6 +412,10 @@ fn name_of(sent: &Sent) -> Option<ObjectRef> {
 
 /// The longest wait between two tries.
 const WAIT_MAX: Duration = Duration::from_secs(15);
+/// How long a process that has kept objects waits for the server before it goes on with them.
+const SERVER_WAITED_FOR_MAX: Duration = Duration::from_secs(3);
+/// Between two questions whether there is a server.
+const PROBE_WAIT: Duration = Duration::from_millis(200);
 /// Before a list that lost most objects is asked for a second time.
 const CONFIRMATION_WAIT: Duration = Duration::from_secs(1);
 /// A watch that ended sooner than that counts as failed.

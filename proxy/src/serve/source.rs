@@ -8,6 +8,7 @@ use acme::store::{Store, StoreError};
 use tokio::sync::watch;
 
 use super::{ServeError, ServeOptions};
+use crate::cluster::kept::Directories;
 use crate::cluster::secrets::Namespaces;
 use crate::cluster::writer::StatusWriter;
 use crate::cluster::{Cluster, ClusterOptions};
@@ -79,6 +80,12 @@ impl Source {
                         true => Some(settings.certificates.private_namespace().into()),
                         false => None,
                     },
+                    kept: settings.cluster.last_good.as_ref().filter(|_| options.role.serves()).map(
+                        |last_good| Directories {
+                            objects: last_good.directory.clone(),
+                            secrets: last_good.secrets_directory.clone(),
+                        },
+                    ),
                 };
                 let cluster = Cluster::connect(&cluster).await?;
                 let writer = match settings.cluster.status {

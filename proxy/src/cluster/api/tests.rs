@@ -12,7 +12,7 @@ async fn a_list_is_read_page_by_page() {
         Answer::Json(200, format!(r#"{{"metadata":{{"resourceVersion":"7"{next}}},"items":[{map}]}}"#))
     })
     .await;
-    let listed = CONFIG_MAPS.list(&server.client, "v1").await.unwrap();
+    let listed = CONFIG_MAPS.list(&server.client, "v1", None).await.unwrap();
     assert_eq!((listed.objects.len(), &*listed.version), (2, "7"));
     assert!(server.asked()[0].starts_with("/api/v1/configmaps?limit=50"));
 }
@@ -23,7 +23,7 @@ async fn an_empty_list_may_have_no_items_at_all() {
         Answer::Json(200, r#"{"metadata":{"resourceVersion":"7"},"items":null}"#.into())
     })
     .await;
-    assert!(CONFIG_MAPS.list(&server.client, "v1").await.unwrap().objects.is_empty());
+    assert!(CONFIG_MAPS.list(&server.client, "v1", None).await.unwrap().objects.is_empty());
 }
 
 #[tokio::test]
@@ -36,7 +36,7 @@ async fn a_page_that_is_too_large_is_asked_for_in_parts() {
         }
     })
     .await;
-    CONFIG_MAPS.list(&server.client, "v1").await.unwrap();
+    CONFIG_MAPS.list(&server.client, "v1", None).await.unwrap();
 }
 
 #[tokio::test]
@@ -45,7 +45,7 @@ async fn an_endless_line_of_a_watch_is_given_up() {
         Scripted::start(|_, _, _| Answer::Watch(vec![" ".repeat(ANSWER_BYTES_MAX + (4 << 20))])).await;
     let mut watch = CONFIG_MAPS.watch(&server.client, "v1", "7").await.unwrap();
     // The line ends in the end, but by then too much has come.
-    assert!(matches!(watch.next().await, Err(Failure::TooLarge)));
+    assert!(matches!(watch.next(None).await, Err(Failure::TooLarge)));
 }
 
 #[test]

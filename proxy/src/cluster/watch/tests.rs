@@ -9,7 +9,7 @@ async fn stream(
     let server = Scripted::start(move |_, target, before| script(target.contains("watch="), before)).await;
     let (sender, reports) = mpsc::channel(8);
     let scope = Scope { kind: Kind::ConfigMap, namespace: None };
-    tokio::spawn(Stream::new(0, server.client.clone(), scope, sender).run());
+    tokio::spawn(Stream::new(0, server.client.clone(), scope, None, sender).run());
     (server, reports)
 }
 
@@ -82,6 +82,7 @@ async fn failures_of_all_sorts_take_nothing_and_are_told_when_they_last() {
     while applied.len() < 2 {
         match reports.recv().await.unwrap().news {
             News::State(state) => states.push(std::mem::discriminant(&state)),
+            News::Restored(_) => panic!("nothing is kept"),
             News::Changed(delta) => {
                 assert_eq!(delta.removed, []);
                 applied.extend(delta.applied);
@@ -118,6 +119,7 @@ async fn a_right_that_is_taken_away_takes_no_objects() {
     while states.last() != Some(&State::Forbidden("no".into())) {
         match reports.recv().await.unwrap().news {
             News::State(state) => states.push(state),
+            News::Restored(_) => panic!("nothing is kept"),
             News::Changed(delta) => assert_eq!(delta.removed, []),
         }
     }

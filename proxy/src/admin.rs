@@ -5,6 +5,7 @@ pub mod api;
 pub mod client;
 pub mod explain;
 pub mod metrics;
+pub(crate) mod socket;
 pub mod status;
 
 use std::sync::Arc;

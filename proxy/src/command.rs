@@ -10,11 +10,14 @@ mod schema;
 mod serve;
 mod status;
 mod why;
+mod workloads;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+use wake::machine;
 
 use crate::config::backend::Locality;
 use crate::config::compile::{Compiled, Compiler};
@@ -61,6 +64,8 @@ pub enum Failure {
     Cluster(#[from] crate::cluster::ClusterError),
     #[error("admin: {0}")]
     Ask(#[from] crate::admin::client::AskError),
+    #[error("workload: {0}")]
+    Workload(String),
     #[error("certificates: {0}")]
     Certificates(String),
     /// Why a way out that was asked for is not taken.
@@ -81,6 +86,11 @@ pub fn run(options: &Options, out: &mut dyn Write) -> Result<Outcome, Failure> {
         Command::Status(options) => status::run(options, out),
         Command::Why(options) => why::run(options, out),
         Command::Release(options) => release::run(options, out),
+        Command::Wake(place) => workloads::run(place, machine::Command::Wake, out),
+        Command::Sleep(place) => workloads::run(place, machine::Command::Sleep, out),
+        Command::KeepAwake(options) => {
+            workloads::run(&options.place, machine::Command::KeepAwake(options.time), out)
+        }
         Command::Schema(options) => schema::run(options, out),
         Command::SampleApp(options) => {
             crate::sample_app::run(options.listen, &options.name)?;

@@ -6,9 +6,11 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use wake::workload::Reference;
 
 use crate::settings::AccessLogFormat;
 
@@ -98,6 +100,14 @@ pub enum Command {
     ///
     /// Says what it would do; --yes does it. Certificates and statuses stay. Exit code 1 when something could not be done.
     Release(Release),
+    /// Wake a workload and what it needs, before anybody uses it.
+    ///
+    /// In a cluster this takes the right to patch the workload. Exit code 1 when it was asked for and has not come.
+    Wake(WorkloadPlace),
+    /// Put a workload to sleep as soon as nobody uses it, without waiting for its idle time.
+    Sleep(WorkloadPlace),
+    /// Wake a workload and keep it awake for a while.
+    KeepAwake(KeepAwake),
     /// Print the JSON Schema of the settings file, or of the annotations.
     Schema(Schema),
     /// Serve as an upstream that answers what it saw, for trying things out.
@@ -291,6 +301,37 @@ pub struct Why {
     /// The admin address of the running process.
     #[arg(long, value_name = "ADDRESS", default_value = ADMIN_ADDRESS)]
     pub admin: SocketAddr,
+}
+
+/// Which workload, and who is to be told.
+#[derive(Debug, Args)]
+pub struct WorkloadPlace {
+    /// Such as deployment/web, statefulset/db, cluster.postgresql.cnpg.io/pg or process/library.
+    #[arg(value_name = "KIND/NAME", value_parser = Reference::parse)]
+    pub workload: Reference,
+    /// Default: that of the kubeconfig file, or `default`.
+    #[arg(short, long, value_name = "NAME")]
+    pub namespace: Option<String>,
+    /// The kubeconfig file of whoever asks; without it the service account, or KUBECONFIG.
+    #[arg(long, value_name = "FILE", conflicts_with = "socket")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The admin socket of a process without a cluster (`admin.socket` of its settings).
+    #[arg(long, value_name = "PATH", env = "VESTIBULE_SOCKET")]
+    pub socket: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct KeepAwake {
+    #[command(flatten)]
+    pub place: WorkloadPlace,
+    /// For how long, such as 8h; 0s takes back what was said before.
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
+    pub time: Duration,
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    crate::settings::units::parse_duration(text)
+        .ok_or_else(|| "write a duration such as 30m or 8h".to_owned())
 }
 
 #[derive(Debug, Args)]

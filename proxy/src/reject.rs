@@ -20,6 +20,7 @@ use http::{HeaderValue, StatusCode};
 use crate::http1::head::HeadError;
 use crate::message::BodyError;
 use crate::request::target::TargetError;
+use crate::workload::trouble::Trouble;
 
 /// Why this edge answers a request itself instead of passing it on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,7 +85,7 @@ pub enum Reject {
     // The upstream did not deliver.
     NoEndpoints,
     /// What stands behind the route did not wake in time; perhaps why, in words for anyone.
-    WakeTimeout(Option<Arc<str>>),
+    WakeTimeout(Option<Arc<Trouble>>),
     /// It cannot be woken; the words are for the operator.
     WakeFailed(Arc<str>),
     /// It sleeps, and this request is of a sort that wakes nobody.
@@ -182,7 +183,7 @@ impl Reject {
             | Reject::ClientCertificate(words) => Some((*words).to_owned()),
             Reject::BadTarget(error) => Some(error.to_string()),
             Reject::Refused(words) | Reject::WakeFailed(words) => Some(words.to_string()),
-            Reject::WakeTimeout(words) => words.as_deref().map(str::to_owned),
+            Reject::WakeTimeout(trouble) => trouble.as_ref().map(ToString::to_string),
             Reject::RouteStatus(status) => Some(format!("the route answers {status}")),
             Reject::MethodNotAllowed(allow) => Some(format!("allowed: {allow}")),
             Reject::RateLimited(exceeded) | Reject::TooManyAtOnce(exceeded) => {

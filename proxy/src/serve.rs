@@ -22,6 +22,7 @@ use self::session_keys::SessionKeys;
 use self::source::{Changed, Source};
 use crate::access::Writer;
 use crate::admin::metrics::Metrics;
+use crate::admin::socket::Socket;
 use crate::admin::{self, Live, State};
 use crate::certificates::Certificates;
 use crate::certificates::challenges::challenges;
@@ -96,6 +97,8 @@ pub enum ServeError {
     Bind(#[from] BindError),
     #[error("the admin address {address}: {source}; choose another with --admin")]
     Admin { address: SocketAddr, source: io::Error },
+    #[error("the admin socket {}: {source}; choose another under admin.socket", path.display())]
+    AdminSocket { path: PathBuf, source: io::Error },
     #[error("the address for other replicas {address}: {source}; choose another under replicas.listen")]
     Replicas { address: SocketAddr, source: io::Error },
     #[error("the sample upstream at {address}: {source}; choose another address with --sample-app")]
@@ -261,6 +264,12 @@ impl<'o> Control<'o> {
         let bell = Arc::clone(compiler.gates().bell());
         let workloads = source.workloads(options.role, bell, port.replicas());
         state.metrics.watch_workloads(workloads.counters());
+        if let Some(path) = &settings.admin.socket {
+            let failed = |source| ServeError::AdminSocket { path: path.clone(), source };
+            let socket = Socket::bind(path).map_err(failed)?;
+            tracing::info!(path = %path.display(), "the admin socket answers");
+            tokio::spawn(socket.serve(Arc::clone(&state), workloads.commander()));
+        }
         let mut control = Control {
             options,
             compiler,

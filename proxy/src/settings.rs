@@ -372,6 +372,9 @@ pub struct Admin {
     /// The address to bind. It has no authentication of its own: keep it private. Default: 127.0.0.1:10254. (restart)
     #[schemars(with = "String")]
     pub address: SocketAddr,
+    /// A socket of this machine for the same and for `vestibule wake`, `sleep` and `keep-awake`, which only the user of this process
+    /// and root can use. Default: none. (restart)
+    pub socket: Option<PathBuf>,
 }
 
 impl Settings {
@@ -531,7 +534,11 @@ impl Default for Cluster {
 
 impl Default for Admin {
     fn default() -> Self {
-        Admin { enabled: true, address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 10254) }
+        Admin {
+            enabled: true,
+            address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 10254),
+            socket: None,
+        }
     }
 }
 

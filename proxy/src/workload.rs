@@ -12,3 +12,4 @@ mod peers;
 mod probe;
 pub(crate) mod process;
 mod scaler;
+pub(crate) mod trouble;

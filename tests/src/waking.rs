@@ -1,7 +1,8 @@
 //! Workloads of a real API server that sleep and wake. No controllers run: what they would do, the tests do.
 
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use crate::cluster::{ControlPlane, run, script, workspace};
 use crate::process::{Process, binary};
@@ -133,4 +134,25 @@ pub fn events(cluster: &ControlPlane, object: &str, reason: &str) -> String {
     let fields = format!("--field-selector=involvedObject.name={name},reason={reason}");
     let options = ["--namespace=default", &fields];
     cluster.read_with("events", "{range .items[*]}{.type}: {.message}{\"\\n\"}{end}", &options)
+}
+
+/// What one of the commands `wake`, `sleep` and `keep-awake` comes to in the namespace `default`, as this user.
+pub fn command(cluster: &ControlPlane, user: &str, words: &[&str]) -> Output {
+    let mut command = Command::new(binary());
+    command.args(words).args(["--namespace", "default", "--kubeconfig"]).arg(cluster.kubeconfig(user));
+    command.output().expect("the binary runs")
+}
+
+/// Applies a manifest on the server, as a controller of this name that takes what it names.
+pub fn apply_as(cluster: &ControlPlane, manager: &str, manifest: &str) {
+    let manager = format!("--field-manager={manager}");
+    let mut command = cluster.command(&["apply", "--server-side", "--force-conflicts", &manager, "-f", "-"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("kubectl runs");
+    child.stdin.take().expect("a pipe").write_all(manifest.as_bytes()).expect("kubectl reads");
+    assert!(child.wait().expect("kubectl ends").success(), "kubectl refuses:\n{manifest}");
+}
+
+/// Adds a user with a kubeconfig file.
+pub fn add_user(cluster: &ControlPlane, name: &str) {
+    run(script("control-plane").arg("kubeconfig").arg(&cluster.directory).args([name, "tests"]));
 }

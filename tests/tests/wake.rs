@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
 use std::ops::Deref;
+use std::process::Command;
 
 use tests::chromium::Chromium;
 use tests::client::Client;
@@ -387,4 +388,32 @@ fn the_example_of_the_readme_wakes() {
     let process = Edge { process: Process::serve(&files), _files: files };
     assert_eq!(Client::connect(process.http()).get("library.localhost", "/").status, 200);
     assert_eq!(count(&process, &["a program is started", "default/process/library "]), 1);
+}
+
+#[test]
+fn whoever_runs_the_edge_commands_its_programs_by_the_socket() {
+    let web = Program::new("web", APP);
+    let directory = tempfile::tempdir().expect("a directory");
+    let socket = directory.path().join("admin.sock");
+    let process = serve(&[&web], "wake: \"true\"", &format!("admin: {{socket: {}}}", socket.display()));
+    let command = |words: &[&str]| {
+        let mut command = Command::new(binary());
+        command.args(words).args(["--namespace", "shop", "--socket"]).arg(&socket);
+        let output = command.output().expect("the binary runs");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+    };
+    let told = |state: &str| (Some(0), format!("shop/process/web: {state}\n"));
+    assert_eq!(starts(&process, "web"), 0);
+    assert_eq!(command(&["wake", "process/web"]), told("awake"));
+    assert_eq!(starts(&process, "web"), 1);
+    assert_eq!(command(&["sleep", "process/web"]), told("asleep"));
+    assert_eq!(command(&["keep-awake", "process/web", "--for", "1h"]), told("awake"));
+    assert_eq!(starts(&process, "web"), 2);
+    let (code, words) = command(&["wake", "process/none"]);
+    assert_eq!((code, words.contains("shop/process/none is woken by no route")), (Some(2), true), "{words}");
+    // The port that scrapers reach obeys nobody.
+    let mut client = Client::connect(process.admin());
+    client.send("POST /sleep?workload=shop/process/web HTTP/1.1\r\nHost: admin\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(client.answer().status, 405);
 }

@@ -150,6 +150,11 @@ impl Machine {
             Event::Leads(leads) => self.lead(now, leads),
             Event::Peers(peers) => self.meet(now, peers),
             Event::Observed { workload, result } => self.observed(now, &workload, result),
+            Event::ObservedTogether(all) => {
+                for (workload, result) in all {
+                    self.observed(now, &workload, result);
+                }
+            }
             Event::Woken { workload, result } => self.woken(now, &workload, result),
             Event::Slept { workload, result } => self.slept(now, &workload, result),
             Event::Wanted(group) => self.wanted(now, group),

@@ -1,6 +1,6 @@
 //! The admin listener's HTTP: small, read-only, JSON except where others set the form.
 //!
-//! `/livez` `/readyz` for the kubelet, `/metrics` for Prometheus, `/status`, `/problems`, `/certificates`, `/refusals`, `/why/ID` and
+//! `/livez` `/readyz` for the kubelet, `/metrics` for Prometheus, `/status`, `/problems`, `/workloads`, `/certificates`, `/refusals`, `/why/ID` and
 //! `/explain?url=…&method=…&header=…&client=…` for `vestibule` itself and for people. It has no authentication and is bound
 //! to loopback unless the operator says otherwise; nothing it answers holds a secret.
 
@@ -23,7 +23,7 @@ use tokio::sync::Semaphore;
 use super::State;
 use super::explain::{Question, explain};
 use super::metrics::CONTENT_TYPE;
-use super::status::{ProblemStatus, Status};
+use super::status::{ProblemStatus, Status, WorkloadStatus};
 use crate::listen::{AcceptBackoff, accept};
 
 /// Serves until the future is dropped.
@@ -84,6 +84,7 @@ pub(crate) fn answer(
             problems.sort();
             json(StatusCode::OK, &problems.iter().map(ProblemStatus::from).collect::<Vec<_>>())
         }
+        "/workloads" => json(StatusCode::OK, &WorkloadStatus::all(state)),
         "/certificates" => match &*state.metrics.certificates.load() {
             Some(report) => json(StatusCode::OK, &report.certificates),
             None => text(
@@ -105,7 +106,7 @@ pub(crate) fn answer(
             },
             None => text(
                 StatusCode::NOT_FOUND,
-                "known: /livez /readyz /metrics /status /problems /certificates /refusals /why/ID /explain?url=\n".into(),
+                "known: /livez /readyz /metrics /status /problems /workloads /certificates /refusals /why/ID /explain?url=\n".into(),
             ),
         },
     }
@@ -134,7 +135,7 @@ fn answer_explain(state: &State, query: &str) -> Response<Full<Bytes>> {
 }
 
 /// The parameters of a query, decoded as browsers encode forms.
-fn pairs(query: &str) -> impl Iterator<Item = (String, String)> {
+pub(super) fn pairs(query: &str) -> impl Iterator<Item = (String, String)> {
     query.split('&').take(PARAMETERS_MAX).filter(|pair| !pair.is_empty()).map(|pair| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         (decode(name), decode(value))
@@ -162,7 +163,7 @@ fn decode(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
+pub(super) fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
     respond(status, "text/plain; charset=utf-8", body)
 }
 

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -11,9 +13,9 @@ use serde::de::DeserializeOwned;
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
     #[error("{address}: {source}; is `vestibule serve` running, and is this its admin address?")]
-    Unreachable { address: SocketAddr, source: std::io::Error },
+    Unreachable { address: String, source: std::io::Error },
     #[error("{address}: what answers there is no Vestibule admin listener")]
-    NotAdmin { address: SocketAddr },
+    NotAdmin { address: String },
     /// The listener's own words.
     #[error("{message}")]
     Refused { status: u16, message: String },
@@ -21,20 +23,44 @@ pub enum AskError {
 
 /// Gets one JSON answer. `path` is sent as it is, so it must be encoded.
 pub fn ask<T: DeserializeOwned>(address: SocketAddr, path: &str) -> Result<T, AskError> {
-    let unreachable = |source| AskError::Unreachable { address, source };
-    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT).map_err(unreachable)?;
+    let name = address.to_string();
+    let unreachable = |source| AskError::Unreachable { address: name.clone(), source };
+    let stream = TcpStream::connect_timeout(&address, TIMEOUT).map_err(unreachable)?;
     stream.set_read_timeout(Some(TIMEOUT)).map_err(unreachable)?;
     stream.set_write_timeout(Some(TIMEOUT)).map_err(unreachable)?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    exchange(stream, &name, "GET", path)
+}
+
+/// The same by the admin socket; `POST` is a command.
+pub fn ask_socket<T: DeserializeOwned>(socket: &Path, method: &str, path: &str) -> Result<T, AskError> {
+    let name = socket.display().to_string();
+    let unreachable = |source| AskError::Unreachable { address: name.clone(), source };
+    let stream = UnixStream::connect(socket).map_err(unreachable)?;
+    stream.set_read_timeout(Some(TIMEOUT)).map_err(unreachable)?;
+    stream.set_write_timeout(Some(TIMEOUT)).map_err(unreachable)?;
+    exchange(stream, &name, method, path)
+}
+
+fn exchange<T: DeserializeOwned>(
+    mut stream: impl Read + Write,
+    address: &str,
+    method: &str,
+    path: &str,
+) -> Result<T, AskError> {
+    let unreachable = |source| AskError::Unreachable { address: address.to_owned(), source };
+    let not_admin = || AskError::NotAdmin { address: address.to_owned() };
+    // A path of the file system is no name of a host.
+    let host = if address.contains('/') { "localhost" } else { address };
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).map_err(unreachable)?;
     let mut answer = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).map_err(unreachable)?;
-    let (status, body) = split(&answer).ok_or(AskError::NotAdmin { address })?;
+    let (status, body) = split(&answer).ok_or_else(not_admin)?;
     if status != 200 {
         let message = String::from_utf8_lossy(body).trim().escape_debug().to_string();
         return Err(AskError::Refused { status, message });
     }
-    serde_json::from_slice(body).map_err(|_| AskError::NotAdmin { address })
+    serde_json::from_slice(body).map_err(|_| not_admin())
 }
 
 /// Encodes a value for a query.

@@ -1,5 +1,7 @@
 //! An overview of a running process, for `vestibule status`.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -7,6 +9,7 @@ use super::State;
 use super::metrics::Totals;
 use crate::config::problem::{Place, Problem, Severity};
 use crate::edge::Bound;
+use crate::workload::counters::Condition;
 
 /// What `/status` says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,6 +30,12 @@ pub struct Status {
     pub worst: Vec<ProblemStatus>,
     pub certificates_expire: Option<Timestamp>,
     pub totals: Totals,
+    /// Behind routes that wake, by what they are doing: `awake`, `asleep`, `waking`, `failed`, `unknown`.
+    #[serde(default)]
+    pub workloads: BTreeMap<String, usize>,
+    /// Those that do not wake, at most [`PROBLEMS_SHOWN_MAX`].
+    #[serde(default)]
+    pub late: Vec<WorkloadStatus>,
 }
 
 /// One listener.
@@ -35,6 +44,17 @@ pub struct ListenerStatus {
     pub name: String,
     pub addresses: Vec<String>,
     pub tls: bool,
+}
+
+/// A workload that sleeps and wakes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkloadStatus {
+    /// `shop/deployment/web`.
+    pub name: String,
+    pub state: String,
+    /// Why it is not awake though it should be.
+    pub trouble: Option<String>,
+    pub asleep_seconds: u64,
 }
 
 /// A problem in words.
@@ -53,6 +73,12 @@ pub struct ProblemStatus {
 
 impl Status {
     pub fn of(state: &State, now: Timestamp) -> Status {
+        let all = WorkloadStatus::all(state);
+        let mut workloads = BTreeMap::new();
+        for workload in &all {
+            *workloads.entry(workload.state.clone()).or_default() += 1;
+        }
+        let late = all.into_iter().filter(|workload| workload.trouble.is_some());
         let live = state.live();
         let mut problems = state.problems();
         let counts =
@@ -86,7 +112,24 @@ impl Status {
             worst: problems.iter().take(PROBLEMS_SHOWN_MAX).map(ProblemStatus::from).collect(),
             certificates_expire: live.as_ref().and_then(|live| live.certificates_expire),
             totals: state.metrics.totals(),
+            workloads,
+            late: late.take(PROBLEMS_SHOWN_MAX).collect(),
         }
+    }
+}
+
+impl WorkloadStatus {
+    /// All that this process knows of, in the order of their names.
+    pub fn all(state: &State) -> Vec<WorkloadStatus> {
+        let Some(counts) = state.metrics.workloads() else { return Vec::new() };
+        let rows = counts.rows.into_iter();
+        rows.map(|(workload, row, asleep)| WorkloadStatus {
+            name: workload.to_string(),
+            state: row.condition.unwrap_or(Condition::Unknown).as_str().to_owned(),
+            trouble: row.trouble.as_deref().map(str::to_owned),
+            asleep_seconds: asleep.as_secs(),
+        })
+        .collect()
     }
 }
 

@@ -4,6 +4,8 @@
 //! objects themselves would be the right to run anything. CloudNativePG Clusters have none and are hibernated by their
 //! annotation. How many replicas there were is kept in a ConfigMap of ours, never on the workload.
 
+mod backup;
+pub(crate) mod commands;
 mod contest;
 mod discover;
 mod find;
@@ -11,8 +13,8 @@ mod follow;
 mod tell;
 mod trouble;
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use kube::Client;
@@ -25,8 +27,10 @@ use wake::workload::{Kind, Workload};
 
 use self::follow::Followed;
 use self::tell::{Tale, Teller, Weight};
+use self::trouble::Troubles;
 use super::write::{self, WriteError};
 use crate::workload::cause::Why;
+use crate::workload::trouble::Trouble;
 
 /// The scaler of a cluster. Clones are the same.
 #[derive(Clone)]
@@ -36,7 +40,9 @@ pub(crate) struct Kubernetes {
     namespace: Arc<str>,
     kinds: discover::Kinds,
     followed: Arc<Mutex<Followed>>,
-    troubles: Arc<Mutex<HashMap<Workload, Arc<str>>>>,
+    troubles: Arc<Mutex<Troubles>>,
+    /// To whoever follows workloads.
+    events: Arc<OnceLock<mpsc::Sender<Event>>>,
     /// `None`: others write Events.
     teller: Option<Teller>,
 }
@@ -51,11 +57,13 @@ impl Kubernetes {
             kinds,
             followed: Arc::default(),
             troubles: Arc::default(),
+            events: Arc::default(),
         }
     }
 
     /// Tells of every change of these workloads, and of no others, from now on.
     pub(crate) fn follow(&self, workloads: HashSet<Workload>, events: &mpsc::Sender<Event>) {
+        let _ = self.events.set(events.clone());
         follow::follow(self, workloads, events);
     }
 
@@ -65,8 +73,8 @@ impl Kubernetes {
     }
 
     /// Why a workload that wakes is not ready yet, as far as its Pods say.
-    pub(crate) fn trouble(&self, workload: &Workload) -> Option<Arc<str>> {
-        self.troubles.lock().unwrap_or_else(PoisonError::into_inner).get(workload).cloned()
+    pub(crate) fn trouble(&self, workload: &Workload) -> Option<Arc<Trouble>> {
+        trouble::known(self, workload)
     }
 
     /// Finds out who scales a workload up again and again, and says so on it.
@@ -80,6 +88,13 @@ impl Kubernetes {
             tracing::warn!(%workload, reason = "Contested", "{message}");
             kubernetes.tell(&workload, Weight::Warning, "Contested", message);
         });
+    }
+
+    /// Says on each of these that sleep whether a backup that runs now would miss its volumes.
+    pub(crate) fn tell_missed_by_backup(&self, workloads: Vec<Workload>) {
+        if self.teller.is_some() && !workloads.is_empty() {
+            tokio::spawn(backup::tell(self.clone(), workloads));
+        }
     }
 
     fn tell(&self, workload: &Workload, weight: Weight, reason: &'static str, message: String) {

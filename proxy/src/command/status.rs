@@ -65,6 +65,14 @@ pub(super) fn write_status(before: &Status, now: &Status) -> String {
         line(format!("and {} more listeners", now.listeners.len() - LISTENERS_SHOWN_MAX));
     }
     line(String::new());
+    if !now.workloads.is_empty() {
+        let counts: Vec<String> =
+            now.workloads.iter().map(|(state, count)| format!("{count} {state}")).collect();
+        line(format!("workloads: {}", counts.join(", ")));
+    }
+    if let Some(late) = now.late.first() {
+        line(format!("  {} {}: {}", late.name, late.state, late.trouble.as_deref().unwrap_or_default()));
+    }
     let [refused, degraded, warning] = now.problems;
     let plural = if warning == 1 { "" } else { "s" };
     line(format!("problems: {refused} refused, {degraded} degraded, {warning} warning{plural}"));

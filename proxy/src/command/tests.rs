@@ -5,7 +5,7 @@ use clap::Parser;
 use super::paint::WIDTH;
 use super::*;
 use crate::admin::metrics::Totals;
-use crate::admin::status::{ListenerStatus, ProblemStatus, Status};
+use crate::admin::status::{ListenerStatus, ProblemStatus, Status, WorkloadStatus};
 
 const MANIFEST: &str = r#"apiVersion: v1
 kind: Service
@@ -161,6 +161,12 @@ fn the_fullest_status_fits_the_screen() {
         addresses: vec!["[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff]:8443".into(); 4],
         tls: true,
     };
+    let workload = WorkloadStatus {
+        name: "a-namespace-with-a-long-name/statefulset/and-a-workload-with-a-longer-one".into(),
+        state: "waking".into(),
+        trouble: Some("room: Pod x: 0/100 nodes are available".into()),
+        asleep_seconds: 0,
+    };
     let before = Status {
         version: "0.1.0".into(),
         now,
@@ -175,6 +181,10 @@ fn the_fullest_status_fits_the_screen() {
         worst: vec![problem; 8],
         certificates_expire: Some("2026-02-20T12:00:00Z".parse().unwrap()),
         totals: Totals::default(),
+        workloads: ["asleep", "awake", "failed", "unknown", "waking"]
+            .map(|state| (state.to_owned(), 1000))
+            .into(),
+        late: vec![workload; 8],
     };
     let mut after = before.clone();
     after.now = "2026-03-01T12:00:02Z".parse().unwrap();

@@ -100,6 +100,7 @@ impl Reject {
     pub(super) fn more(&self, language: Language) -> Vec<String> {
         match self {
             Reject::Forbidden(forbidden) => forbidden.lines(language),
+            Reject::WakeTimeout(Some(trouble)) => vec![trouble.reason.words().to_owned()],
             _ => Vec::new(),
         }
     }

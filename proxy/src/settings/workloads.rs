@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use wake::schedule::Schedule;
 
 use super::units;
 
@@ -27,6 +29,11 @@ pub struct Wake {
     /// only where replicas can ask each other whether they are in use (`replicas`), or where this says that there is nobody to ask.
     /// Waking needs neither. Default: false. (restart)
     pub only_replica: bool,
+    /// Windows of time in which volumes are backed up, such as `02:00-04:00 Europe/Berlin`. What has volumes and sleeps then gets an
+    /// Event, because many tools back up only what runs; `vestibule.dev/wake-keep-awake` keeps it awake. Default: none. (live)
+    #[serde(deserialize_with = "schedule")]
+    #[schemars(with = "Option<String>")]
+    pub backup: Schedule,
     /// What the waiting page looks like.
     pub page: WakePage,
 }
@@ -102,6 +109,7 @@ impl Default for Wake {
             idle: defaults.idle,
             timeout: defaults.timeout,
             only_replica: false,
+            backup: Schedule::default(),
             page: WakePage::default(),
         }
     }
@@ -121,6 +129,11 @@ impl TryFrom<String> for Color {
         let is_color = digits.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
         if is_color { Ok(Color(text.into())) } else { Err("a colour is written as #rrggbb") }
     }
+}
+
+fn schedule<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Schedule, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.map_or_else(|| Ok(Schedule::default()), |text| Schedule::parse(&text).map_err(D::Error::custom))
 }
 
 fn default_namespace() -> Arc<str> {

@@ -8,6 +8,7 @@ use wake::machine::{Note, State};
 use wake::workload::Workload;
 
 use super::gate::Bell;
+use super::trouble::Trouble;
 
 /// Written by the driver, read by whoever asks for metrics. There are as many rows as there are workloads behind gates.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub(crate) struct Row {
     /// Times that it was left alone because somebody else scales it up again and again.
     pub(crate) contested: u64,
     pub(crate) condition: Option<Condition>,
+    /// Why it is not awake though it should be.
+    pub(crate) trouble: Option<Arc<str>>,
     asleep_since: Option<Instant>,
     asleep: Duration,
 }
@@ -73,13 +76,23 @@ impl Counters {
     }
 
     /// Takes up what the workloads are doing now; forgets those that are not among them.
-    pub(super) fn see<'w>(&self, now: Instant, workloads: impl Iterator<Item = (&'w Workload, State)>) {
+    pub(super) fn see<'w>(
+        &self,
+        now: Instant,
+        workloads: impl Iterator<Item = (&'w Workload, State)>,
+        trouble: impl Fn(&Workload) -> Option<Arc<Trouble>>,
+    ) {
         let mut kept = self.kept();
         let mut known = std::mem::take(&mut kept.rows);
         for (workload, state) in workloads {
             let (workload, mut row) =
                 known.remove_entry(workload).unwrap_or_else(|| (workload.clone(), Row::default()));
             row.see(now, Condition::of(&state));
+            row.trouble = match state {
+                State::Failed(reason) => Some(reason),
+                State::Waking { .. } => trouble(&workload).map(|trouble| trouble.to_string().into()),
+                State::Unknown | State::Awake | State::Quiet | State::Asleep => None,
+            };
             kept.rows.insert(workload, row);
         }
     }

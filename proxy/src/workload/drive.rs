@@ -16,8 +16,9 @@ use jiff::Timestamp;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::sleep_until;
-use wake::machine::{self, Action, Count, Event, GroupId, GroupSpec, Machine, Now};
-use wake::scaler::ScaleError;
+use wake::machine::{self, Action, Command, Count, Event, GroupId, GroupSpec, Machine, Now};
+use wake::scaler::{Observation, ScaleError};
+use wake::schedule::Schedule;
 use wake::workload::{Kind, Workload};
 
 use self::find::Answer;
@@ -40,9 +41,24 @@ pub(crate) struct Workloads {
     counters: Arc<Counters>,
 }
 
+#[derive(Debug)]
 enum Order {
     Configure { gates: Vec<Arc<Gate>>, settings: Arc<Settings>, done: oneshot::Sender<()> },
+    Command { workload: Workload, command: Command, done: oneshot::Sender<bool> },
     Stop(oneshot::Sender<()>),
+}
+
+/// By which people say what shall be awake, where no API server knows them.
+#[derive(Clone, Debug)]
+pub(crate) struct Commander(mpsc::Sender<Order>);
+
+impl Commander {
+    /// False: no route wakes a workload of this name.
+    pub(crate) async fn command(&self, workload: Workload, command: Command) -> bool {
+        let (done, is_done) = oneshot::channel();
+        let sent = self.0.send(Order::Command { workload, command, done }).await;
+        sent.is_ok() && is_done.await.unwrap_or(false)
+    }
 }
 
 impl Workloads {
@@ -68,6 +84,10 @@ impl Workloads {
         if self.orders.send(Order::Configure { gates, settings, done }).await.is_ok() {
             let _ = is_done.await;
         }
+    }
+
+    pub(crate) fn commander(&self) -> Commander {
+        Commander(self.orders.clone())
     }
 
     /// What became of workloads.
@@ -102,6 +122,8 @@ struct Driver {
     events: mpsc::Receiver<Event>,
     /// Events that are taken before any other.
     first: VecDeque<Event>,
+    /// Programs that were looked at in this step.
+    seen: Vec<(Workload, Result<Observation, ScaleError>)>,
     complaints: Arc<Mutex<Vec<Arc<str>>>>,
     counters: Arc<Counters>,
     /// What the API server said that gates lead to.
@@ -110,6 +132,9 @@ struct Driver {
     turns: Arc<Semaphore>,
     sleeping_allowed: bool,
     leads: bool,
+    /// When backups run, and whether that was so when it was last looked at.
+    backup: Schedule,
+    in_backup: bool,
     usual: HashMap<Workload, Duration>,
 }
 
@@ -146,12 +171,15 @@ impl Driver {
             sender,
             events,
             first: VecDeque::new(),
+            seen: Vec::new(),
             complaints,
             found,
             answers,
             turns: Arc::new(Semaphore::new(ASKED_AT_ONCE)),
             sleeping_allowed: false,
             leads: false,
+            backup: Schedule::default(),
+            in_backup: false,
             usual: HashMap::new(),
         }
     }
@@ -168,6 +196,14 @@ impl Driver {
                     Some(Order::Configure { gates, settings, done }) => {
                         self.configure(gates, &settings);
                         let _ = done.send(());
+                    }
+                    Some(Order::Command { workload, command, done }) => {
+                        let is_known = self.machine.workloads().any(|(known, _)| *known == workload);
+                        if is_known {
+                            tracing::info!(%workload, ?command, "somebody asks for this by command");
+                            self.first.push_back(Event::Commanded { workload, command });
+                        }
+                        let _ = done.send(is_known);
                     }
                     Some(Order::Stop(done)) => {
                         self.processes.stop_all().await;
@@ -206,6 +242,7 @@ impl Driver {
         self.processes.configure(&settings.workloads);
         let in_cluster = self.cluster.is_some();
         self.sleeping_allowed = !in_cluster || settings.wake.only_replica;
+        self.backup.clone_from(&settings.wake.backup);
         let has_joined = self.peers.has_joined();
         for gate in gates {
             if !has_joined && !self.gates.contains_key(&gate.id) {
@@ -329,6 +366,9 @@ impl Driver {
             for action in self.machine.step(now, event) {
                 self.perform(action);
             }
+            if !self.seen.is_empty() {
+                self.first.push_back(Event::ObservedTogether(std::mem::take(&mut self.seen)));
+            }
         }
         self.peers.ask(&self.sender);
         self.peers.show(self.leads, self.machine.is_writing());
@@ -337,6 +377,7 @@ impl Driver {
         }
         self.show_progress();
         self.count_states();
+        self.look_at_backups();
     }
 
     fn perform(&mut self, action: Action) {
@@ -354,7 +395,7 @@ impl Driver {
             }
             Action::Observe(workload) if workload.reference.kind == Kind::Process => {
                 let result = self.processes.look(&workload);
-                self.first.push_back(Event::Observed { workload, result });
+                self.seen.push((workload, result));
             }
             Action::Observe(workload) => {
                 self.scale(workload, |scaler, workload| async move {

@@ -16,6 +16,7 @@ use wake::machine::{self, Count, GroupId, State};
 use wake::policy::{Defaults, Policy, Target, Words};
 
 use super::cause::Cause;
+use super::trouble::Trouble;
 use crate::route::WeightedBackend;
 use crate::upstream::Backend;
 
@@ -50,7 +51,7 @@ pub(crate) struct View {
     /// When waking began.
     pub(crate) since: Option<Instant>,
     /// Why it takes so long, as far as that is known.
-    pub(crate) trouble: Option<Arc<str>>,
+    pub(crate) trouble: Option<Arc<Trouble>>,
     /// Nothing can be woken, for this reason.
     pub(crate) unmanaged: Option<Arc<str>>,
     /// How long it took the last time.

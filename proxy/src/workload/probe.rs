@@ -103,7 +103,7 @@ async fn is_well(stream: &mut TcpStream, path: &str, authority: &str) -> bool {
 }
 
 /// Between two rounds: what a request waits in vain at the most.
-const INTERVAL: Duration = Duration::from_millis(10);
+const INTERVAL: Duration = Duration::from_millis(5);
 const ANSWER_MAX: Duration = Duration::from_millis(1000);
 /// Endpoints of one backend that are tried in a round.
 const ENDPOINTS_MAX: usize = 4;

@@ -71,6 +71,8 @@ pub enum Event {
         workload: Workload,
         result: Result<Observation, ScaleError>,
     },
+    /// Several of those at once: with many workloads that is one conclusion in the place of many.
+    ObservedTogether(Vec<(Workload, Result<Observation, ScaleError>)>),
     /// Answers [`Action::Wake`].
     Woken {
         workload: Workload,

@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
+use jiff::Timestamp;
 use kube::Api;
 use kube::api::DynamicObject;
 use kube::discovery::ApiResource;
@@ -18,12 +19,15 @@ use wake::machine::Event;
 use wake::scaler::ScaleError;
 use wake::workload::{Kind, Reference, Workload};
 
+use super::commands::Asked;
 use super::{Kubernetes, observation};
 
 /// Which workloads are told of, and the streams that this takes.
 #[derive(Default)]
 pub(super) struct Followed {
     workloads: HashSet<Workload>,
+    /// What people asked for by annotations, as the machine was told.
+    asked: HashMap<Workload, Asked>,
     streams: HashMap<(Kind, Arc<str>), JoinHandle<()>>,
 }
 
@@ -34,6 +38,7 @@ pub(super) fn follow(kubernetes: &Kubernetes, workloads: HashSet<Workload>, even
         .filter(|workload| workload.reference.kind != Kind::Process)
         .map(|workload| (workload.reference.kind.clone(), workload.namespace.clone()))
         .collect();
+    followed.asked.retain(|workload, _| workloads.contains(workload));
     followed.workloads = workloads;
     followed.streams.retain(|key, task| {
         let stays = wanted.contains(key);
@@ -76,7 +81,7 @@ async fn run(kubernetes: Kubernetes, kind: Kind, namespace: Arc<str>, events: mp
         match stream.try_next().await {
             Ok(None) => return,
             Ok(Some(change)) => {
-                if let Some(event) = tell(&kubernetes, &kind, &namespace, change) {
+                for event in tell(&kubernetes, &kind, &namespace, change).into_iter().flatten() {
                     let _ = events.send(event).await;
                 }
             }
@@ -93,7 +98,7 @@ fn tell(
     kind: &Kind,
     namespace: &Arc<str>,
     change: watcher::Event<DynamicObject>,
-) -> Option<Event> {
+) -> Option<Vec<Event>> {
     let (object, is_there) = match change {
         watcher::Event::Apply(object) | watcher::Event::InitApply(object) => (object, true),
         watcher::Event::Delete(object) => (object, false),
@@ -101,18 +106,29 @@ fn tell(
     };
     let name: Arc<str> = object.metadata.name.as_deref()?.into();
     let workload = Reference { kind: kind.clone(), name }.within(namespace);
-    let is_followed =
-        kubernetes.followed.lock().unwrap_or_else(PoisonError::into_inner).workloads.contains(&workload);
-    if !is_followed {
+    let mut followed = kubernetes.followed.lock().unwrap_or_else(PoisonError::into_inner);
+    if !followed.workloads.contains(&workload) {
         return None;
     }
-    let result = if is_there {
-        let object: Value = serde_json::to_value(&object).ok()?;
-        Ok(observation(kind, &object))
-    } else {
-        Err(ScaleError::Missing)
-    };
-    Some(Event::Observed { workload, result })
+    if !is_there {
+        followed.asked.remove(&workload);
+        return Some(vec![Event::Observed { workload, result: Err(ScaleError::Missing) }]);
+    }
+    let object: Value = serde_json::to_value(&object).ok()?;
+    let asked = Asked::of(&object);
+    let before = followed.asked.insert(workload.clone(), asked).unwrap_or_default();
+    let mut events =
+        vec![Event::Observed { workload: workload.clone(), result: Ok(observation(kind, &object)) }];
+    if let Some(command) = asked.command(before, now()) {
+        tracing::info!(%workload, ?command, "somebody asks for this by annotation");
+        events.push(Event::Commanded { workload, command });
+    }
+    Some(events)
+}
+
+#[expect(clippy::disallowed_methods, reason = "what people ask for ends at a time of day")]
+fn now() -> Timestamp {
+    Timestamp::now()
 }
 
 /// After a failure.

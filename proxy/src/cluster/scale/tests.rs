@@ -1,6 +1,5 @@
 use super::discover::plural_of;
 use super::find::{Candidate, own};
-use super::trouble::{of_conditions, of_pod};
 use super::*;
 
 fn deployment(name: &str, labels: Value) -> Candidate {
@@ -72,27 +71,6 @@ fn kinds_with_a_scale_subresource_are_discovered() {
     assert_eq!(plural_of(&list, "rollout").as_deref(), Some("rollouts"));
     assert_eq!(plural_of(&list, "analysisrun"), None, "it cannot be scaled");
     assert_eq!(plural_of(&list, "other"), None);
-}
-
-#[test]
-fn the_reason_of_a_slow_start_is_read_from_pods_and_conditions() {
-    let waiting =
-        |reason: &str| json!({"status": {"containerStatuses": [{"state": {"waiting": {"reason": reason}}}]}});
-    for (reason, words) in [
-        ("ImagePullBackOff", "image"),
-        ("CrashLoopBackOff", "ends again"),
-        ("CreateContainerConfigError", "configuration"),
-    ] {
-        assert!(of_pod(&waiting(reason)).is_some_and(|found| found.contains(words)), "{reason}");
-    }
-    assert_eq!(of_pod(&waiting("ContainerCreating")), None);
-    let full = json!({"status": {"conditions": [{"type": "PodScheduled", "reason": "Unschedulable"}]}});
-    assert!(of_pod(&full).is_some_and(|found| found.contains("no room")));
-    let quota = json!({"status": {"conditions": [
-        {"type": "ReplicaFailure", "status": "True", "message": "pods \"web\" is forbidden: exceeded quota: small"},
-    ]}});
-    assert!(of_conditions(&quota).is_some_and(|found| found.contains("quota")));
-    assert_eq!(of_conditions(&json!({"status": {}})), None);
 }
 
 #[test]

@@ -42,7 +42,7 @@ pub(super) fn page(
         members: members(view),
         waited: view.since.map_or(0, |since| since.elapsed().as_secs()),
         usual: view.usual.map(|usual| usual.as_secs().max(1)),
-        trouble: view.trouble.as_deref(),
+        trouble: view.trouble.as_ref().map(|trouble| trouble.reason.words()),
         refresh: REFRESH_SECONDS,
         request_id,
         nonce: &nonce,
@@ -132,7 +132,7 @@ impl Teller {
             Some(machine::Gate::Refused(GateRefusal::Scheduled { until })) => {
                 Some(format!("By its schedule it sleeps until {until:.0}.").into())
             }
-            _ => view.trouble.clone(),
+            _ => view.trouble.as_ref().map(|trouble| trouble.reason.words().into()),
         };
         News {
             state,

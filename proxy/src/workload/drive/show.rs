@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use tokio::task::JoinHandle;
 use wake::machine::{self, GroupId, State};
+use wake::workload::Kind;
 
 use super::super::gate::{Gate, Passage, View};
 use super::super::probe;
@@ -48,10 +49,24 @@ impl Driver {
             }
         }
         let probes = serves && (matches!(new, machine::Gate::Waking) || gate.is_opening());
+        let wakes = matches!(new, machine::Gate::Waking);
         driven.last = new;
+        if wakes {
+            self.look_for_trouble(id);
+        }
         self.show(id);
         if probes {
             self.probe(&gate);
+        }
+    }
+
+    /// Has found out why what others woke takes long; what is woken from here is looked at by whoever does it.
+    fn look_for_trouble(&self, id: GroupId) {
+        let Some(cluster) = &self.cluster else { return };
+        for (workload, state) in self.machine.states(id) {
+            if matches!(state, State::Waking { .. }) && workload.reference.kind != Kind::Process {
+                cluster.watch_for_trouble(&workload);
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use wake::machine::{Note, Now};
+use wake::machine::{Note, Now, State};
 use wake::workload::Workload;
 
 use super::super::cause::{Cause, Why};
@@ -48,6 +48,9 @@ impl Driver {
             Note::Awake { took: None } => tracing::info!(%workload, "awake; others woke it"),
             Note::Asleep => {
                 tracing::info!(%workload, "put to sleep: nobody has used it");
+                if let (Some(cluster), true) = (&self.cluster, self.in_backup) {
+                    cluster.tell_missed_by_backup(vec![workload.clone()]);
+                }
             }
             Note::SleepAborted => tracing::debug!(%workload, "not put to sleep: somebody uses it"),
             Note::WakeFailed(reason) => {
@@ -67,8 +70,21 @@ impl Driver {
         }
     }
 
+    /// When backups begin, tells of all that they would find asleep.
+    pub(super) fn look_at_backups(&mut self) {
+        let inside = self.leads && !self.backup.is_empty() && self.backup.until(self.now().wall).is_some();
+        let began = inside && !self.in_backup;
+        self.in_backup = inside;
+        if let (Some(cluster), true) = (&self.cluster, began) {
+            let asleep = self.machine.workloads().filter(|(_, state)| *state == State::Asleep);
+            cluster.tell_missed_by_backup(asleep.map(|(workload, _)| workload.clone()).collect());
+        }
+    }
+
     /// Has the counters see what everything is doing now.
     pub(super) fn count_states(&self) {
-        self.counters.see(Instant::now(), self.machine.workloads());
+        let trouble =
+            |workload: &Workload| self.cluster.as_ref().and_then(|cluster| cluster.trouble(workload));
+        self.counters.see(Instant::now(), self.machine.workloads(), trouble);
     }
 }

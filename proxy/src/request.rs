@@ -186,7 +186,14 @@ async fn respond(
         Action::Redirect(rule) => redirect::redirect(rule, &route.origin.path, &target, view.port)?,
         Action::Location(fixed) => redirect::to_fixed(&fixed.location, fixed.status),
         Action::Login(provider) => {
-            return Box::pin(crate::login::serve(worker, provider, request, &target, &host_value)).await;
+            return Box::pin(crate::login::serve(
+                worker,
+                provider,
+                request,
+                &target,
+                (&host_value, record.request_id()),
+            ))
+            .await;
         }
         Action::Status(status) => return Err(Reject::RouteStatus(*status)),
         Action::Forward(backends) => {

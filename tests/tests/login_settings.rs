@@ -138,6 +138,42 @@ fn without_keys_nobody_can_be_known() {
 }
 
 #[test]
+fn the_pages_of_logins_speak_the_languages_that_are_spoken_here() {
+    let (edge, _app) =
+        site(&format!("{{oidc: {{issuer: \"https://id.example\", clientId: edge, {SECRET}}}}}"), "", "");
+    let html = "Accept: text/html\r\n";
+    let cross_site = "Sec-Fetch-Site: cross-site\r\n";
+    for (target, lines, status, english, german) in [
+        ("/oauth2/signed_out", "", 200, "Signed out", "Abgemeldet"),
+        ("/oauth2/callback?state=x&code=y", "", 403, "Not signed in", "Nicht angemeldet"),
+        ("/oauth2/start?request=x", "", 403, "Not signed in", "Nicht angemeldet"),
+        ("/oauth2/sign_out", cross_site, 403, "Not signed out", "Nicht abgemeldet"),
+    ] {
+        for (language, tag, words) in [("en", "en", english), ("de-CH, en;q=0.5", "de", german)] {
+            let page = get(&edge, target, &format!("{html}{lines}Accept-Language: {language}\r\n"));
+            let text = page.text();
+            assert_eq!(page.status, status, "{target}");
+            assert!(
+                text.contains(&format!("<html lang=\"{tag}\">")) && text.contains(words),
+                "{target}: {text}"
+            );
+            assert!(
+                text.contains("color-scheme") && !text.contains("src=") && !text.contains("<script"),
+                "{text}"
+            );
+            let policy = page.fields.one("content-security-policy").expect("a policy");
+            assert!(policy.starts_with("default-src 'none'"), "{policy}");
+            assert_eq!(page.fields.one("cache-control"), Some("no-store"));
+        }
+        let plain = get(&edge, target, lines);
+        assert_eq!(
+            (plain.status, plain.fields.one("content-type")),
+            (status, Some("text/plain; charset=utf-8"))
+        );
+    }
+}
+
+#[test]
 fn sessions_do_not_reach_open_routes_either() {
     let app = Upstream::saying("app");
     let yaml = [manifests::ingress(""), service("web", &[app.address])].concat();

@@ -27,7 +27,10 @@ use http_body_util::{BodyExt, Limited};
 use super::visit::{Asking, challenge, redirect};
 use super::{Logins, OidcProvider, wall_clock};
 use crate::message::{Request, Response};
+use crate::reject::page::{self, Format, PageContext};
+use crate::reject::words::Language;
 use crate::reject::{Forbidden, Reject};
+use crate::request::forwarded::RequestId;
 use crate::request::target::Target;
 use crate::worker::Worker;
 
@@ -37,7 +40,7 @@ pub(crate) async fn serve(
     provider: &Arc<OidcProvider>,
     request: &mut Request,
     target: &Target,
-    authority: &HeaderValue,
+    (authority, request_id): (&HeaderValue, &RequestId),
 ) -> Result<Response, Reject> {
     let logins = Arc::clone(&worker.shared.logins);
     let ring = logins.ring()?.clone();
@@ -48,12 +51,20 @@ pub(crate) async fn serve(
     let body = std::mem::take(&mut request.body);
     let Ok(authority) = authority.to_str() else { return Err(Reject::RouteNotFound) };
     let asking = Asking { method: &request.method, headers: &request.headers, target, authority };
-    let desk = Desk { logins: &logins, ring: &ring, provider, asking, query: &query };
+    let settings = worker.settings();
+    let page = PageContext {
+        format: Format::of(&request.headers),
+        method: &request.method,
+        request_id: request_id.as_str(),
+        language: Language::of(&request.headers),
+        contact: settings.contact.as_deref(),
+    };
+    let desk = Desk { logins: &logins, ring: &ring, provider, asking, query: &query, page };
     match (name, request.method.as_str()) {
         ("start", "GET" | "HEAD") => desk.start().await,
         ("callback", "GET" | "HEAD") => desk.callback().await,
         ("sign_out", "GET" | "HEAD" | "POST") => desk.sign_out().await,
-        ("signed_out", "GET" | "HEAD") => Ok(signed_out()),
+        ("signed_out", "GET" | "HEAD") => Ok(page::signed_out(&desk.page, "/")),
         ("userinfo", "GET" | "HEAD") => desk.userinfo().await,
         ("auth", _) => desk.auth().await,
         ("backchannel-logout", "POST") => {
@@ -76,6 +87,7 @@ struct Desk<'a> {
     provider: &'a Arc<OidcProvider>,
     asking: Asking<'a>,
     query: &'a str,
+    page: PageContext<'a>,
 }
 
 impl Desk<'_> {
@@ -108,7 +120,7 @@ impl Desk<'_> {
                     Some(Err(error)) => return Err(unavailable(error)),
                 }
             }
-            return Ok(failed(&"the request to log in is too old, or not ours", Vec::new()));
+            return Ok(self.failed(&"the request to log in is too old, or not ours", Vec::new()));
         }
         let header = self.asking.headers.get("x-auth-request-redirect").and_then(|value| value.to_str().ok());
         let wanted =
@@ -155,7 +167,7 @@ impl Desk<'_> {
                 step.cookies.extend(cookies);
                 Ok(redirect(step))
             }
-            Callback::Failed { failure, cookies } => Ok(failed(&failure, cookies)),
+            Callback::Failed { failure, cookies } => Ok(self.failed(&failure, cookies)),
         }
     }
 
@@ -185,7 +197,7 @@ impl Desk<'_> {
                     ExchangeError::Code(_)
                     | ExchangeError::Client(_)
                     | ExchangeError::Token(_)
-                    | ExchangeError::Missing => Ok(failed(&error, cleared)),
+                    | ExchangeError::Missing => Ok(self.failed(&error, cleared)),
                 };
             }
         };
@@ -198,13 +210,22 @@ impl Desk<'_> {
         self.go(step).await
     }
 
+    /// The page of a login that failed. It is no refusal of the route's, and its cookies must go.
+    fn failed(&self, why: &dyn std::fmt::Display, cookies: Vec<HeaderValue>) -> Response {
+        let mut response = page::not_signed_in(&self.page, why.to_string(), ::auth::oidc::START_PATH);
+        for cookie in cookies {
+            response.headers.append(SET_COOKIE, cookie);
+        }
+        response
+    }
+
     async fn sign_out(&self) -> Result<Response, Reject> {
         let headers = self.asking.headers;
         // A picture on another site must not log anybody out.
         if headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site")
             && headers.get("sec-fetch-user").is_none()
         {
-            return Ok(failed(&"another site asked to sign you out, and that was not done", Vec::new()));
+            return Ok(page::not_signed_out(&self.page, SIGN_OUT_PATH));
         }
         let now = wall_clock();
         let wanted = parameter(self.query, "rd");
@@ -353,45 +374,6 @@ impl Desk<'_> {
     }
 }
 
-/// The page of a login that failed. It is no refusal of the route's, and its cookies must go.
-fn failed(why: &dyn std::fmt::Display, cookies: Vec<HeaderValue>) -> Response {
-    let mut text = String::new();
-    for c in why.to_string().chars() {
-        match c {
-            '<' => text.push_str("&lt;"),
-            '&' => text.push_str("&amp;"),
-            other => text.push(other),
-        }
-    }
-    let body = format!(
-        "<p>Signing in did not work: {text}.</p><p><a href=\"{}\">Try again</a></p>",
-        ::auth::oidc::START_PATH
-    );
-    let mut response = answer(StatusCode::FORBIDDEN, HTML, page("Not signed in", &body));
-    for cookie in cookies {
-        response.headers.append(SET_COOKIE, cookie);
-    }
-    response
-}
-
-fn signed_out() -> Response {
-    answer(
-        StatusCode::OK,
-        HTML,
-        page("Signed out", "<p>You are signed out here. You can close this page.</p>"),
-    )
-}
-
-/// Without anything from elsewhere, readable by everyone, and dark where the reader likes it dark.
-fn page(title: &str, body: &str) -> String {
-    format!(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
-         <meta name=\"color-scheme\" content=\"light dark\"><title>{title}</title>\
-         <style>body{{font:1rem/1.5 system-ui,sans-serif;max-width:36rem;margin:15vh auto;padding:0 1rem}}</style>\
-         <main><h1>{title}</h1>{body}</main></html>\n"
-    )
-}
-
 fn answer(status: StatusCode, content_type: &'static str, body: String) -> Response {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -403,8 +385,8 @@ fn unavailable(error: BeginError) -> Reject {
     Reject::AuthUnavailable(error.to_string().into())
 }
 
+const SIGN_OUT_PATH: &str = "/oauth2/sign_out";
 const A_SECOND: Duration = Duration::from_secs(1);
-const HTML: &str = "text/html; charset=utf-8";
 /// Of a logout token with its form.
 const LOGOUT_BYTES_MAX: usize = 16 << 10;
 /// Parameters of `auth` and the rules that they are.

@@ -162,21 +162,43 @@ impl Reject {
     }
 }
 
-/// The page for someone who has signed out, with a way back where there is one.
-pub fn signed_out(context: &PageContext<'_>, again: Option<&str>) -> Response {
+/// The page for someone who has signed out, with a way back.
+pub(crate) fn signed_out(context: &PageContext<'_>, again: &str) -> Response {
     let frame = context.language.frame();
-    let (title, words) = frame.signed_out;
+    own_page(context, StatusCode::OK, frame.signed_out, None, (again, frame.sign_in_again))
+}
+
+/// The page of a login that did not succeed; `why` is for whoever is asked about it.
+pub(crate) fn not_signed_in(context: &PageContext<'_>, why: String, again: &str) -> Response {
+    let frame = context.language.frame();
+    own_page(context, StatusCode::FORBIDDEN, frame.not_signed_in, Some(why), (again, frame.try_again))
+}
+
+/// The page of a logout that another site asked for.
+pub(crate) fn not_signed_out(context: &PageContext<'_>, again: &str) -> Response {
+    let frame = context.language.frame();
+    own_page(context, StatusCode::FORBIDDEN, frame.not_signed_out, None, (again, frame.try_again))
+}
+
+/// A page that is no refusal of the route's. Who wants no HTML gets the words.
+fn own_page(
+    context: &PageContext<'_>,
+    status: StatusCode,
+    (title, words): (&'static str, &'static str),
+    line: Option<String>,
+    again: (&str, &'static str),
+) -> Response {
     let page = Page {
         language: context.language.tag(),
-        status: StatusCode::OK.as_u16(),
+        status: status.as_u16(),
         title,
         words,
-        lines: Vec::new(),
+        lines: line.into_iter().collect(),
         before: "",
         after: "",
         nobody: "",
-        again: again.map(|address| (address, frame.sign_in_again)),
-        frame,
+        again: Some(again),
+        frame: context.language.frame(),
         request_id: context.request_id,
         contact: None,
         contact_link: None,
@@ -190,11 +212,12 @@ pub fn signed_out(context: &PageContext<'_>, again: Option<&str>) -> Response {
             ("text/html; charset=utf-8", page.render().unwrap_or_default())
         }
         Format::Json | Format::Plain | Format::Grpc => {
-            ("text/plain; charset=utf-8", format!("{title}\n{words}\n"))
+            let lines: String = page.lines.iter().map(|line| format!("{line}\n")).collect();
+            ("text/plain; charset=utf-8", format!("{title}\n{words}\n{lines}"))
         }
     };
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    Response::full(StatusCode::OK, headers, text)
+    Response::full(status, headers, text)
 }
 
 /// A 401 says how to do better (RFC 9110 §11.6.1); where a login sets a cookie, that is the way.
@@ -241,12 +264,12 @@ struct ProblemDocument<'a> {
     contact: Option<&'a str>,
 }
 
-/// `application/grpc`, alone or with a suffix (`+proto`) or parameters. grpc-web is another protocol.
 /// Never too early, and never at once (RFC 9110 §10.2.3).
 fn whole_seconds(after: std::time::Duration) -> u64 {
     (after.as_secs() + u64::from(after.subsec_nanos() > 0)).max(1)
 }
 
+/// `application/grpc`, alone or with a suffix (`+proto`) or parameters. grpc-web is another protocol.
 fn is_grpc(content_type: &[u8]) -> bool {
     let Some((head, rest)) = content_type.split_at_checked(GRPC_TYPE.len()) else { return false };
     head.eq_ignore_ascii_case(GRPC_TYPE) && matches!(rest, [] | [b'+' | b';' | b' ', ..])

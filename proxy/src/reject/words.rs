@@ -29,6 +29,11 @@ pub(super) struct Frame {
     pub(super) request: &'static str,
     pub(super) signed_out: (&'static str, &'static str),
     pub(super) sign_in_again: &'static str,
+    /// A login that did not succeed.
+    pub(super) not_signed_in: (&'static str, &'static str),
+    /// A logout that nobody here has asked for.
+    pub(super) not_signed_out: (&'static str, &'static str),
+    pub(super) try_again: &'static str,
 }
 
 impl Language {
@@ -153,6 +158,9 @@ static ENGLISH: Frame = Frame {
     request: "Request",
     signed_out: ("Signed out", "You are signed out. If others use this device, close the browser, too."),
     sign_in_again: "Sign in again",
+    not_signed_in: ("Not signed in", "Signing in did not work. Trying again helps in most cases."),
+    not_signed_out: ("Not signed out", "Another site asked to sign you out, and that was not done."),
+    try_again: "Try again",
 };
 
 static GERMAN: Frame = Frame {
@@ -166,4 +174,13 @@ static GERMAN: Frame = Frame {
         "Sie sind abgemeldet. Nutzen andere dieses Gerät, schließen Sie bitte auch den Browser.",
     ),
     sign_in_again: "Wieder anmelden",
+    not_signed_in: (
+        "Nicht angemeldet",
+        "Die Anmeldung hat nicht geklappt. Meistens hilft ein neuer Versuch.",
+    ),
+    not_signed_out: (
+        "Nicht abgemeldet",
+        "Eine andere Seite wollte Sie abmelden, und das ist nicht geschehen.",
+    ),
+    try_again: "Noch einmal versuchen",
 };

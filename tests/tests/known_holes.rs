@@ -9,8 +9,12 @@ use tests::edge::Edge;
 use tests::manifests::{self, service, settings};
 use tests::upstream::Upstream;
 
+/// A file, and a test in it.
+type Test = (&'static str, &'static str);
+type Row = (&'static str, &'static str, &'static [Test]);
+
 /// What it is known as, what happened there, and where it is tested here: the file, and the test in it.
-const ROWS: &[(&str, &str, &[(&str, &str)])] = &[
+const ROWS: &[Row] = &[
     (
         "CVE-2025-54576, GHSA-7rh7-c77v-6434",
         "a rule for open paths was held against the query, too",

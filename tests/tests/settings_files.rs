@@ -15,6 +15,7 @@ fn settings_of_the_benches_and_the_http2_suite_are_accepted() {
             text = text.replace(&format!("127.0.0.1:@{place}@"), &format!("127.0.0.1:{port}"));
             text = text.replace(&format!("@{place}@"), &format!("127.0.0.1:{port}"));
         }
+        let text = text.replace("@LOG@", "off");
         let settings = Settings::parse(&text, &file).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(settings.classes.len(), 1, "{name}");
         assert_eq!(settings.classes[0].http[0].port(), 20_000, "{name}");

@@ -9,7 +9,7 @@ use rustls::{ClientConnection, StreamOwned};
 
 use crate::failure::{Doing, Failure};
 use crate::workload::{PLAIN_HOST, SECURE_HOST};
-use crate::{http1, tls};
+use crate::{http1, http2, tls};
 
 /// How many connections to hold, and where to.
 #[derive(Debug, clap::Args)]
@@ -18,6 +18,9 @@ pub(crate) struct IdleOptions {
     pub(crate) address: SocketAddr,
     #[arg(long)]
     pub(crate) root: Option<PathBuf>,
+    /// Over HTTP/2, which needs TLS.
+    #[arg(long, requires = "root")]
+    pub(crate) http2: bool,
     #[arg(long)]
     pub(crate) connections: usize,
 }
@@ -29,7 +32,8 @@ pub(crate) fn run(
     input: &mut impl BufRead,
     output: &mut impl Write,
 ) -> Result<(), Failure> {
-    let config = options.root.as_deref().map(tls::client).transpose()?;
+    let protocol = if options.http2 { "h2" } else { "http/1.1" };
+    let config = options.root.as_deref().map(|root| tls::client(root, protocol)).transpose()?;
     let host = if config.is_some() { SECURE_HOST } else { PLAIN_HOST };
     let request = http1::get(host, "/");
     let mut streams = Vec::with_capacity(options.connections);
@@ -40,7 +44,8 @@ pub(crate) fn run(
             None => Stream::Plain(stream),
             Some(config) => {
                 let session = ClientConnection::new(config.clone(), tls::server_name())?;
-                Stream::Tls(Box::new(StreamOwned::new(session, stream)))
+                let stream = Box::new(StreamOwned::new(session, stream));
+                if options.http2 { Stream::Http2(stream, http2::Client::new()) } else { Stream::Tls(stream) }
             }
         };
         stream.exchange(&request).doing(doing)?;
@@ -72,6 +77,7 @@ fn connect(address: SocketAddr) -> io::Result<TcpStream> {
 enum Stream {
     Plain(TcpStream),
     Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+    Http2(Box<StreamOwned<ClientConnection, TcpStream>>, http2::Client),
 }
 
 impl Stream {
@@ -86,6 +92,7 @@ impl Stream {
         let stream: &mut dyn ReadWrite = match self {
             Stream::Plain(stream) => stream,
             Stream::Tls(stream) => stream,
+            Stream::Http2(stream, client) => return ask_http2(stream, client).map(|()| 200),
         };
         stream.write_all(request)?;
         let mut input = [0; http1::MESSAGE_BYTES_MAX];
@@ -99,6 +106,25 @@ impl Stream {
             if let Some(answer) = http1::response(&input[..filled]).map_err(io::Error::other)? {
                 return Ok(answer.status);
             }
+        }
+    }
+}
+
+fn ask_http2(stream: &mut impl ReadWrite, client: &mut http2::Client) -> io::Result<()> {
+    stream.write_all(&client.request(SECURE_HOST))?;
+    let mut input = Vec::new();
+    let mut buffer = [0; http1::MESSAGE_BYTES_MAX];
+    loop {
+        let read = stream.read(&mut buffer)?;
+        if read == 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed before the answer"));
+        }
+        input.extend_from_slice(&buffer[..read]);
+        let answer = client.answer(&input).map_err(io::Error::other)?;
+        input.drain(..answer.read);
+        stream.write_all(&answer.reply)?;
+        if answer.ended {
+            return Ok(());
         }
     }
 }

@@ -12,6 +12,7 @@ mod cold_start;
 mod failure;
 mod generator;
 mod http1;
+mod http2;
 mod idle;
 mod latency;
 mod measure;
@@ -24,6 +25,7 @@ mod report;
 mod resumed;
 mod statistics;
 mod streams;
+mod syscalls;
 mod target;
 mod tls;
 mod websocket;
@@ -191,8 +193,15 @@ fn measure(site: &Site, options: &Options, plan: &Plan, workload: Workload) -> R
             let most = if options.quick { HOSTS_MANY } else { HOSTS_MOST };
             hosts(site, plan, most, &all).map(Data::Hosts)
         }
-        Workload::Idle => each(&all, |program| memory::run(site, program, false, IDLE_PLAIN)).map(Data::Idle),
-        Workload::IdleTls => each(&all, |program| memory::run(site, program, true, IDLE_TLS)).map(Data::Idle),
+        Workload::Idle => {
+            each(&all, |program| memory::run(site, program, memory::Idle::Plain, IDLE_PLAIN)).map(Data::Idle)
+        }
+        Workload::IdleTls => {
+            each(&all, |program| memory::run(site, program, memory::Idle::Tls, IDLE_TLS)).map(Data::Idle)
+        }
+        Workload::IdleHttp2 => {
+            each(&all, |program| memory::run(site, program, memory::Idle::Http2, IDLE_TLS)).map(Data::Idle)
+        }
         Workload::Reload => each(&all, |program| reload::run(site, program, changes)).map(Data::Reload),
         Workload::Churn => {
             each(&all, |program| churn::run(site, plan, program, changes * CHURN_TIMES)).map(Data::Churn)

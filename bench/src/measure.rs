@@ -45,6 +45,8 @@ pub(crate) struct Series {
     /// Windows that were thrown away because of errors, and the first error.
     pub(crate) failed: usize,
     pub(crate) error: Option<String>,
+    /// System calls for each request, from a window of their own. `None` where they cannot be counted.
+    pub(crate) syscalls: Option<f64>,
 }
 
 impl Series {
@@ -81,6 +83,7 @@ pub(crate) fn run(site: &Site, plan: &Plan, title: &str, loads: &[Load<'_>]) -> 
             disturbed: 0,
             failed: 0,
             error: None,
+            syscalls: None,
         })
         .collect();
     let mut order: Vec<usize> = (0..loads.len()).collect();
@@ -100,6 +103,12 @@ pub(crate) fn run(site: &Site, plan: &Plan, title: &str, loads: &[Load<'_>]) -> 
         }
     }
     progress.end();
+    for (load, series) in loads.iter().zip(&mut all) {
+        if let Some(meter) = Meter::of_syscalls(load.target.pids()?)? {
+            let window = window_by(meter, site, &brief, load)?;
+            series.syscalls = window.syscalls.map(|calls| calls as f64 / window.requests as f64);
+        }
+    }
     Ok(all)
 }
 
@@ -126,7 +135,10 @@ fn attempt(
 
 /// One window of `load`, whatever disturbs it.
 pub(crate) fn window(site: &Site, plan: &Plan, load: &Load<'_>) -> Result<Window, Failure> {
-    let mut meter = Meter::new(load.target.pids()?);
+    window_by(Meter::new(load.target.pids()?), site, plan, load)
+}
+
+fn window_by(mut meter: Meter, site: &Site, plan: &Plan, load: &Load<'_>) -> Result<Window, Failure> {
     let sending = Sending {
         site,
         target: load.target,

@@ -33,12 +33,20 @@ impl IdleResult {
     }
 }
 
+/// What the idle connections speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Idle {
+    Plain,
+    Tls,
+    Http2,
+}
+
 /// Opens `connections` to a fresh `program`, asks once on each, and compares its memory before and after; then asks again
 /// on each, which must work.
 pub(crate) fn run(
     site: &Site,
     program: Program,
-    tls: bool,
+    idle: Idle,
     connections: usize,
 ) -> Result<IdleResult, Failure> {
     let target = site.start(program, Setup::default())?;
@@ -50,17 +58,24 @@ pub(crate) fn run(
         connections: WARM_UP_CONNECTIONS,
         keep_disturbed: true,
     };
-    let traffic = if tls { Traffic::Tls } else { Traffic::Get };
+    let traffic = match idle {
+        Idle::Plain => Traffic::Get,
+        Idle::Tls => Traffic::Tls,
+        Idle::Http2 => Traffic::Http2,
+    };
     let load = Load { label: program.name().into(), target: &target, traffic, hosts: 0 };
     measure::window(site, &plan, &load)?;
     let before_bytes = settled(&target)?;
 
     let own = child::own_path()?;
     let mut command = child::pinned(LOAD_CPU, &own)?;
-    let address = if tls { target.tls } else { target.plain };
+    let address = if idle == Idle::Plain { target.plain } else { target.tls };
     command.args(["hold", "--address", &address.to_string(), "--connections", &connections.to_string()]);
-    if tls {
+    if idle != Idle::Plain {
         command.arg("--root").arg(site.root());
+    }
+    if idle == Idle::Http2 {
+        command.arg("--http2");
     }
     let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut holder = spawned.doing(|| "start the holder of idle connections".into())?;

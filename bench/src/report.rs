@@ -108,8 +108,8 @@ fn cost(text: &mut String, plan: &Plan, all: &[Series]) -> std::fmt::Result {
     let head = format!("{} ÷", subject.label);
     writeln!(
         text,
-        "{:<15} {:<9} {:>7} {:>7} {head:>11} {:>13} {:>8}",
-        "", "", "µs/req", "req/s", "95 %", "dropped"
+        "{:<15} {:<8} {:>7} {:>6} {:>6} {head:>11} {:>13} {:>7}",
+        "", "", "µs/req", "calls", "req/s", "95 %", "dropped"
     )?;
     for (place, series) in all.iter().enumerate() {
         let (ratio, interval) = match place {
@@ -118,10 +118,11 @@ fn cost(text: &mut String, plan: &Plan, all: &[Series]) -> std::fmt::Result {
         };
         writeln!(
             text,
-            "{:<15} {:<9} {:>7.2} {:>7.0} {ratio:>11} {interval:>13} {:>8}",
+            "{:<15} {:<8} {:>7.2} {:>6} {:>6.0} {ratio:>11} {interval:>13} {:>7}",
             series.label,
             short(&series.version),
             series.cost_us(),
+            series.syscalls.map_or("-".into(), |calls| format!("{calls:.2}")),
             series.rate(),
             series.disturbed + series.failed,
         )?;

@@ -26,7 +26,7 @@ pub(crate) fn run(
     // Each has tickets of its own: a ticket is used once.
     let mut clients = Vec::with_capacity(THREADS);
     for _ in 0..THREADS {
-        let config = tls::client(root)?;
+        let config = tls::client(root, "http/1.1")?;
         once(address, &config, &request).doing(|| format!("connect to {address}"))?;
         clients.push(config);
     }

@@ -17,9 +17,9 @@ pub(crate) fn certificate() -> Result<(String, String), Failure> {
     Ok((certified.cert.pem(), certified.signing_key.serialize_pem()))
 }
 
-/// A client that trusts the certificate in the PEM file `root` and offers one version, one group and one cipher, so that
-/// every program under test does the same arithmetic.
-pub(crate) fn client(root: &Path) -> Result<Arc<ClientConfig>, Failure> {
+/// A client of `protocol` that trusts the certificate in the PEM file `root` and offers one version, one group and one
+/// cipher, so that every program under test does the same arithmetic.
+pub(crate) fn client(root: &Path, protocol: &str) -> Result<Arc<ClientConfig>, Failure> {
     let certificate = CertificateDer::from_pem_file(root)
         .map_err(|error| std::io::Error::other(error.to_string()))
         .doing(|| format!("read {}", root.display()))?;
@@ -34,7 +34,7 @@ pub(crate) fn client(root: &Path) -> Result<Arc<ClientConfig>, Failure> {
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![protocol.into()];
     Ok(Arc::new(config))
 }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::child::{LOAD_CPU, PROXY_CPU};
 use crate::failure::Failure;
 use crate::procfs::{self, Ticks, Usage};
+use crate::syscalls::Counter;
 
 /// What a load generator saw.
 #[derive(Clone, Debug, Default)]
@@ -56,6 +57,8 @@ pub(crate) struct Window {
     pub(crate) intruders: f64,
     /// Time that the hypervisor took from CPUs 0 and 1, as a part of the window (the worse of both).
     pub(crate) steal: f64,
+    /// System calls of the watched processes, where they were counted.
+    pub(crate) syscalls: Option<u64>,
 }
 
 impl Window {
@@ -68,6 +71,7 @@ impl Window {
 /// Reads the counters at both ends of a window.
 pub(crate) struct Meter {
     pids: Vec<u32>,
+    syscalls: Option<Counter>,
     started: Option<Snapshot>,
     stopped: Option<Snapshot>,
 }
@@ -75,19 +79,26 @@ pub(crate) struct Meter {
 impl Meter {
     /// Watches `pids`.
     pub(crate) fn new(pids: Vec<u32>) -> Meter {
-        Meter { pids, started: None, stopped: None }
+        Meter { pids, syscalls: None, started: None, stopped: None }
+    }
+
+    /// Watches `pids` and counts their system calls, which makes these dearer: nothing else of such a window is worth telling.
+    /// `None` where they cannot be counted.
+    pub(crate) fn of_syscalls(pids: Vec<u32>) -> Result<Option<Meter>, Failure> {
+        let counter = Counter::attach(&pids)?;
+        Ok(counter.map(|counter| Meter { syscalls: Some(counter), ..Meter::new(pids) }))
     }
 
     /// The window begins.
     pub(crate) fn start(&mut self) -> Result<(), Failure> {
         self.started = Some(Snapshot::take(&self.pids)?);
-        Ok(())
+        self.syscalls.as_mut().map_or(Ok(()), Counter::start)
     }
 
     /// The window ends.
     pub(crate) fn stop(&mut self) -> Result<(), Failure> {
         self.stopped = Some(Snapshot::take(&self.pids)?);
-        Ok(())
+        self.syscalls.as_mut().map_or(Ok(()), Counter::stop)
     }
 
     /// What the window held. A generator that never began or ended one is at fault.
@@ -112,6 +123,7 @@ impl Meter {
             slices: after.usage.slices.saturating_sub(before.usage.slices),
             intruders: part(busy_ns.saturating_sub(cpu_ns)),
             steal: part(steal * procfs::TICK_NS),
+            syscalls: self.syscalls.map(Counter::calls).transpose()?,
         })
     }
 }

@@ -47,6 +47,8 @@ pub(crate) enum Workload {
     Idle,
     /// Memory per idle kept-alive connection, TLS 1.3
     IdleTls,
+    /// Memory per idle HTTP/2 connection, TLS 1.3
+    IdleHttp2,
     /// Time from a changed file to the first answer by it, at 10,000 hosts
     Reload,
     /// Errors and latency while the configuration changes
@@ -100,6 +102,7 @@ impl Workload {
             Workload::Hosts => "GET over all hosts: 10, 10,000 and 50,000",
             Workload::Idle => "Idle kept-alive connections, plain",
             Workload::IdleTls => "Idle kept-alive connections, TLS 1.3",
+            Workload::IdleHttp2 => "Idle HTTP/2 connections, TLS 1.3",
             Workload::Reload => "One new route at 10,000 hosts: from the file's rename to the first answer",
             Workload::Churn => "GET, plain, while the configuration changes",
             Workload::Latency => "GET, plain, at half load: latency in an open loop",
@@ -128,6 +131,7 @@ impl Workload {
             Workload::Hosts
             | Workload::Idle
             | Workload::IdleTls
+            | Workload::IdleHttp2
             | Workload::Reload
             | Workload::Churn
             | Workload::ColdStart
@@ -145,6 +149,7 @@ impl Workload {
                 | Workload::Handshake
                 | Workload::Resumed
                 | Workload::IdleTls
+                | Workload::IdleHttp2
         );
         let changes = matches!(self, Workload::Reload | Workload::Churn);
         match program {

@@ -14,7 +14,15 @@ fn series(label: &str, version: &str, cost_us: u64) -> Series {
     };
     let windows = (0..4).map(|round| Some(window(round))).collect();
     let error = Some(format!("unexpected answer {}", "x".repeat(200)));
-    Series { label: label.into(), version: version.into(), windows, disturbed: 2, failed: 1, error }
+    Series {
+        label: label.into(),
+        version: version.into(),
+        windows,
+        disturbed: 2,
+        failed: 1,
+        error,
+        syscalls: Some(4.0),
+    }
 }
 
 fn narrow(finding: &Finding) -> String {
@@ -33,7 +41,7 @@ fn costs_are_told_with_their_ratios() {
         series("haproxy", "2.6.12-1+deb12u4", 10),
     ];
     let table = narrow(&Finding { workload: Workload::Chunked, data: Data::Cost(all) });
-    assert!(table.contains("9.00   40000"), "{table}");
+    assert!(table.contains("9.00   4.00  40000"), "{table}");
     assert!(table.contains("1.000"), "{table}");
     assert!(table.contains("0.900   0.900–0.900"), "{table}");
     assert!(table.contains("6 windows dropped"), "{table}");

@@ -35,6 +35,11 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// It was agreed on in the handshake.
+    fn speaks_http2(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.alpn == Some(Alpn::Http2))
+    }
+
     /// Old enough to be closed gracefully after the next answer.
     pub(crate) fn is_old(&self, worker: &Worker) -> bool {
         let age_max = worker.settings().timeouts.connection_age.as_millis() as u64;
@@ -42,36 +47,46 @@ impl Client {
     }
 }
 
-/// Serves one accepted connection to its end.
-pub(crate) async fn serve(worker: &Rc<Worker>, socket: Socket, stream: TcpStream, remote: SocketAddr) {
-    // Boxed: a handshake needs much room for a short time, and this future lives as long as the connection.
-    let (client, transport) = match Box::pin(set_up(worker, socket, stream, remote)).await {
+/// Serves one accepted connection to its end, and drops `place` then.
+pub(crate) fn serve<P>(
+    worker: Rc<Worker>,
+    socket: Socket,
+    stream: TcpStream,
+    remote: SocketAddr,
+    place: P,
+) -> impl Future<Output = ()> {
+    // Boxed: a handshake needs much room for a short time, and this future lives as long as the connection. It is no `async
+    // fn` for the same reason: one keeps room for all that it was given.
+    let setting_up = Box::pin(set_up(Rc::clone(&worker), socket, stream, remote));
+    async move {
+        serve_ready(&worker, setting_up.await).await;
+        drop(place);
+    }
+}
+
+/// Nothing that is made here stays in this future: it is part of every connection.
+async fn serve_ready(worker: &Rc<Worker>, ready: Option<Ready>) {
+    let (ahead, client, transport) = match ready {
         None => return,
-        Some(Ready::Http(client, transport)) => (*client, transport),
         Some(Ready::Relay(inbound)) => return Box::pin(inbound.serve(worker)).await,
-    };
-    let speaks_http2 = client.tls.as_ref().is_some_and(|tls| tls.alpn == Some(Alpn::Http2));
-    let client = Rc::new(client);
-    let (ahead, transport) = if speaks_http2 {
-        (Bytes::new(), transport)
-    } else {
-        match http1::serve(worker, &client, transport).await {
+        Some(Ready::Http(client, transport)) if client.speaks_http2() => (Bytes::new(), client, transport),
+        Some(Ready::Http(client, transport)) => match http1::serve(worker, &client, transport).await {
             http1::End::Closed => return,
-            http1::End::Http2(ahead, transport) => (ahead, transport),
-        }
+            http1::End::Http2(ahead, transport) => (ahead, client, transport),
+        },
     };
     Box::pin(http2::serve(worker, &client, Rewound::new(ahead, transport))).await;
 }
 
 /// A connection of which is known what it is for.
 enum Ready {
-    Http(Box<Client>, Transport),
+    Http(Rc<Client>, Transport),
     Relay(Box<Inbound>),
 }
 
 /// The PROXY header where one is due, then the TLS handshake where the listener asks for it.
 async fn set_up(
-    worker: &Rc<Worker>,
+    worker: Rc<Worker>,
     socket: Socket,
     mut stream: TcpStream,
     remote: SocketAddr,
@@ -96,7 +111,7 @@ async fn set_up(
             return Some(Ready::Relay(Box::new(Inbound::tcp(relay.clone(), stream, source))));
         }
         Some(Relays::Udp(_)) => return None,
-        Some(Relays::Tls(relays)) => match Inbound::tls(worker, relays, stream, source, deadline).await {
+        Some(Relays::Tls(relays)) => match Inbound::tls(&worker, relays, stream, source, deadline).await {
             Ok(Told::Relay(inbound)) => return Some(Ready::Relay(inbound)),
             Ok(Told::Https(read, back)) => {
                 hello = Some(read);
@@ -140,7 +155,7 @@ async fn set_up(
         accepted_ms: worker.clock.now_ms(),
         reported: Cell::new(false),
     };
-    Some(Ready::Http(Box::new(client), transport))
+    Some(Ready::Http(Rc::new(client), transport))
 }
 
 /// The client's address as the load balancer in front names it. `None`: the connection is not to be served.

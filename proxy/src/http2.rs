@@ -29,7 +29,7 @@ use crate::connection::Client;
 use crate::message::{Body, BodyError, Interim, Protocol, Request, Response};
 use crate::reject::Reject;
 use crate::request;
-use crate::request::record::Record;
+use crate::request::record::{End, Record};
 use crate::transport::Rewound;
 use crate::worker::Worker;
 
@@ -158,22 +158,26 @@ async fn answer_stream(
     let answered = match translate(worker, client, request, interim.clone()) {
         Err(reject) => Some(request::answer_unreadable(worker, client, reject)),
         Ok(mut request) => {
-            let mut answer = pin!(request::answer(worker, client, &mut request));
-            std::future::poll_fn(|cx| {
-                let answered = answer.as_mut().poll(cx);
-                for (status, headers) in interim.take() {
-                    let mut informational = http::Response::new(());
-                    *informational.status_mut() = status;
-                    *informational.headers_mut() = headers;
-                    // A client that does not want it has reset the stream, which shows below.
-                    let _ = respond.send_informational(informational);
-                }
-                match answered {
-                    Poll::Ready(answered) => Poll::Ready(Some(answered)),
-                    Poll::Pending => respond.poll_reset(cx).map(|_| None),
-                }
-            })
-            .await
+            let mut record = Record::begin(worker, client, &request);
+            let answered = {
+                let mut answer = pin!(request::answer(worker, client, &mut request, &mut record));
+                std::future::poll_fn(|cx| {
+                    let answered = answer.as_mut().poll(cx);
+                    for (status, headers) in interim.take() {
+                        let mut informational = http::Response::new(());
+                        *informational.status_mut() = status;
+                        *informational.headers_mut() = headers;
+                        // A client that does not want it has reset the stream, which shows below.
+                        let _ = respond.send_informational(informational);
+                    }
+                    match answered {
+                        Poll::Ready(answered) => Poll::Ready(Some(answered)),
+                        Poll::Pending => respond.poll_reset(cx).map(|_| None),
+                    }
+                })
+                .await
+            };
+            answered.map(|response| (response, record))
         }
     };
     // `None`: the client no longer wants an answer, and dropping the path of the request has cancelled all of it.
@@ -193,10 +197,7 @@ async fn answer_stream(
         Err(BodyError::Stalled) => Ended::Stalled,
         Err(BodyError::Sender(_) | BodyError::TooLarge { .. } | BodyError::TooOld) => Ended::Broken,
     };
-    match outcome {
-        Ok(()) => record.finish_complete(),
-        Err(broken) => record.finish_broken(broken),
-    }
+    record.ended(outcome.map_or_else(End::Broken, |()| End::Complete));
     ended
 }
 

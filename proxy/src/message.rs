@@ -2,13 +2,13 @@
 //!
 //! `request` and everything below it know these types only; `http1` and `http2` translate at the two ends.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::{Frame, SizeHint};
 
 use crate::upstream::upgrade::Upgraded;
@@ -49,19 +49,71 @@ pub struct Request {
     pub interim: Interim,
 }
 
-/// Informational answers on their way to the client. Whoever answers takes them out after each step of the exchange.
+impl Request {
+    /// Copies what it has of the buffer that its head was read into, so that it no longer keeps that buffer. It says the
+    /// same as before.
+    pub(crate) fn detach(&mut self) {
+        let authority = self.authority.as_deref().unwrap_or_default();
+        let bytes =
+            self.target.len() + authority.len() + self.headers.values().map(HeaderValue::len).sum::<usize>();
+        let mut whole = Vec::with_capacity(bytes);
+        whole.extend_from_slice(&self.target);
+        whole.extend_from_slice(authority);
+        self.headers.values().for_each(|value| whole.extend_from_slice(value.as_bytes()));
+        let mut whole = Bytes::from(whole);
+        self.target = whole.split_to(self.target.len());
+        if let Some(authority) = &mut self.authority {
+            *authority = whole.split_to(authority.len());
+        }
+        for value in self.headers.values_mut() {
+            // The bytes of a value are one.
+            if let Ok(mut copy) = HeaderValue::from_maybe_shared(whole.split_to(value.len())) {
+                copy.set_sensitive(value.is_sensitive());
+                *value = copy;
+            }
+        }
+    }
+}
+
+/// Copies a value that may be part of a larger buffer, so that it no longer keeps that.
+pub(crate) fn detach(value: &mut HeaderValue) {
+    // The bytes of a value are one.
+    if let Ok(mut copy) = HeaderValue::from_bytes(value.as_bytes()) {
+        copy.set_sensitive(value.is_sensitive());
+        *value = copy;
+    }
+}
+
+/// What the path of a request tells the connection while it works: informational answers for the client, which are taken out
+/// after each step of the exchange, and that the request rests.
 #[derive(Clone, Debug, Default)]
-pub struct Interim(Rc<RefCell<Vec<(StatusCode, HeaderMap)>>>);
+pub struct Interim(Rc<Told>);
+
+#[derive(Debug, Default)]
+struct Told {
+    answers: RefCell<Vec<(StatusCode, HeaderMap)>>,
+    rests: Cell<bool>,
+}
 
 impl Interim {
     pub(crate) fn push(&self, status: StatusCode, headers: HeaderMap) {
-        self.0.borrow_mut().push((status, headers));
+        self.0.answers.borrow_mut().push((status, headers));
     }
 
     /// Everything that has come since the last time, oldest first.
     pub(crate) fn take(&self) -> Vec<(StatusCode, HeaderMap)> {
         // An empty `Vec` costs nothing, and nearly all of them are.
-        self.0.take()
+        self.0.answers.take()
+    }
+
+    /// Says that the request will wait for long, and has let go of the buffer that it was read into ([`Request::detach`]).
+    pub(crate) fn rest(&self) {
+        self.0.rests.set(true);
+    }
+
+    /// Whether that was said since the last time.
+    pub(crate) fn take_rest(&self) -> bool {
+        self.0.rests.replace(false)
     }
 }
 
@@ -78,8 +130,9 @@ pub struct Response {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Body,
-    /// Present only on an answer that switches protocols: the upstream half of the tunnel.
-    pub upgraded: Option<Upgraded>,
+    /// Present only on an answer that switches protocols: the upstream half of the tunnel. Boxed, because answers are moved
+    /// often and few of them are of that kind.
+    pub upgraded: Option<Box<Upgraded>>,
 }
 
 impl Response {
@@ -238,3 +291,6 @@ impl http_body::Body for Limited {
         http_body::Body::size_hint(&self.body)
     }
 }
+
+#[cfg(test)]
+mod tests;

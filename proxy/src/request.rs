@@ -47,27 +47,28 @@ use record::Record;
 use sanitize::{sanitize, sanitize_response};
 use target::{Scheme, Target};
 
-/// Answers one request: what an upstream says, or a refusal of our own, with the record of how it came about.
+/// Answers one request: what an upstream says, or a refusal of our own. How it came about goes into `record`, which the
+/// caller has begun with this request.
 ///
-/// The request stays with the caller: a future that owned it would be copied with all that it holds, and so would each future
+/// Both stay with the caller: a future that owned them would be copied with all that they hold, and so would each future
 /// within it.
 pub(crate) async fn answer(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
     request: &mut Request,
-) -> (Response, Record) {
+    record: &mut Record,
+) -> Response {
     let format = Format::of(&request.headers);
-    let mut record = Record::begin(worker, client, request);
     let mut afterwards = Afterwards::default();
-    let mut answered = respond(worker, client, request, &mut record, &mut afterwards).await;
+    let mut answered = respond(worker, client, request, record, &mut afterwards).await;
     if record.route.as_ref().is_some_and(|route| route.errors.is_some()) {
-        answered = Box::pin(errors::replace(worker, request, &mut record, answered)).await;
+        answered = Box::pin(errors::replace(worker, request, record, answered)).await;
     }
     let mut response =
-        answered.unwrap_or_else(|reject| refuse(worker, &reject, format, afterwards.language, &mut record));
+        answered.unwrap_or_else(|reject| refuse(worker, &reject, format, afterwards.language, record));
     afterwards.apply(&mut response.headers);
     record.answered(&response);
-    (response, record)
+    response
 }
 
 /// Answers what could not be read as a request at all.
@@ -113,27 +114,28 @@ async fn respond(
     }
 
     // From here on there is one target: matched, judged and forwarded.
-    let target = Target::of(request, view.scheme, reading.encoded_slash)?;
+    let mut target = Target::of(request, view.scheme, reading.encoded_slash)?;
     record.target(&target);
-    let host = target.host.as_ref();
-    check_direction(client, served, host)?;
-    let lookup = Lookup {
-        host,
-        path: target.path(),
-        method: &request.method,
-        headers: &request.headers,
-        query: target.query(),
-    };
-    let found = served.listener.find(&lookup);
-    if let Some(challenges) = &current.table.challenges
-        && let Some(proof) = challenges.answer(&lookup, &found)
-    {
-        return Ok(challenge(proof));
-    }
-    let route = match found {
-        Found::Route(route) => route,
-        Found::NoRoute => return Err(Reject::RouteNotFound),
-        Found::NoHost => return Err(Reject::HostNotFound),
+    check_direction(client, served, target.host.as_ref())?;
+    let route = {
+        let lookup = Lookup {
+            host: target.host.as_ref(),
+            path: target.path(),
+            method: &request.method,
+            headers: &request.headers,
+            query: target.query(),
+        };
+        let found = served.listener.find(&lookup);
+        if let Some(challenges) = &current.table.challenges
+            && let Some(proof) = challenges.answer(&lookup, &found)
+        {
+            return Ok(challenge(proof));
+        }
+        match found {
+            Found::Route(route) => route,
+            Found::NoRoute => return Err(Reject::RouteNotFound),
+            Found::NoHost => return Err(Reject::HostNotFound),
+        }
     };
     record.route(route);
 
@@ -181,7 +183,7 @@ async fn respond(
         counted?;
     }
 
-    let cors = route.cors.as_deref().map(|cors| (cors, cors::decide(cors, &request.headers)));
+    let mut cors = route.cors.as_deref().map(|cors| (cors, cors::decide(cors, &request.headers)));
     let mut response = match &route.action {
         Action::Redirect(rule) => redirect::redirect(rule, &route.origin.path, &target, view.port)?,
         Action::Location(fixed) => redirect::to_fixed(&fixed.location, fixed.status),
@@ -208,10 +210,13 @@ async fn respond(
             request.headers.insert(HOST, host_value);
             // A session is between the browser and the edge, on open routes too.
             ::auth::session::strip_cookies(&mut request.headers);
-            if let Some(gate) = &route.wake
-                && let Some(response) = awaken(worker, gate, backends, &target, request, record).await?
-            {
-                return Ok(response);
+            if let Some(gate) = &route.wake {
+                // What may wait keeps nothing of the buffer that it was read into.
+                drop(view);
+                cors.iter_mut().for_each(|(_, decision)| decision.detach());
+                if let Some(response) = awaken(worker, gate, backends, &mut target, request, record).await? {
+                    return Ok(response);
+                }
             }
             let stand_in = route.errors.as_deref().and_then(|errors| errors.stand_in_for(backends));
             if stand_in.is_some() {

@@ -118,5 +118,4 @@ const OVERHEAD_MAX: Duration = Duration::from_millis(20);
 const WORKLOADS: usize = 1000;
 const WAITING: usize = 4096;
 const WAITING_PER_GATE: usize = 256;
-/// The goal is 50 MiB. Each request that waits keeps its head, the 8 kB that it was read into, and its future.
-const MEMORY_BYTES_MAX: usize = 100 << 20;
+const MEMORY_BYTES_MAX: usize = 50 << 20;

@@ -18,7 +18,7 @@ use super::head::{self, Disposition, ResponseFraming};
 use crate::connection::Client;
 use crate::message::{BodyError, Protocol};
 use crate::request;
-use crate::request::record::Record;
+use crate::request::record::{self, Record};
 use crate::transport::{Rewound, Transport};
 use crate::upstream::upgrade::Upgraded;
 use crate::worker::Worker;
@@ -46,8 +46,17 @@ pub(crate) enum End {
 }
 
 /// Serves requests until the connection ends.
-pub(crate) async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, transport: Transport) -> End {
+pub(crate) fn serve(
+    worker: &Rc<Worker>,
+    client: &Rc<Client>,
+    transport: Transport,
+) -> impl Future<Output = End> {
+    // What an `async fn` is given it keeps room for, and this future lives as long as the connection.
     let link = Rc::new(Link::new(Rc::clone(worker), transport));
+    serve_link(worker, client, link)
+}
+
+async fn serve_link(worker: &Rc<Worker>, client: &Rc<Client>, link: Rc<Link>) -> End {
     let mut served = 0;
     let mut served_when_parked = None;
     // Its client was sent here by somebody who does not know yet that this edge goes; it gets one answer.
@@ -70,9 +79,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, transport: T
             }
             Next::Close => break,
             Next::Tunnel(upgraded, record) => {
-                if let Ok(link) = Rc::try_unwrap(link) {
-                    Box::pin(tunnel(link, *upgraded, *record)).await;
-                }
+                Box::pin(tunnel(link, upgraded, record)).await;
                 return End::Closed;
             }
             Next::Http2 => {
@@ -107,8 +114,9 @@ async fn serve_busy(worker: &Rc<Worker>, client: &Rc<Client>, link: &Rc<Link>, s
             Ok(Start::NotYet) => return Next::Park,
             Err(reject) => {
                 // Where the next request would start is unknown, so this answer is the last.
-                let (response, record) = request::answer_unreadable(worker, client, reject);
-                link.respond(&Method::GET, Protocol::Http11, response, Disposition::Close, record).await;
+                let (mut response, mut record) = request::answer_unreadable(worker, client, reject);
+                let last = Disposition::Close;
+                link.respond(&Method::GET, Protocol::Http11, &mut response, last, &mut record).await;
                 return Next::Close;
             }
         };
@@ -116,13 +124,16 @@ async fn serve_busy(worker: &Rc<Worker>, client: &Rc<Client>, link: &Rc<Link>, s
         let (method, protocol) = (head.method.clone(), head.protocol);
         let wants_more = head.keep_alive && *served < worker.settings().limits.requests_per_connection;
         let mut request = link.begin(*head);
-        let answered = {
-            let answer = pin!(request::answer(worker, client, &mut request));
-            link.exchange(protocol, answer).await
+        let mut record = Record::begin(worker, client, &request);
+        let mut response = {
+            let answer = pin!(request::answer(worker, client, &mut request, &mut record));
+            match link.exchange(protocol, answer).await {
+                Some(response) => response,
+                None => return Next::Close,
+            }
         };
         // What it holds of the buffer is given back, and its body is let go.
         drop(request);
-        let Some((mut response, record)) = answered else { return Next::Close };
         if let Some(upgraded) = response.upgraded.take() {
             let framing =
                 ResponseFraming::plan(protocol, &method, response.status, None, Disposition::Upgrade);
@@ -134,16 +145,16 @@ async fn serve_busy(worker: &Rc<Worker>, client: &Rc<Client>, link: &Rc<Link>, s
                 &worker.date(),
             );
             return match link.flush().await {
-                Ok(()) => Next::Tunnel(Box::new(upgraded), Box::new(record)),
+                Ok(()) => Next::Tunnel(upgraded, Box::new(record)),
                 Err(_) => Next::Close,
             };
         }
         let keep =
             wants_more && !worker.ends_connections() && !client.is_old(worker) && !record.closes_connection();
         let wish = if keep { Disposition::KeepAlive } else { Disposition::Close };
-        if link.respond(&method, protocol, response, wish, record).await != Disposition::KeepAlive
-            || !link.drain().await
-        {
+        let may = link.respond(&method, protocol, &mut response, wish, &mut record).await;
+        drop(record);
+        if may != Disposition::KeepAlive || !link.drain().await {
             return Next::Close;
         }
         if link.can_park() {
@@ -153,12 +164,13 @@ async fn serve_busy(worker: &Rc<Worker>, client: &Rc<Client>, link: &Rc<Link>, s
 }
 
 /// Copies bytes both ways until both sides have ended (RFC 9110 §7.8).
-async fn tunnel(link: Link, upgraded: Upgraded, mut record: Record) {
-    let ahead = link.input.into_inner().buffer.freeze();
-    let mut client = Rewound::new(ahead, link.transport.into_inner());
-    let Upgraded { mut stream, in_flight } = upgraded;
+async fn tunnel(link: Rc<Link>, upgraded: Box<Upgraded>, mut record: Box<Record>) {
+    let Ok(Link { worker, transport, input, .. }) = Rc::try_unwrap(link) else { return };
+    let ahead = input.into_inner().buffer.freeze();
+    let mut client = Rewound::new(ahead, transport.into_inner());
+    let Upgraded { mut stream, in_flight } = *upgraded;
     let both = tokio::io::copy_bidirectional(&mut client, &mut stream);
-    let clock = &link.worker.clock;
+    let clock = &worker.clock;
     let copied = match record.lasts {
         None => Ok(both.await),
         Some(limit) => clock.watch().within(clock, limit, both).await,
@@ -166,10 +178,10 @@ async fn tunnel(link: Link, upgraded: Upgraded, mut record: Record) {
     match copied {
         Ok(Ok((up, down))) => {
             record.tunnelled(up, down);
-            record.finish_complete();
+            record.ended(record::End::Complete);
         }
-        Ok(Err(error)) => record.finish_broken(BodyError::Sender(error.to_string().into())),
-        Err(Expired) => record.finish_broken(BodyError::TooOld),
+        Ok(Err(error)) => record.ended(record::End::Broken(BodyError::Sender(error.to_string().into()))),
+        Err(Expired) => record.ended(record::End::Broken(BodyError::TooOld)),
     }
     drop(in_flight);
 }

@@ -1,7 +1,8 @@
 //! Step 9: what stands behind the route is awake before the request goes on.
 //!
 //! Everything that refuses has been asked before: nobody wakes a workload who may not enter. The body of a request is not
-//! read while it waits; what the client may send meanwhile is bounded by its connection.
+//! read while it waits; what the client may send meanwhile is bounded by its connection. A request that waits keeps its head
+//! and nothing of the buffers of its connection.
 
 mod page;
 
@@ -32,8 +33,8 @@ pub(super) async fn awaken(
     worker: &Rc<Worker>,
     gate: &Arc<Gate>,
     shares: &[WeightedBackend],
-    target: &Target,
-    request: &Request,
+    target: &mut Target,
+    request: &mut Request,
     record: &mut Record,
 ) -> Result<Option<Response>, Reject> {
     if request.headers.contains_key(PROGRESS) {
@@ -60,6 +61,11 @@ pub(super) async fn awaken(
         Wait::Auto => Some(PAGE_AFTER),
         Wait::Page => Some(Duration::ZERO),
     };
+    // Thousands may wait, and none of them keeps the buffer that it was read into.
+    request.detach();
+    target.path_and_query.detach();
+    record.detach(target);
+    request.interim.rest();
     let cause = || Cause {
         route: record.route_name(),
         request_id: record.request_id().as_str().into(),

@@ -14,7 +14,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
-use crate::message::Response;
+use crate::message::{Response, detach};
 use crate::route::{Cors, OriginPattern};
 
 /// What was decided about the Origin of one request, kept until its answer comes.
@@ -22,6 +22,13 @@ use crate::route::{Cors, OriginPattern};
 pub struct Decision {
     /// The origin to name; `None`: no Origin, or not an allowed one.
     allowed: Option<HeaderValue>,
+}
+
+impl Decision {
+    /// Copies the origin, so that it no longer keeps the buffer that the request was read into.
+    pub(crate) fn detach(&mut self) {
+        self.allowed.iter_mut().for_each(detach);
+    }
 }
 
 /// Judges the request's Origin. More than one Origin is none that is allowed.

@@ -171,46 +171,47 @@ impl Tries<'_> {
         let mut tried: SmallVec<[u64; 4]> = SmallVec::new();
         let until = self.handling.retry.within.map(|within| Instant::now() + within);
         loop {
-            let now_ms = self.worker.clock.now_ms();
-            let in_flight_max = self.in_flight_max();
-            let view = View { pools: &self.worker.pools, in_flight_max, now_ms, prefers: self.prefers };
-            let choice = choose(view, self.backend, &tried).map_err(|none| match none {
-                NoChoice::NoEndpoints => Reject::NoEndpoints,
-                NoChoice::Saturated => Reject::Overloaded,
-            })?;
-            if tried.is_empty() {
-                choice.pool.budget.deposit();
-            }
-            if let Some(record) = record.as_deref_mut() {
-                record.endpoint(&choice.endpoint);
-            }
-            let outcome = self.attempt(&choice, body.take(), record.as_deref_mut()).await;
-            tried.push(choice.endpoint.id);
-            let wants_repeat = match &outcome {
-                // The upstream has looked at the request, so it may have done what was asked already.
-                Ok(response) => {
-                    self.handling.retry.codes.contains(&response.status)
-                        && is_idempotent(self.outgoing.method)
+            // In a block, so that what is left of a failed try does not hold its place while the next one waits.
+            {
+                let now_ms = self.worker.clock.now_ms();
+                let in_flight_max = self.in_flight_max();
+                let view = View { pools: &self.worker.pools, in_flight_max, now_ms, prefers: self.prefers };
+                let choice = choose(view, self.backend, &tried).map_err(|none| match none {
+                    NoChoice::NoEndpoints => Reject::NoEndpoints,
+                    NoChoice::Saturated => Reject::Overloaded,
+                })?;
+                if tried.is_empty() {
+                    choice.pool.budget.deposit();
                 }
-                Err(miss) => {
-                    if let Some(record) = record.as_deref_mut() {
-                        record.missed(miss);
+                if let Some(record) = record.as_deref_mut() {
+                    record.endpoint(&choice.endpoint);
+                }
+                let outcome = self.attempt(&choice, body.take(), record.as_deref_mut()).await;
+                tried.push(choice.endpoint.id);
+                let wants_repeat = match &outcome {
+                    // The upstream has looked at the request, so it may have done what was asked already.
+                    Ok(response) => {
+                        self.handling.retry.codes.contains(&response.status)
+                            && is_idempotent(self.outgoing.method)
                     }
-                    miss.is_safe_to_repeat(self.outgoing.method)
+                    Err(miss) => {
+                        if let Some(record) = record.as_deref_mut() {
+                            record.missed(miss);
+                        }
+                        miss.is_safe_to_repeat(self.outgoing.method)
+                    }
+                };
+                let repeats = wants_repeat
+                    && tried.len() <= retries as usize
+                    && until.is_none_or(|until| Instant::now() < until)
+                    && (!outcome.as_ref().is_err_and(Miss::took_its_time) || self.may_wait_again(&tried))
+                    && body.rewind()
+                    && choice.pool.budget.withdraw(now_ms);
+                if !repeats {
+                    return outcome.map_err(Reject::from);
                 }
-            };
-            let repeats = wants_repeat
-                && tried.len() <= retries as usize
-                && until.is_none_or(|until| Instant::now() < until)
-                && (!outcome.as_ref().is_err_and(Miss::took_its_time) || self.may_wait_again(&tried))
-                && body.rewind()
-                && choice.pool.budget.withdraw(now_ms);
-            if !repeats {
-                return outcome.map_err(Reject::from);
+                self.worker.metrics.retried();
             }
-            // What is left of the failed try must not hold its place while the next one waits.
-            drop(outcome);
-            self.worker.metrics.retried();
             if let Some(pause) = self.handling.retry.backoff {
                 tokio::time::sleep(pause.min(BACKOFF_MAX)).await;
             }
@@ -285,7 +286,7 @@ impl Tries<'_> {
                     Some(connection) => connection,
                     None => Connection::new(Box::pin(self.connect(choice)).await?, worker),
                 };
-                exchange::send(worker, connection, *outgoing, body, interim, patience, in_flight)
+                exchange::send(worker, connection, outgoing, body, interim, &patience, in_flight)
                     .await
                     .map_err(Miss::Exchange)
             }

@@ -16,7 +16,7 @@ use super::target::{PathAndQuery, Scheme, Target};
 use crate::access::Entry;
 use crate::connection::Client;
 use crate::limit::Flight;
-use crate::message::{BodyError, Protocol, Request, Response};
+use crate::message::{BodyError, Protocol, Request, Response, detach};
 use crate::reject::Reject;
 use crate::reject::refusals::Refused;
 use crate::route::Route;
@@ -25,8 +25,8 @@ use crate::upstream::{Backend, Endpoint, EndpointAddress};
 use crate::worker::Worker;
 use crate::workload::gate::Hold;
 
-/// One request from its head to the last byte of its answer. Dropped without having been finished, it says that the client
-/// went away.
+/// One request from its head to the last byte of its answer. Dropped without having ended, it says that the client went
+/// away.
 pub(crate) struct Record {
     worker: Rc<Worker>,
     client: Rc<Client>,
@@ -140,6 +140,19 @@ impl Record {
         self.path = Some(target.path_and_query.clone());
     }
 
+    /// Copies what it has of the buffer that the head of the request was read into, so that it no longer keeps that buffer.
+    /// `target` has let go of it already.
+    pub(super) fn detach(&mut self, target: &Target) {
+        if let Some(path) = &mut self.path {
+            path.clone_from(&target.path_and_query);
+        }
+        self.request_id.detach();
+        let logged = self.logged.as_mut().map(|logged| [&mut logged.user_agent, &mut logged.referer]);
+        for value in logged.into_iter().flatten().flatten() {
+            detach(value);
+        }
+    }
+
     pub(super) fn route(&mut self, route: &Arc<Route>) {
         self.route = Some(Arc::clone(route));
     }
@@ -229,14 +242,9 @@ impl Record {
         self.bytes_out += bytes_out;
     }
 
-    /// The answer was written whole.
-    pub(crate) fn finish_complete(mut self) {
-        self.end = End::Complete;
-    }
-
-    /// The answer broke off.
-    pub(crate) fn finish_broken(mut self, error: BodyError) {
-        self.end = End::Broken(error);
+    /// The exchange with the client is over.
+    pub(crate) fn ended(&mut self, end: End) {
+        self.end = end;
     }
 
     fn log(&self, duration: Duration) {

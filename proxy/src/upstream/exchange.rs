@@ -137,10 +137,10 @@ impl Connection {
 pub(crate) async fn send(
     worker: &Rc<Worker>,
     mut connection: Box<Connection>,
-    outgoing: Outgoing<'_>,
+    outgoing: &Outgoing<'_>,
     body: Body,
     interim: &Interim,
-    patience: Patience,
+    patience: &Patience,
     in_flight: InFlight,
 ) -> Result<Response, Failure> {
     let length = outgoing_length(&body);
@@ -148,7 +148,7 @@ pub(crate) async fn send(
     upload.out.bytes = worker.buffers.out.take();
     connection.buffer = worker.buffers.upstream.take();
     let disposition = if outgoing.websocket { Disposition::Upgrade } else { Disposition::KeepAlive };
-    let Outgoing { method, target, headers, .. } = outgoing;
+    let Outgoing { method, target, headers, .. } = *outgoing;
     head::write_request_head(&mut upload.out.bytes, method, target, headers, length, disposition)
         .map_err(|_| Failure::Unsendable("the target cannot be written"))?;
     connection.watch.arm(&worker.clock, patience.send);
@@ -215,7 +215,7 @@ pub(crate) async fn send(
             status: head.status,
             headers: head.headers,
             body: Body::Empty,
-            upgraded: Some(upgraded),
+            upgraded: Some(Box::new(upgraded)),
         });
     }
     let body = if let Some(body) = whole_body(&mut connection, head.length, &upload) {

@@ -102,11 +102,7 @@ fn admit(worker: &Rc<Worker>, socket: Socket, stream: TcpStream, remote: SocketA
         return;
     };
     worker.metrics.connection_opened();
-    let worker = Rc::clone(worker);
-    tokio::task::spawn_local(async move {
-        connection::serve(&worker, socket, stream, remote).await;
-        drop(admission);
-    });
+    tokio::task::spawn_local(connection::serve(Rc::clone(worker), socket, stream, remote, admission));
 }
 
 /// Connections by client address, counted over all workers. Written when a connection opens or ends, never by a request.

@@ -12,7 +12,7 @@ use super::link::Link;
 use crate::http1::body::Encoder;
 use crate::http1::head::{self, BodyLength, Disposition, ResponseFraming};
 use crate::message::{Body, BodyError, Protocol, Response};
-use crate::request::record::Record;
+use crate::request::record::{End, Record};
 
 impl Link {
     /// Writes one answer whole. Returns what the connection may be used for afterwards.
@@ -20,15 +20,17 @@ impl Link {
         &self,
         method: &Method,
         protocol: Protocol,
-        response: Response,
+        response: &mut Response,
         wish: Disposition,
-        mut record: Record,
+        record: &mut Record,
     ) -> Disposition {
-        let Response { status, headers, mut body, .. } = response;
+        let status = response.status;
+        let mut body = std::mem::take(&mut response.body);
         // A client that still waits for `100 Continue` may send its body or not; only closing leaves no doubt.
         let unasked = std::mem::take(&mut self.input.borrow_mut().expects_continue);
         let wish = if unasked { Disposition::Close } else { wish };
         let framing = ResponseFraming::plan(protocol, method, status, body.exact_length(), wish);
+        let headers = std::mem::take(&mut response.headers);
         head::write_response_head(&mut self.outbox().bytes, status, &headers, &framing, &self.worker.date());
         drop(headers);
         if framing.length == BodyLength::None {
@@ -37,16 +39,15 @@ impl Link {
         self.watch.arm(&self.worker.clock, self.worker.settings().timeouts.write_idle);
         let mut sending =
             Sending { encoder: Encoder::new(framing.length), ended: body.is_empty(), broken: None, body };
-        let outcome = std::future::poll_fn(|cx| sending.poll(self, &mut record, cx)).await;
+        let outcome = std::future::poll_fn(|cx| sending.poll(self, record, cx)).await;
+        record.received(self.input.borrow().pace.bytes());
         match outcome {
             Ok(()) => {
-                record.received(self.input.borrow().pace.bytes());
-                record.finish_complete();
+                record.ended(End::Complete);
                 framing.disposition
             }
             Err(broken) => {
-                record.received(self.input.borrow().pace.bytes());
-                record.finish_broken(broken);
+                record.ended(End::Broken(broken));
                 Disposition::Close
             }
         }

@@ -17,7 +17,6 @@ use crate::http1::body::{Decoded, Decoder};
 use crate::http1::head::{self, HeadError, RequestHead, Scan};
 use crate::message::{BodyError, Interim, Protocol, Response};
 use crate::reject::Reject;
-use crate::request::record::Record;
 use crate::transport::{Outbox, Transport};
 use crate::worker::Worker;
 use crate::worker::clock::{Pace, Watch};
@@ -185,8 +184,8 @@ impl Link {
     pub(super) async fn exchange(
         &self,
         protocol: Protocol,
-        mut answer: Pin<&mut impl Future<Output = (Response, Record)>>,
-    ) -> Option<(Response, Record)> {
+        mut answer: Pin<&mut impl Future<Output = Response>>,
+    ) -> Option<Response> {
         let interim_allowed = protocol == Protocol::Http11;
         std::future::poll_fn(|cx| {
             let answered = answer.as_mut().poll(cx);
@@ -197,6 +196,9 @@ impl Link {
             }
             if let Poll::Ready(answer) = answered {
                 return Poll::Ready(Some(answer));
+            }
+            if self.interim.take_rest() {
+                self.rest(&mut self.input.borrow_mut());
             }
             let mut moved = 0;
             if !self.outbox().is_empty()
@@ -215,13 +217,29 @@ impl Link {
         let mut input = self.input.borrow_mut();
         // A body in progress is read by its consumer, who notices by itself.
         while input.decoder.is_none() && !input.ended && input.buffer.len() < AHEAD_BYTES_MAX {
-            match input.poll_fill(&mut self.transport.borrow_mut(), cx) {
+            let rests = input.rests();
+            if rests && input.exhausted && self.transport.borrow().tcp().poll_read_ready(cx).is_pending() {
+                break;
+            }
+            let polled = input.poll_fill(&mut self.transport.borrow_mut(), cx);
+            if rests {
+                self.rest(&mut input);
+            }
+            match polled {
                 Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => input.ended = true,
                 Poll::Ready(Ok(_)) => {}
                 Poll::Pending => break,
             }
         }
         input.ended && input.decoder.is_none()
+    }
+
+    /// Gives the buffer back for the time in which the client is not asked for anything. What was read ahead is kept.
+    fn rest(&self, input: &mut Input) {
+        let ahead = BytesMut::from(&input.buffer[..]);
+        input.buffer.clear();
+        self.worker.buffers.client.give(&mut input.buffer);
+        input.buffer = ahead;
     }
 
     /// Ends the connection so that the client gets to read the last answer: our side is shut, then what still comes in is
@@ -258,6 +276,11 @@ impl Link {
 }
 
 impl Input {
+    /// True when there is no room to read into: whoever reads takes some first.
+    fn rests(&self) -> bool {
+        self.buffer.capacity() == self.buffer.len()
+    }
+
     /// Reads once. The buffer grows as needed; its bounds are those of whoever parses it.
     pub(super) fn poll_fill(
         &mut self,

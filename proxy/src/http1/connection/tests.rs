@@ -3,7 +3,10 @@ use std::rc::Rc;
 use super::*;
 use crate::message::Request;
 
-fn size<F>(_: fn(&'static Rc<Worker>, &'static Rc<Client>, &'static mut Request) -> F) -> usize {
+type Answering<F> =
+    fn(&'static Rc<Worker>, &'static Rc<Client>, &'static mut Request, &'static mut Record) -> F;
+
+fn size<F>(_: Answering<F>) -> usize {
     size_of::<F>()
 }
 
@@ -24,5 +27,5 @@ fn a_request_on_its_way_is_small() {
     assert!(bytes <= ANSWERING_BYTES_MAX, "{bytes} bytes");
 }
 
-const PARKED_BYTES_MAX: usize = 512;
-const ANSWERING_BYTES_MAX: usize = 4096;
+const PARKED_BYTES_MAX: usize = 256;
+const ANSWERING_BYTES_MAX: usize = 2048;

@@ -5,6 +5,8 @@ use std::fmt;
 use bytes::Bytes;
 use http::HeaderValue;
 
+use crate::message::detach;
+
 /// A name for one request: 32 lower-case hexadecimal digits of our own, or what a trusted proxy called it.
 ///
 /// It is for finding things, not for guarding them: the digits are random but not secret.
@@ -38,6 +40,11 @@ impl RequestId {
 
     pub fn value(&self) -> &HeaderValue {
         &self.0
+    }
+
+    /// Copies the id, so that it no longer keeps the buffer that it was read into.
+    pub(crate) fn detach(&mut self) {
+        detach(&mut self.0);
     }
 
     /// A `traceparent` of a new, unsampled trace; the trace id is this id where it has that form.

@@ -45,6 +45,11 @@ impl PathAndQuery {
         &self.whole
     }
 
+    /// Copies what is a view of the raw target, so that it no longer keeps what that was read into.
+    pub(crate) fn detach(&mut self) {
+        self.whole = Bytes::copy_from_slice(&self.whole);
+    }
+
     /// As text; a normalised target is ASCII.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.whole).unwrap_or_default()

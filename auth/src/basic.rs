@@ -27,6 +27,7 @@ use jiff::Timestamp;
 use crate::identity::{Identity, Invalid};
 use crate::secret::{Secret, same};
 use crate::session::later;
+use crate::texts::Texts;
 
 /// Users in one file.
 pub const USERS_LEN_MAX: usize = 100_000;
@@ -54,7 +55,7 @@ pub struct Credentials {
 pub struct Users {
     users: HashMap<String, Hash>,
     /// Every user's groups.
-    groups: Vec<String>,
+    groups: Texts,
 }
 
 /// Why a file of users cannot be used. Lines count from 1; no hash is shown.
@@ -117,7 +118,7 @@ impl fmt::Debug for Credentials {
 
 impl Users {
     /// Reads an htpasswd file: `user:hash` lines, blank lines and `#` comments. `groups` are what every user of it is in.
-    pub fn parse(text: &str, groups: Vec<String>) -> Result<Self, HtpasswdError> {
+    pub fn parse(text: &str, groups: Texts) -> Result<Self, HtpasswdError> {
         let mut users = HashMap::new();
         for (index, entry) in text.lines().enumerate() {
             let (line, entry) = (index + 1, entry.trim());

@@ -12,6 +12,7 @@ use std::fmt::Write;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::identity::Identity;
+use crate::texts::Texts;
 
 /// Header names that applications know from other authenticating proxies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -247,9 +248,11 @@ fn one(text: &str) -> Option<HeaderValue> {
     HeaderValue::from_maybe_shared(bytes::Bytes::from(encoded)).ok()
 }
 
-fn list(values: &[String], separator: char) -> Option<HeaderValue> {
-    let mut joined = String::with_capacity(values.iter().map(|value| value.len() + 1).sum());
-    for value in values.iter().filter(|value| !value.is_empty()) {
+fn list(values: &Texts, separator: char) -> Option<HeaderValue> {
+    let said = || values.iter().filter(|value| !value.is_empty());
+    // Exactly what is needed where nothing is encoded: a value with room to spare is moved once more.
+    let mut joined = String::with_capacity(values.bytes_len() + said().count().saturating_sub(1));
+    for value in said() {
         if !joined.is_empty() {
             joined.push(separator);
         }

@@ -3,9 +3,12 @@
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
+
+use crate::texts::Texts;
 
 /// Who asks. Text is as the provider gave it; what goes into headers is made safe by [`crate::headers`].
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -19,9 +22,9 @@ pub struct Identity {
     pub email: Option<String>,
     /// Rules about addresses count only addresses that the provider vouches for.
     pub email_verified: bool,
-    pub groups: Vec<String>,
+    pub groups: Texts,
     /// Further claims that rules or headers of some route ask for, each with all its values.
-    pub claims: BTreeMap<String, Vec<String>>,
+    pub claims: BTreeMap<String, Texts>,
 }
 
 /// What kind of thing a provider is.
@@ -151,8 +154,8 @@ impl Identity {
             "preferred_username" => vec![&self.user],
             "name" => self.name.as_deref().into_iter().collect(),
             "email" => self.email.as_deref().into_iter().collect(),
-            "groups" => self.groups.iter().map(String::as_str).collect(),
-            other => self.claims.get(other).into_iter().flatten().map(String::as_str).collect(),
+            "groups" => self.groups.iter().collect(),
+            other => self.claims.get(other).into_iter().flat_map(Texts::iter).collect(),
         }
     }
 }
@@ -179,11 +182,17 @@ fn find<'c>(claims: &'c Map<String, Value>, name: &str) -> Option<&'c Value> {
 }
 
 /// The values of a claim that can be compared with text. What is nested deeper says nothing here.
-fn texts(value: &Value) -> Vec<String> {
+fn texts(value: &Value) -> Texts {
     match value {
-        Value::String(text) => vec![text.clone()],
-        Value::Bool(_) | Value::Number(_) => vec![value.to_string()],
-        Value::Array(values) => values.iter().filter(|value| !value.is_array()).flat_map(texts).collect(),
-        Value::Null | Value::Object(_) => Vec::new(),
+        Value::Array(values) => values.iter().filter_map(text).collect(),
+        other => text(other).into_iter().collect(),
+    }
+}
+
+fn text(value: &Value) -> Option<Cow<'_, str>> {
+    match value {
+        Value::String(text) => Some(Cow::Borrowed(text)),
+        Value::Bool(_) | Value::Number(_) => Some(Cow::Owned(value.to_string())),
+        Value::Null | Value::Object(_) | Value::Array(_) => None,
     }
 }

@@ -17,8 +17,10 @@ pub mod oidc;
 pub mod rules;
 mod secret;
 pub mod session;
+mod texts;
 
 pub use headers::{HeaderPreset, HeaderRules};
 pub use identity::{Answer, Identity, Invalid, ProviderKind};
 pub use rules::{Denied, Policy};
 pub use secret::Secret;
+pub use texts::Texts;

@@ -9,7 +9,7 @@ fn users() -> Users {
         "# people\n\nada:{}\nbob:$apr1$abcdefgh$h9FWgUz3n9YxylKLlR5SQ/\neve:{ARGON2}\n",
         bcrypt.format_for_version(bcrypt::Version::TwoY)
     );
-    Users::parse(&text, vec!["people".into()]).expect("users")
+    Users::parse(&text, ["people"].into()).expect("users")
 }
 
 fn credentials(user: &str, password: &str) -> Credentials {
@@ -74,14 +74,14 @@ fn a_file_that_cannot_be_used_says_where_and_why() {
             HtpasswdError::Twice { line: 2, user: "ada".into() },
         ),
     ] {
-        assert_eq!(Users::parse(text, Vec::new()), Err(error), "{text}");
+        assert_eq!(Users::parse(text, Texts::default()), Err(error), "{text}");
     }
-    assert!(Users::parse(&bcrypt("15"), Vec::new()).is_ok());
+    assert!(Users::parse(&bcrypt("15"), Texts::default()).is_ok());
     let many = |count: usize| {
         (0..count).map(|n| format!("u{n}:$apr1$$J/S5FGXXjRRxbhIznTb/E1\n")).collect::<String>()
     };
-    assert!(Users::parse(&many(USERS_LEN_MAX), Vec::new()).is_ok());
-    assert_eq!(Users::parse(&many(USERS_LEN_MAX + 1), Vec::new()), Err(HtpasswdError::TooMany));
+    assert!(Users::parse(&many(USERS_LEN_MAX), Texts::default()).is_ok());
+    assert_eq!(Users::parse(&many(USERS_LEN_MAX + 1), Texts::default()), Err(HtpasswdError::TooMany));
 }
 
 #[test]
@@ -133,14 +133,14 @@ fn what_was_verified_is_remembered_for_a_while_and_for_this_password_only() {
     assert!(!verified.recall(&users, &credentials("ada", "other"), now()));
     assert!(!verified.recall(&users, &credentials("bob", "secret"), now()));
     assert!(!verified.recall(&users, &ada, now() + VERIFIED_FOR));
-    let changed = Users::parse("ada:$apr1$abcdefgh$h9FWgUz3n9YxylKLlR5SQ/", Vec::new()).expect("users");
+    let changed = Users::parse("ada:$apr1$abcdefgh$h9FWgUz3n9YxylKLlR5SQ/", Texts::default()).expect("users");
     assert!(!verified.recall(&changed, &ada, now()), "the hash is another one now");
 }
 
 #[test]
 fn no_more_is_remembered_than_the_bound() {
     let lines = (0..VERIFIED_LEN_MAX + 1).map(|n| format!("u{n}:$apr1$$J/S5FGXXjRRxbhIznTb/E1\n"));
-    let users = Users::parse(&lines.collect::<String>(), Vec::new()).expect("users");
+    let users = Users::parse(&lines.collect::<String>(), Texts::default()).expect("users");
     let verified = Verified::new().expect("random");
     for n in 0..=VERIFIED_LEN_MAX {
         verified.remember(&users, &credentials(&format!("u{n}"), ""), now());

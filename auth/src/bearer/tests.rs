@@ -80,7 +80,7 @@ fn a_good_token_says_who_asks() {
     let Judgement::Known(identity) = judge().judge(&issuer.sign(&claims()), &issuer.keys(), at(0)) else {
         panic!("not known")
     };
-    assert_eq!((&*identity.subject, identity.groups.as_slice()), ("robot", &["machines".to_owned()][..]));
+    assert_eq!((&*identity.subject, &identity.groups), ("robot", &["machines"].into()));
 }
 
 #[test]

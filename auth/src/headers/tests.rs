@@ -7,8 +7,8 @@ fn ada() -> Identity {
         name: Some("Ada Lovelace".into()),
         email: Some("ada@example.com".into()),
         email_verified: true,
-        groups: vec!["admins".into(), "staff".into()],
-        claims: [("tenant".to_owned(), vec!["blue".to_owned()])].into(),
+        groups: ["admins", "staff"].into(),
+        claims: [("tenant".to_owned(), ["blue"].into())].into(),
     }
 }
 
@@ -75,12 +75,12 @@ fn no_claim_can_split_a_header_or_a_list() {
         ("Jos\u{e9}", vec!["caf\u{e9}"], "x-name: Jos%C3%A9|x-groups: caf%C3%A9"),
         ("Jos%C3%A9", vec!["%2C"], "x-name: Jos%25C3%25A9|x-groups: %252C"),
     ] {
-        let groups = groups.into_iter().map(str::to_owned).collect();
+        let groups = groups.into_iter().collect();
         let identity = Identity { name: Some(name.into()), groups, ..Identity::named("a") };
         assert_eq!(told(&rules, &identity).join("|"), expected);
     }
     let authentik = HeaderRules::from(HeaderPreset::Authentik);
-    let identity = Identity { groups: vec!["a|admins".into(), "b,c".into()], ..Identity::named("a") };
+    let identity = Identity { groups: ["a|admins", "b,c"].into(), ..Identity::named("a") };
     assert!(told(&authentik, &identity).contains(&"x-authentik-groups: a%7Cadmins|b,c".to_owned()));
 }
 

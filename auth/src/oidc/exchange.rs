@@ -193,10 +193,10 @@ impl Given<'_> {
     fn keep(self, keeping: Keeping, identity: &mut Identity, now: Timestamp) -> Tokens {
         let Keeping::Store { access_token, id_token } = keeping else { return Tokens::default() };
         if access_token {
-            identity.claims.insert(ACCESS_TOKEN.to_owned(), vec![self.access.to_owned()]);
+            identity.claims.insert(ACCESS_TOKEN.to_owned(), [self.access].into());
         }
         if let Some(id) = self.id.as_ref().filter(|_| id_token) {
-            identity.claims.insert(ID_TOKEN.to_owned(), vec![id.reveal().to_owned()]);
+            identity.claims.insert(ID_TOKEN.to_owned(), [id.reveal()].into());
         }
         let shown = self.lifetime.filter(|_| access_token || id_token);
         Tokens {

@@ -13,8 +13,8 @@ fn ada() -> Identity {
         subject: "248289".into(),
         email: Some("Ada@Example.com".into()),
         email_verified: true,
-        groups: vec!["admins".into(), "staff".into()],
-        claims: [("tenant".to_owned(), vec!["blue".to_owned(), "red".to_owned()])].into(),
+        groups: ["admins", "staff"].into(),
+        claims: [("tenant".to_owned(), ["blue", "red"].into())].into(),
         ..Identity::named("ada")
     }
 }

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::Session;
 use crate::identity::Identity;
+use crate::texts::Texts;
 
 const VERSION: u8 = 1;
 
@@ -99,9 +100,9 @@ pub(super) fn text(text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(text.as_bytes());
 }
 
-fn texts(values: &[String], out: &mut Vec<u8>) {
+fn texts(values: &Texts, out: &mut Vec<u8>) {
     number(values.len() as u64, out);
-    for value in values {
+    for value in values.iter() {
         text(value, out);
     }
 }
@@ -109,7 +110,7 @@ fn texts(values: &[String], out: &mut Vec<u8>) {
 /// What is left to read.
 pub(super) struct Input<'b>(pub(super) &'b [u8]);
 
-impl Input<'_> {
+impl<'b> Input<'b> {
     pub(super) fn byte(&mut self) -> Option<u8> {
         let (first, rest) = self.0.split_first()?;
         self.0 = rest;
@@ -133,22 +134,30 @@ impl Input<'_> {
     }
 
     pub(super) fn text(&mut self) -> Option<String> {
+        self.borrowed().map(str::to_owned)
+    }
+
+    fn borrowed(&mut self) -> Option<&'b str> {
         let length = usize::try_from(self.number()?).ok()?;
         let (bytes, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
-        std::str::from_utf8(bytes).ok().map(str::to_owned)
+        std::str::from_utf8(bytes).ok()
     }
 
     fn length(&mut self) -> Option<u64> {
         self.number().filter(|length| *length <= LIST_LEN_MAX)
     }
 
-    fn texts(&mut self) -> Option<Vec<String>> {
-        let length = self.length()?;
+    fn texts(&mut self) -> Option<Texts> {
+        let length = self.length()? as usize;
+        if length == 0 {
+            return Some(Texts::default());
+        }
         // No more room at once than there are bytes left: what is written is not believed before it was read.
-        let mut texts = Vec::with_capacity(self.0.len().min(length as usize));
+        let left = self.0.len();
+        let mut texts = Texts::with_capacity(left.min(length), left);
         for _ in 0..length {
-            texts.push(self.text()?);
+            texts.push(self.borrowed()?);
         }
         Some(texts)
     }

@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 use super::ring::{Binding, KeyRing, KeyRingError, Purpose};
 use super::stored::{Handle, HandleReading};
 use super::{Lifetimes, Session, Worth};
+use crate::texts::Texts;
 
 /// Bytes of one cookie with its name and attributes. Browsers take 4,096 (RFC 6265 §6.1).
 pub const COOKIE_BYTES_MAX: usize = 3800;
@@ -336,11 +337,11 @@ pub fn strip_cookies(headers: &mut HeaderMap) {
     if !headers.get_all(COOKIE).iter().any(ours) {
         return;
     }
-    let kept: Vec<HeaderValue> = headers
+    let kept: SmallVec<[HeaderValue; 2]> = headers
         .get_all(COOKIE)
         .iter()
         .filter_map(|value| {
-            let mut kept = Vec::with_capacity(value.len());
+            let mut kept: SmallVec<[u8; 512]> = SmallVec::new();
             for pair in value.as_bytes().split(|byte| *byte == b';').map(<[u8]>::trim_ascii) {
                 let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii();
                 if is_ours(name) || pair.is_empty() {
@@ -441,7 +442,7 @@ fn split(value: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 /// What an operator should make smaller.
 fn largest_part(session: &Session) -> String {
     let identity = &session.identity;
-    let size = |values: &[String]| values.iter().map(|value| value.len() + 1).sum::<usize>();
+    let size = |values: &Texts| values.bytes_len() + values.len();
     let groups = (size(&identity.groups), "the groups".to_owned());
     let claims = identity.claims.iter().map(|(name, values)| (size(values), format!("the claim {name}")));
     claims.chain([groups]).max().map(|(_, name)| name).unwrap_or_default()

@@ -16,8 +16,8 @@ fn ada() -> Identity {
         name: Some("Ada Lovelace".into()),
         email: Some("ada@example.com".into()),
         email_verified: true,
-        groups: vec!["admins".into(), "staff".into()],
-        claims: [("tenant".to_owned(), vec!["blue".to_owned()])].into(),
+        groups: ["admins", "staff"].into(),
+        claims: [("tenant".to_owned(), ["blue"].into())].into(),
     }
 }
 

@@ -64,9 +64,11 @@ impl<'a> Sender<'a> {
                 None => address(),
             },
             By::User => account(),
-            By::Group => match self.identity.map_or(&[][..], |identity| &identity.groups) {
-                [] => account(),
-                groups => return groups.iter().try_for_each(|group| each(Value::Text(group.as_bytes()))),
+            By::Group => match self.identity.map(|identity| &identity.groups) {
+                Some(groups) if !groups.is_empty() => {
+                    return groups.iter().try_for_each(|group| each(Value::Text(group.as_bytes())));
+                }
+                Some(_) | None => account(),
             },
             By::Claim(name) => {
                 match self.identity.map(|identity| identity.values(name)).unwrap_or_default() {

@@ -112,10 +112,7 @@ fn a_code_is_redeemed_for_an_identity() {
     let login = now_or_never(exchange(&came.provider, &signer.metadata(), &came.pending, &*http, at(0)));
     let login = login.expect("a login").login;
     assert_eq!(login.provider_session.as_deref(), Some("s1"));
-    assert_eq!(
-        (&*login.identity.user, login.identity.groups.as_slice()),
-        ("ada", &["admins".to_owned()][..])
-    );
+    assert_eq!((&*login.identity.user, &login.identity.groups), ("ada", &["admins"].into()));
     let seen = seen.lock().expect("a lock");
     let [request] = seen.as_slice() else { panic!("one request, as nothing was left to ask for") };
     let body = String::from_utf8_lossy(request.body());
@@ -218,7 +215,7 @@ fn what_the_id_token_leaves_out_is_asked_for() {
         login.map(|redeemed| redeemed.login)
     };
     let identity = ask(more("248289")).expect("a login").identity;
-    assert_eq!((&*identity.user, identity.groups.as_slice()), ("ada", &["staff".to_owned()][..]));
+    assert_eq!((&*identity.user, &identity.groups), ("ada", &["staff"].into()));
     assert!(identity.email_verified);
     assert!(matches!(ask(more("another")), Err(ExchangeError::Token(_))));
     assert!(matches!(ask(json!([])), Err(ExchangeError::Unavailable(_))));

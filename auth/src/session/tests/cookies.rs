@@ -3,6 +3,7 @@ use http::{HeaderMap, HeaderValue};
 
 use super::super::cookie::FLOWS_LEN_MAX;
 use super::*;
+use crate::Texts;
 
 const HOST: &str = "app.example";
 
@@ -65,7 +66,7 @@ impl Browser {
 /// A session with `bytes` more to carry, that no compression could shorten.
 fn large(bytes: usize) -> Session {
     let mut session = session();
-    session.identity.groups = vec!["x".repeat(bytes)];
+    session.identity.groups = ["x".repeat(bytes)].into();
     session
 }
 
@@ -145,8 +146,8 @@ fn a_session_that_is_too_long_is_an_error_that_names_the_cause() {
     };
     let error = write(&session).expect_err("too large").to_string();
     assert!(error.contains("the groups"), "{error}");
-    session.identity.groups = Vec::new();
-    session.identity.claims.insert("roles".into(), vec!["x".repeat(12_000)]);
+    session.identity.groups = Texts::default();
+    session.identity.claims.insert("roles".into(), ["x".repeat(12_000)].into());
     let error = write(&session).expect_err("too large").to_string();
     assert!(error.contains("the claim roles"), "{error}");
 }

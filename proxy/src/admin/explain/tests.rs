@@ -170,7 +170,8 @@ fn who_has_to_be_known_is_a_step() {
     use crate::route::auth::{Auth, Provider, ProviderKind, Satisfy, ToldBy};
 
     let guarded = |satisfy| {
-        let users = Users::parse("ada:$apr1$abcdefgh$h9FWgUz3n9YxylKLlR5SQ/", Vec::new()).unwrap();
+        let users =
+            Users::parse("ada:$apr1$abcdefgh$h9FWgUz3n9YxylKLlR5SQ/", ::auth::Texts::default()).unwrap();
         let challenge = HeaderValue::from_static("Basic");
         let kind = ProviderKind::Basic(Basic { users: Arc::new(Listed(users)), challenge });
         let auth = Auth {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ::auth::Texts;
 use ::auth::basic::Users;
 use http::HeaderValue;
 
@@ -19,12 +20,12 @@ pub(super) fn compile(
     home: &Home,
 ) -> Result<Basic, String> {
     let text = scope.secret_value(&written.users, home, name)?;
-    let groups = written.groups.iter().map(|group| group.to_string()).collect();
+    let groups = written.groups.iter().collect();
     basic(&text, groups, written.realm.as_deref().unwrap_or(name))
 }
 
 /// What passwords are verified against, from the lines of htpasswd.
-pub(super) fn basic(text: &SecretBytes, groups: Vec<String>, realm: &str) -> Result<Basic, String> {
+pub(super) fn basic(text: &SecretBytes, groups: Texts, realm: &str) -> Result<Basic, String> {
     let text =
         std::str::from_utf8(text.expose()).map_err(|_| "has users that are not in UTF-8".to_owned())?;
     let users =

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ::auth::Texts;
 use http::{HeaderValue, Method};
 
 use super::external::{set_header, signin_of, told_names, url_backend};
@@ -111,7 +112,7 @@ fn users(scope: &mut Scope<'_>, words: &AuthWords) -> Result<Usable, Fault> {
         text.ok_or_else(|| fault(format!("the Secret {own}/{name} for `auth-secret` has no key `auth`")))?
     };
     let realm = words.realm.as_deref().unwrap_or("Authentication Required");
-    let basic = basic::basic(&text, Vec::new(), realm)
+    let basic = basic::basic(&text, Texts::default(), realm)
         .map_err(|error| fault(format!("the Secret {own}/{name} for `auth-secret` {error}")))?;
     Ok(Usable::telling_by_headers("auth-type".into(), ProviderKind::Basic(basic)))
 }

@@ -141,7 +141,7 @@ fn identity(names: &IdentityNames, headers: &HeaderMap) -> Identity {
         // The server is the one whom the operator trusts to know.
         email_verified: email.is_some(),
         email,
-        groups: groups.map(str::to_owned).collect(),
+        groups: groups.collect(),
         claims: Default::default(),
     }
 }

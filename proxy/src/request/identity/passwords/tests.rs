@@ -6,7 +6,7 @@ use super::*;
 const ADA: &str = "ada:$apr1$abcdefgh$h9FWgUz3n9YxylKLlR5SQ/";
 
 fn users() -> Arc<Listed> {
-    Arc::new(Listed(Users::parse(ADA, vec!["staff".into()]).expect("users")))
+    Arc::new(Listed(Users::parse(ADA, ["staff"].into()).expect("users")))
 }
 
 fn shown(password: &str) -> Credentials {
@@ -32,10 +32,7 @@ fn a_good_password_is_hashed_once() {
     assert!(!passwords.recalls(&users.0, &shown("secret")));
     let checked = runtime.block_on(passwords.check(&users, shown("secret")));
     let Ok(Checked::Good(identity)) = checked else { panic!("{checked:?}") };
-    assert_eq!(
-        (identity.user.as_str(), identity.groups.as_slice()),
-        ("ada", ["staff".to_owned()].as_slice())
-    );
+    assert_eq!((&*identity.user, &identity.groups), ("ada", &["staff"].into()));
     // From now on no turn is needed.
     passwords.turns.close();
     assert!(matches!(runtime.block_on(passwords.check(&users, shown("secret"))), Ok(Checked::Good(_))));

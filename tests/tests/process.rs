@@ -162,6 +162,33 @@ fn check_names_file_and_line_and_ends_with_1() {
 }
 
 #[test]
+fn check_warns_of_a_host_with_open_and_guarded_paths() {
+    let guarded = manifests::ingress("auth-type: basic\nauth-secret: users")
+        .replace("name: web\n", "name: guarded\n")
+        .replace("path: /,", "path: /admin,");
+    let users = "---\napiVersion: v1\nkind: Secret\nmetadata: {name: users, namespace: shop}\n\
+                 stringData: {auth: \"ada:$apr1$abcdefgh$h9FWgUz3n9YxylKLlR5SQ/\"}\n";
+    let site = |annotations: &str| manifests::site(annotations, tests::upstream::nobody());
+    let check = |text: String| {
+        run([Path::new("check"), &Files::with("site.yaml", &[&text, &guarded, users].concat()).manifests()])
+    };
+    let mixed = check(site(""));
+    assert_eq!(mixed.code, Some(1), "{mixed:?}");
+    let said = mixed.out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains("site.yaml:2: warning: Ingress shop/web: MixedAccess"), "{}", mixed.out);
+    for words in ["is open to everyone, while Ingress shop/guarded asks who it is", "1 warning."] {
+        assert!(said.contains(words), "{words}: {}", mixed.out);
+    }
+    // Somebody said that it is meant; both ask; each has a host of its own.
+    let elsewhere = site("").replace("- http:", "- host: open.example\n    http:");
+    for text in [site("auth: none"), site("auth-type: basic\nauth-secret: users"), elsewhere] {
+        let calm = check(text);
+        assert_eq!(calm.code, Some(0), "{calm:?}");
+        assert!(!calm.out.contains("MixedAccess"), "{}", calm.out);
+    }
+}
+
+#[test]
 fn check_reads_standard_input() {
     let mut child = Command::new(binary())
         .args(["check", "-"])

@@ -46,6 +46,7 @@ pub(crate) fn send(sending: &Sending<'_>, meter: &mut Meter) -> Result<Counted, 
         Traffic::Upload => wrk(sending, "upload", PLAIN_HOST, meter),
         Traffic::Limited => wrk(sending, "get", crate::workload::LIMITED_HOST, meter),
         Traffic::SignedIn => wrk(sending, "get", crate::workload::GUARDED_HOST, meter),
+        Traffic::Unguarded => wrk(sending, "get", crate::workload::UNGUARDED_HOST, meter),
         Traffic::Tls => wrk(sending, "get", SECURE_HOST, meter),
         Traffic::Handshake => wrk(sending, "close", SECURE_HOST, meter),
         Traffic::Resumed => resumed::run(tls, &sending.site.root(), sending.window, meter),
@@ -92,7 +93,8 @@ fn wrk(sending: &Sending<'_>, shape: &str, host: &str, meter: &mut Meter) -> Res
     command.arg(sending.site.wrk_script()).arg(url);
     command.env("BENCH_SHAPE", shape).env("BENCH_HOST", host).env("BENCH_HOSTS", sending.hosts.to_string());
     command.env("OPENSSL_CONF", sending.site.openssl_settings());
-    if let (Traffic::SignedIn, Some(cookie)) = (sending.traffic, &sending.target.cookie) {
+    if let (Traffic::SignedIn | Traffic::Unguarded, Some(cookie)) = (sending.traffic, &sending.target.cookie)
+    {
         command.env("BENCH_COOKIE", cookie);
     }
     let text = measured("wrk", command, meter)?;

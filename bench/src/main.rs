@@ -232,13 +232,8 @@ fn cost(
     let mut named: Vec<(Program, String, Setup, Traffic)> =
         programs.iter().map(|program| (*program, program.name().to_owned(), setup, traffic)).collect();
     let Some((subject, ..)) = named.first().cloned() else { return Ok(Vec::new()) };
-    let plain = match workload {
-        Workload::Log => Some("no log"),
-        Workload::Limited => Some("no limit"),
-        Workload::SignedIn => Some("not guarded"),
-        _ => None,
-    };
-    let bare = plain.map(|what| (subject, what.to_owned(), Setup::default(), Traffic::Get));
+    let without = workload.without();
+    let bare = without.map(|(what, traffic)| (subject, what.to_owned(), Setup::default(), traffic));
     let again = (subject, format!("{} again", subject.name()), setup, traffic);
     named.splice(1..1, [again].into_iter().chain(bare));
     let start = |(program, _, setup, _): &(Program, String, Setup, Traffic)| site.start(*program, *setup);

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::generator::{self, Sending};
-use crate::statistics::{Ratio, median, ratio};
+use crate::statistics::{Paired, difference, median, ratio};
 use crate::target::{Site, Target};
 use crate::window::{Meter, Window};
 use crate::workload::Traffic;
@@ -67,8 +67,13 @@ impl Series {
     }
 
     /// How this series stands to another of the same run.
-    pub(crate) fn ratio_to(&self, other: &Series) -> Option<Ratio> {
+    pub(crate) fn ratio_to(&self, other: &Series) -> Option<Paired> {
         ratio(&self.costs(), &other.costs())
+    }
+
+    /// How many microseconds more a request costs than one of another series of the same run.
+    pub(crate) fn more_than(&self, other: &Series) -> Option<Paired> {
+        difference(&self.costs(), &other.costs())
     }
 }
 

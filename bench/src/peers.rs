@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use crate::child;
 use crate::failure::Failure;
 use crate::target::{Program, Setup, Site};
-use crate::workload::{GRPC_PATH, GUARDED_HOST, LIMITED_HOST, PLAIN_HOST, SECURE_HOST};
+use crate::workload::{GRPC_PATH, GUARDED_HOST, LIMITED_HOST, PLAIN_HOST, SECURE_HOST, UNGUARDED_HOST};
 
 /// Where one program runs.
 pub(crate) struct Place<'a> {
@@ -98,6 +98,7 @@ impl Place<'_> {
             ("@SECURE_HOST@", SECURE_HOST.into()),
             ("@LIMITED_HOST@", LIMITED_HOST.into()),
             ("@GUARDED_HOST@", GUARDED_HOST.into()),
+            ("@UNGUARDED_HOST@", UNGUARDED_HOST.into()),
             ("@GRPC_PATH@", GRPC_PATH.into()),
             ("@PLAIN@", self.plain.to_string()),
             ("@PLAIN_PORT@", port(self.plain)),

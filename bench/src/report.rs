@@ -13,7 +13,7 @@ use crate::latency::{LatencyResult, PERCENTILES};
 use crate::measure::{INTRUDERS_MAX, Plan, STEAL_MAX, Series};
 use crate::memory::IdleResult;
 use crate::reload::ReloadResult;
-use crate::statistics::Ratio;
+use crate::statistics::Paired;
 use crate::window::Window;
 use crate::workload::{HOSTS_FEW, HOSTS_MANY, Workload};
 
@@ -90,7 +90,7 @@ impl Finding {
         let mut text = format!("\n{}\n", self.workload.title());
         // Writing to a string cannot fail.
         let _ = match &self.data {
-            Data::Cost(all) => cost(&mut text, plan, all),
+            Data::Cost(all) => cost(&mut text, plan, self.workload, all),
             Data::Hosts(all) => hosts(&mut text, plan, all),
             Data::Idle(all) => idle(&mut text, all),
             Data::Reload(all) => reload(&mut text, all),
@@ -102,7 +102,7 @@ impl Finding {
     }
 }
 
-fn cost(text: &mut String, plan: &Plan, all: &[Series]) -> std::fmt::Result {
+fn cost(text: &mut String, plan: &Plan, workload: Workload, all: &[Series]) -> std::fmt::Result {
     rounds(text, plan)?;
     let Some(subject) = all.first() else { return Ok(()) };
     let head = format!("{} ÷", subject.label);
@@ -126,6 +126,13 @@ fn cost(text: &mut String, plan: &Plan, all: &[Series]) -> std::fmt::Result {
             series.rate(),
             series.disturbed + series.failed,
         )?;
+    }
+    let without = workload.without().and_then(|(label, _)| all.iter().find(|series| series.label == label));
+    if let Some((label, more)) =
+        without.and_then(|without| Some((&without.label, subject.more_than(without)?)))
+    {
+        let Paired { median, low, high, .. } = more;
+        writeln!(text, "{} − {label}: {median:+.2} µs each ({low:+.2} to {high:+.2})", subject.label)?;
     }
     notes(text, plan, all.iter())
 }
@@ -310,7 +317,7 @@ fn notes<'a>(text: &mut String, plan: &Plan, all: impl Iterator<Item = &'a Serie
     Ok(())
 }
 
-fn ratio_columns(ratio: Option<Ratio>) -> (String, String) {
+fn ratio_columns(ratio: Option<Paired>) -> (String, String) {
     match ratio {
         None => ("-".into(), "too few".into()),
         Some(ratio) => (format!("{:.3}", ratio.median), format!("{:.3}–{:.3}", ratio.low, ratio.high)),

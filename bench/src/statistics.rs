@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-/// The median of paired ratios with its 95 % bootstrap interval.
+/// The median of what the pairs of a run come to, with its 95 % bootstrap interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub(crate) struct Ratio {
+pub(crate) struct Paired {
     pub(crate) median: f64,
     pub(crate) low: f64,
     pub(crate) high: f64,
@@ -14,22 +14,31 @@ pub(crate) struct Ratio {
 
 /// The ratio of `ours` to `theirs`, round by round: what disturbs both windows of a round cancels out. Rounds in which
 /// either is missing do not count; `None` with fewer than [`PAIRS_MIN`] pairs.
-pub(crate) fn ratio(ours: &[Option<f64>], theirs: &[Option<f64>]) -> Option<Ratio> {
-    let pairs = ours.iter().zip(theirs).filter_map(|(ours, theirs)| Some((*ours)? / (*theirs)?));
-    let ratios: Vec<f64> = pairs.collect();
-    if ratios.len() < PAIRS_MIN {
+pub(crate) fn ratio(ours: &[Option<f64>], theirs: &[Option<f64>]) -> Option<Paired> {
+    paired(ours, theirs, |ours, theirs| ours / theirs)
+}
+
+/// The same for what `ours` is more than `theirs`.
+pub(crate) fn difference(ours: &[Option<f64>], theirs: &[Option<f64>]) -> Option<Paired> {
+    paired(ours, theirs, |ours, theirs| ours - theirs)
+}
+
+fn paired(ours: &[Option<f64>], theirs: &[Option<f64>], compare: impl Fn(f64, f64) -> f64) -> Option<Paired> {
+    let pairs = ours.iter().zip(theirs).filter_map(|(ours, theirs)| Some(compare((*ours)?, (*theirs)?)));
+    let all: Vec<f64> = pairs.collect();
+    if all.len() < PAIRS_MIN {
         return None;
     }
     let mut random = fastrand::Rng::with_seed(SEED);
     let mut medians: Vec<f64> = (0..RESAMPLES)
         .map(|_| {
-            let sample: Vec<f64> = ratios.iter().map(|_| ratios[random.usize(..ratios.len())]).collect();
+            let sample: Vec<f64> = all.iter().map(|_| all[random.usize(..all.len())]).collect();
             median(sample)
         })
         .collect();
     medians.sort_by(f64::total_cmp);
     let at = |part: f64| medians[((RESAMPLES - 1) as f64 * part).round() as usize];
-    Some(Ratio { low: at(0.025), high: at(0.975), pairs: ratios.len(), median: median(ratios) })
+    Some(Paired { low: at(0.025), high: at(0.975), pairs: all.len(), median: median(all) })
 }
 
 /// The middle value, or the mean of the two in the middle; not a number for none.

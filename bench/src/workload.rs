@@ -70,6 +70,8 @@ pub(crate) enum Traffic {
     Upload,
     Limited,
     SignedIn,
+    /// What [`Traffic::SignedIn`] sends, to a host that asks nobody who they are.
+    Unguarded,
     Tls,
     Handshake,
     Resumed,
@@ -136,6 +138,16 @@ impl Workload {
             | Workload::Churn
             | Workload::ColdStart
             | Workload::Latency => None,
+        }
+    }
+
+    /// What the subject is measured with besides, in the same run: without what the workload is about, and the traffic then.
+    pub(crate) fn without(self) -> Option<(&'static str, Traffic)> {
+        match self {
+            Workload::Log => Some(("no log", Traffic::Get)),
+            Workload::Limited => Some(("no limit", Traffic::Get)),
+            Workload::SignedIn => Some(("not guarded", Traffic::Unguarded)),
+            _ => None,
         }
     }
 
@@ -209,6 +221,9 @@ pub(crate) const LIMITED_HOST: &str = "limited.bench.test";
 
 /// Served without TLS to those who have signed in.
 pub(crate) const GUARDED_HOST: &str = "guarded.bench.test";
+
+/// Served without TLS to everybody. As long as [`GUARDED_HOST`], so that requests are the same but for one word.
+pub(crate) const UNGUARDED_HOST: &str = "ungated.bench.test";
 
 /// The gRPC method, served with TLS from a backend that speaks HTTP/2.
 pub(crate) const GRPC_PATH: &str = "/bench.Greeter/Hello";

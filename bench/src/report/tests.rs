@@ -48,6 +48,17 @@ fn costs_are_told_with_their_ratios() {
 }
 
 #[test]
+fn what_a_workload_is_about_is_told_in_microseconds() {
+    let all = vec![
+        series("vestibule", "0.1.0", 11),
+        series("vestibule again", "0.1.0", 11),
+        series("not guarded", "0.1.0", 9),
+    ];
+    let table = narrow(&Finding { workload: Workload::SignedIn, data: Data::Cost(all) });
+    assert!(table.contains("vestibule − not guarded: +2.00 µs each (+2.00 to +2.00)"), "{table}");
+}
+
+#[test]
 fn the_other_tables_fit_into_80_columns() {
     let hosts = HostsResult {
         most_hosts: 50_000,

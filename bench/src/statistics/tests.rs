@@ -25,6 +25,9 @@ fn what_disturbs_both_sides_of_a_round_cancels_out() {
         assert!((value - 0.9).abs() < 1e-9, "{ratio:?}");
     }
     assert_eq!(ratio.pairs, 4);
+    let more: Vec<Option<f64>> = theirs.iter().map(|cost| cost.map(|cost| cost + 2.0)).collect();
+    let difference = difference(&more, &theirs).unwrap();
+    assert_eq!((difference.low, difference.median, difference.high), (2.0, 2.0, 2.0));
 }
 
 #[test]

@@ -37,6 +37,16 @@ pub(crate) use visit::{Asking, Found, bearer, glance, login};
 pub(crate) const JOBS_LEN_MAX: usize = 4096;
 /// How long a request waits for control.
 pub(crate) const JOB_TIMEOUT: Duration = Duration::from_secs(15);
+/// Before each try to tell others of a logout, replicas and the shared store: a minute, all in all.
+pub(crate) const LOGOUT_PAUSES: [Duration; 7] = [
+    Duration::ZERO,
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+    Duration::from_secs(8),
+    Duration::from_secs(16),
+    Duration::from_secs(32),
+];
 
 /// What logins share, for the life of the process.
 pub(crate) struct Logins {

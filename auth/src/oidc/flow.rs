@@ -1,5 +1,7 @@
 //! One login, step by step.
 
+mod auth_host;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderValue;
@@ -8,8 +10,7 @@ use openidconnect::url::Url;
 use openidconnect::{Nonce, PkceCodeChallenge, PkceCodeVerifier};
 use serde::{Deserialize, Serialize};
 
-use super::sessions::Pass;
-use super::{CALLBACK_PATH, Metadata, Provider, START_PATH, Visit, return_address};
+use super::{CALLBACK_PATH, Metadata, Provider, Visit, return_address};
 use crate::identity::Identity;
 use crate::secret::{Secret, same};
 use crate::session::stored::{StoredError, Tokens, Write};
@@ -17,8 +18,8 @@ use crate::session::{
     Binding, CookieError, FlowCookie, KeyRing, KeyRingError, Purpose, Reading, Session, Transport, Worth,
 };
 
-/// How long a ticket between two hosts is good.
-pub const TICKET_SECONDS_MAX: i64 = 60;
+use auth_host::Onward;
+pub use auth_host::TICKET_SECONDS_MAX;
 
 /// A redirect with cookies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,24 +121,6 @@ impl std::fmt::Debug for Flow {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Flow").field("manner", &self.manner).finish_non_exhaustive()
     }
-}
-
-/// The host that sent someone to the auth host, and waits for a ticket.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Onward {
-    origin: String,
-    host: String,
-    /// Of the flow on that host.
-    id: String,
-}
-
-/// What one host asks of the auth host.
-#[derive(Serialize, Deserialize)]
-struct Request {
-    provider: String,
-    onward: Onward,
-    manner: Manner,
-    expires: i64,
 }
 
 /// The key of the provider ([`Provider::key`]) whose login a request to the callback belongs to, where several are in use.
@@ -260,55 +243,6 @@ impl Provider {
         address.into()
     }
 
-    fn ask_auth_host(
-        &self,
-        ring: &KeyRing,
-        auth_host: &str,
-        visit: &Visit<'_>,
-        (id, manner): (&str, Manner),
-        now: Timestamp,
-    ) -> Result<String, KeyRingError> {
-        let origin = visit.origin();
-        let request = Request {
-            provider: self.key().to_owned(),
-            onward: Onward { origin: origin.clone(), host: visit.host.to_owned(), id: id.to_owned() },
-            manner,
-            expires: now.as_second() + TICKET_SECONDS_MAX,
-        };
-        let scope = without_port(auth_host);
-        let binding =
-            Binding { purpose: Purpose::Ticket, name: REQUEST, scope: &scope, provider: self.key() };
-        let sealed = ring.seal(&binding, &serde_json::to_vec(&request).unwrap_or_default(), now)?;
-        let scheme = origin.split("://").next().unwrap_or("https");
-        Ok(format!("{scheme}://{auth_host}{START_PATH}?request={sealed}"))
-    }
-
-    /// On the auth host: takes up what another host asks for (`request` of the query). `None` when it is not for this
-    /// provider, or too old.
-    pub fn take_request(
-        &self,
-        ring: &KeyRing,
-        metadata: Option<&Metadata>,
-        visit: &Visit<'_>,
-        sealed: &str,
-        now: Timestamp,
-    ) -> Option<Result<Step, BeginError>> {
-        let binding =
-            Binding { purpose: Purpose::Ticket, name: REQUEST, scope: visit.host, provider: self.key() };
-        let request: Request = serde_json::from_slice(&ring.open(&binding, sealed)?).ok()?;
-        if now.as_second() >= request.expires || request.provider != self.key() {
-            return None;
-        }
-        // Who is logged in here needs no second login.
-        if let Reading::Session(session, Worth::Live | Worth::Reseal) = self.session(ring, visit, now) {
-            let pass = Pass::of(&session, visit.stored);
-            return Some(self.ticket(ring, pass, &request.onward, now).map_err(Into::into));
-        }
-        let wanted =
-            Purposeful { return_to: "/".to_owned(), manner: request.manner, onward: Some(request.onward) };
-        Some(self.begin_for(ring, metadata, visit, wanted, now))
-    }
-
     /// Judges a request to the callback. The order matters: first that the login began in this browser, then what the
     /// answer says, and the code is redeemed last.
     pub fn callback(
@@ -413,50 +347,6 @@ impl Provider {
     pub fn clear_flow(&self, pending: &Pending, transport: Transport) -> Option<HeaderValue> {
         FlowCookie::new(&pending.id, transport)?.clear(transport)
     }
-
-    /// Sends someone who is logged in here on to the host that waits for them.
-    fn ticket(
-        &self,
-        ring: &KeyRing,
-        pass: Pass,
-        onward: &Onward,
-        now: Timestamp,
-    ) -> Result<Step, KeyRingError> {
-        let mut plain = (now.as_second() + TICKET_SECONDS_MAX).to_be_bytes().to_vec();
-        plain.extend_from_slice(&pass.encode());
-        let sealed = ring.seal(&self.ticket_binding(&onward.id, &onward.host), &plain, now)?;
-        let location = format!("{}{CALLBACK_PATH}?state={}&ticket={sealed}", onward.origin, onward.id);
-        Ok(Step { location, cookies: Vec::new(), write: None })
-    }
-
-    /// Takes the session out of a ticket from the auth host.
-    fn take_ticket(
-        &self,
-        ring: &KeyRing,
-        visit: &Visit<'_>,
-        (id, flow): (&str, &Flow),
-        sealed: &str,
-        mut cookies: Vec<HeaderValue>,
-        now: Timestamp,
-    ) -> Callback {
-        let opened = ring.open(&self.ticket_binding(id, visit.host), sealed).and_then(|plain| {
-            let (expires, pass) = plain.split_at_checked(8)?;
-            let expires = i64::from_be_bytes(expires.try_into().ok()?);
-            self.take_pass(pass).filter(|_| now.as_second() < expires)
-        });
-        let written = opened.map(|pass| self.show(ring, &pass, visit, now));
-        match written {
-            Some(Ok(more)) => {
-                cookies.extend(more);
-                Callback::Go(Step { location: flow.return_to.clone(), cookies, write: None })
-            }
-            Some(Err(_)) | None => Callback::Failed { failure: Failure::NoFlow, cookies },
-        }
-    }
-
-    fn ticket_binding<'a>(&'a self, id: &'a str, host: &'a str) -> Binding<'a> {
-        Binding { purpose: Purpose::Ticket, name: id, scope: host, provider: self.key() }
-    }
 }
 
 /// What a login is for.
@@ -482,16 +372,6 @@ pub fn parameter(query: &str, name: &str) -> Option<String> {
     url.query_pairs().find(|(found, _)| found == name).map(|(_, value)| value.into_owned())
 }
 
-fn without_port(authority: &str) -> String {
-    let host = match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
-        Some(_) | None => authority,
-    };
-    host.to_ascii_lowercase()
-}
-
-/// The name that requests to the auth host are bound to.
-const REQUEST: &str = "request";
 /// RFC 6749 §4.1.2.1, OpenID Connect Core §3.1.2.6. Others are not repeated: they are anybody's text.
 const KNOWN_ERRORS: [&str; 12] = [
     "access_denied",

@@ -13,7 +13,7 @@ use ::auth::session::KeyRing;
 use ::auth::session::stored::{Manner, Refresh, SessionId, Stored, Write};
 use jiff::Timestamp;
 
-use super::{Logins, OidcProvider, wall_clock};
+use super::{LOGOUT_PAUSES, Logins, OidcProvider, wall_clock};
 use crate::reject::Reject;
 use crate::shared_store::StoreError;
 
@@ -72,7 +72,7 @@ impl Logins {
         };
         let logins = Arc::clone(self);
         self.control.spawn(async move {
-            for pause in PAUSES {
+            for pause in LOGOUT_PAUSES {
                 tokio::time::sleep(pause).await;
                 if logins.sessions.end_all(&set).await.is_ok() {
                     return;
@@ -229,13 +229,3 @@ fn unusable(error: StoreError) -> Reject {
 /// While another has the turn: together as long as a request waits for control.
 const TURN_PAUSE: Duration = Duration::from_millis(50);
 const TURN_TRIES_MAX: usize = 200;
-/// Before each try to tell the store of a logout.
-const PAUSES: [Duration; 7] = [
-    Duration::ZERO,
-    Duration::from_secs(1),
-    Duration::from_secs(2),
-    Duration::from_secs(4),
-    Duration::from_secs(8),
-    Duration::from_secs(16),
-    Duration::from_secs(32),
-];

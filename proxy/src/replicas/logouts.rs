@@ -17,7 +17,7 @@ use tokio::time::sleep;
 use super::call::call;
 use super::listener::Reply;
 use super::{REVOKE, Replicas, wall_clock};
-use crate::login::Logins;
+use crate::login::{LOGOUT_PAUSES, Logins};
 
 impl Replicas {
     /// Who has to hear of logouts elsewhere.
@@ -31,7 +31,7 @@ impl Replicas {
         let revoked = Revoked::new(revocation, lifetime, at);
         let members = self.0.members.borrow().clone().unwrap_or_default();
         let mut left: Vec<SocketAddr> = members.iter().map(|member| member.address).collect();
-        for pause in PAUSES {
+        for pause in LOGOUT_PAUSES {
             sleep(pause).await;
             // Those whose Pods have gone need not hear of it.
             let members = self.0.members.borrow().clone().unwrap_or_default();
@@ -136,16 +136,6 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 const CALLS_AT_ONCE: usize = 32;
 /// Logouts that are told at the same time; further ones wait.
 pub(super) const TOLD_AT_ONCE: usize = 64;
-/// Before each try.
-const PAUSES: [Duration; 7] = [
-    Duration::ZERO,
-    Duration::from_secs(1),
-    Duration::from_secs(2),
-    Duration::from_secs(4),
-    Duration::from_secs(8),
-    Duration::from_secs(16),
-    Duration::from_secs(32),
-];
 /// No session lives longer.
 const LIFETIME_MAX: Duration = Duration::from_secs(31 * 24 * 3600);
 

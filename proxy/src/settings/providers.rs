@@ -4,21 +4,23 @@
 //! (`vestibule.dev/auth: dex`), one provider or a chain of them (`jwt, else dex`). The same shape, in the key `provider` of
 //! a labelled Secret, defines a provider for one namespace. Secrets are named here, never written.
 
-use std::borrow::Cow;
-use std::fmt;
-use std::path::{Path, PathBuf};
+mod chain;
+mod secret;
+
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ::auth::{HeaderRules, Policy};
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{DeserializeSeed, Error, Expected, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use super::units::{self, Bytes};
 use super::{Fault, Settings};
 use crate::config::providers::check_external;
+
+pub use chain::{CHAIN_LEN_MAX, Chain, ChainError, NONE, PROVIDER_NAME_BYTES_MAX, is_provider_name};
+pub use secret::{SecretKey, SecretSource};
 
 /// A named way to find out who is asking: one kind, with what it needs.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -365,90 +367,6 @@ pub struct ServicePort {
     pub port: u16,
 }
 
-/// Where a secret value stands.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub enum SecretSource {
-    /// A key of a Secret.
-    SecretRef(SecretKey),
-    /// A file; a relative path starts at the settings file's directory.
-    File(PathBuf),
-    /// An environment variable.
-    Env(String),
-}
-
-impl<'de> Deserialize<'de> for SecretSource {
-    /// Errors never repeat what was written: whoever gets this wrong has often written the secret itself.
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NoSecrets)
-    }
-}
-
-struct NoSecrets;
-
-impl<'de> Visitor<'de> for NoSecrets {
-    type Value = SecretSource;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("`secretRef`, `file` or `env`, which name a secret; it is never written here")
-    }
-
-    fn visit_str<E: Error>(self, _: &str) -> Result<SecretSource, E> {
-        Err(E::custom(format_args!("expected {}", &self as &dyn Expected)))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SecretSource, A::Error> {
-        let wrong = || A::Error::custom(format_args!("expected one of {}", &self as &dyn Expected));
-        let source = match map.next_key::<Cow<'de, str>>()?.as_deref() {
-            Some("secretRef") => SecretSource::SecretRef(map.next_value_seed(OneKey)?),
-            Some("file") => SecretSource::File(map.next_value()?),
-            Some("env") => SecretSource::Env(map.next_value()?),
-            Some(_) | None => return Err(wrong()),
-        };
-        if map.next_key::<serde::de::IgnoredAny>()?.is_some() { Err(wrong()) } else { Ok(source) }
-    }
-}
-
-struct OneKey;
-
-impl<'de> DeserializeSeed<'de> for OneKey {
-    type Value = SecretKey;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<SecretKey, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for OneKey {
-    type Value = SecretKey;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("`namespace`, `name` and `key` of a Secret")
-    }
-
-    fn visit_str<E: Error>(self, _: &str) -> Result<SecretKey, E> {
-        Err(E::custom(format_args!("expected {}", &self as &dyn Expected)))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<SecretKey, A::Error> {
-        SecretKey::deserialize(MapAccessDeserializer::new(map))
-    }
-}
-
-/// One key of a Secret.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct SecretKey {
-    /// The Secret's namespace. In a namespace's own provider it is that namespace. (live)
-    #[serde(default)]
-    pub namespace: Option<Arc<str>>,
-    /// The Secret's name. In a namespace's own provider it may be left out: the labelled Secret itself. (live)
-    #[serde(default)]
-    pub name: Option<Arc<str>>,
-    /// The key. (live)
-    pub key: Arc<str>,
-}
-
 /// What holds for routes that say nothing of authentication themselves.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -548,101 +466,6 @@ impl Settings {
     }
 }
 
-/// Providers in the order in which they are asked, or the word that none is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Chain {
-    /// `none`.
-    None,
-    /// The first that finds credentials of its kind decides. Never empty, at most [`CHAIN_LEN_MAX`].
-    Providers(Arc<[Arc<str>]>),
-}
-
-/// Why a text is no chain of providers.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ChainError {
-    #[error("`{0}` is no name of a provider")]
-    Name(Box<str>),
-    #[error("`{0}` stands in the chain twice")]
-    Twice(Box<str>),
-    #[error("the chain has more than {CHAIN_LEN_MAX} providers")]
-    TooLong,
-    #[error("`none` stands alone or not at all")]
-    NoneWithOthers,
-}
-
-impl Chain {
-    /// Reads `dex`, `jwt, else dex` or `none`.
-    pub fn parse(text: &str) -> Result<Chain, ChainError> {
-        let mut names: Vec<Arc<str>> = Vec::new();
-        for (index, part) in text.split(',').enumerate() {
-            let part = part.trim();
-            let name = match part.strip_prefix("else ") {
-                Some(rest) if index > 0 => rest.trim(),
-                Some(_) | None => part,
-            };
-            if !is_provider_name(name) {
-                return Err(ChainError::Name(shortened(name)));
-            }
-            if names.iter().any(|known| **known == *name) {
-                return Err(ChainError::Twice(name.into()));
-            }
-            if names.len() == CHAIN_LEN_MAX {
-                return Err(ChainError::TooLong);
-            }
-            names.push(name.into());
-        }
-        match (names.iter().any(|name| **name == *NONE), names.len()) {
-            (true, 1) => Ok(Chain::None),
-            (true, _) => Err(ChainError::NoneWithOthers),
-            (false, _) => Ok(Chain::Providers(names.into())),
-        }
-    }
-}
-
-impl fmt::Display for Chain {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Chain::None => f.write_str(NONE),
-            Chain::Providers(names) => f.write_str(&names.join(", else ")),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Chain {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Chain::parse(&Cow::<'de, str>::deserialize(deserializer)?).map_err(Error::custom)
-    }
-}
-
-impl JsonSchema for Chain {
-    fn schema_name() -> Cow<'static, str> {
-        "Chain".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string"})
-    }
-}
-
-/// True for what may name a provider: as objects are named, so that a Secret can carry the name.
-pub fn is_provider_name(name: &str) -> bool {
-    let plain =
-        name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte));
-    let ends = |edge: Option<u8>| edge.is_some_and(|byte| byte.is_ascii_alphanumeric());
-    plain
-        && name.len() <= PROVIDER_NAME_BYTES_MAX
-        && ends(name.bytes().next())
-        && ends(name.bytes().next_back())
-}
-
-fn shortened(text: &str) -> Box<str> {
-    text.chars().take(60).collect::<String>().escape_debug().to_string().into()
-}
-
 fn external_timeout() -> Duration {
     EXTERNAL_TIMEOUT
 }
@@ -651,12 +474,6 @@ fn cache_duration() -> Duration {
     CACHE_DURATION
 }
 
-/// Opts out of a default.
-pub const NONE: &str = "none";
-/// Providers of one chain.
-pub const CHAIN_LEN_MAX: usize = 4;
-/// A label of the DNS, twice over.
-pub const PROVIDER_NAME_BYTES_MAX: usize = 127;
 /// How long an authentication server may take.
 pub const EXTERNAL_TIMEOUT: Duration = Duration::from_secs(5);
 const CACHE_DURATION: Duration = Duration::from_secs(300);

@@ -2,9 +2,10 @@
 //!
 //! One task of the control runtime. It waits for five things: changes of the configuration, requests that ring, answers of
 //! scalers and probes, other replicas, and the machine's own alarm. [`find`] is which workloads a gate leads to, [`show`] what
-//! requests find at it, [`tell`] what people are told.
+//! requests find at it, [`intake`] what came in since the last step, [`tell`] what people are told.
 
 mod find;
+mod intake;
 mod show;
 mod tell;
 
@@ -22,6 +23,7 @@ use wake::schedule::Schedule;
 use wake::workload::{Kind, Workload};
 
 use self::find::Answer;
+use self::intake::together;
 use super::cause::{Cause, Why};
 use super::counters::Counters;
 use super::gate::{Bell, Gate, Passage};
@@ -187,6 +189,7 @@ impl Driver {
     async fn run(mut self, mut orders: mpsc::Receiver<Order>, mut leads: watch::Receiver<bool>) {
         self.leads = *leads.borrow_and_update();
         let mut leads_open = true;
+        let mut came = Vec::new();
         loop {
             let alarm =
                 self.machine.alarm(self.now()).map_or(ALARM_MAX, |at| at.min(self.elapsed() + ALARM_MAX));
@@ -212,10 +215,8 @@ impl Driver {
                     }
                     None => return,
                 },
-                event = self.events.recv() => {
-                    if let Some(event) = event {
-                        self.first.push_back(event);
-                    }
+                _ = self.events.recv_many(&mut came, EVENTS_LEN_MAX) => {
+                    self.first.extend(together(came.drain(..)));
                 }
                 answer = self.answers.recv() => {
                     if let Some((gate, plan)) = answer

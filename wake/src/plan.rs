@@ -5,13 +5,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use crate::workload::{Reference, ReferenceError, shorten};
 
 /// Workloads of one namespace, each with what it starts after. Never empty, never a circle.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Plan {
-    members: BTreeMap<Reference, BTreeSet<Reference>>,
+    // Shared by whoever keeps it: the gate, its policy, and the machine.
+    members: Arc<BTreeMap<Reference, BTreeSet<Reference>>>,
 }
 
 /// Why a text is no plan.
@@ -51,7 +53,7 @@ impl Plan {
 
     /// One workload that needs no other.
     pub fn single(reference: Reference) -> Self {
-        Plan { members: BTreeMap::from([(reference, BTreeSet::new())]) }
+        Plan { members: Arc::new(BTreeMap::from([(reference, BTreeSet::new())])) }
     }
 
     /// Workloads that start together.
@@ -65,7 +67,7 @@ impl Plan {
             1..=WORKLOADS_MAX => {}
             count => return Err(PlanError::TooMany(count)),
         }
-        let plan = Plan { members };
+        let plan = Plan { members: Arc::new(members) };
         match plan.circle() {
             Some(guilty) => Err(PlanError::Circle(guilty)),
             None => Ok(plan),

@@ -149,9 +149,9 @@ impl Cluster {
         self.client.default_namespace()
     }
 
-    /// Keeps the Secret with the keys of calls between replicas, while `writer` leads.
-    pub(crate) fn keep_replica_keys(&self, name: &str, writer: &StatusWriter) {
-        tokio::spawn(replica_keys::keep(self.client.clone(), name.into(), writer.leads()));
+    /// Keeps keys that replicas share in a Secret, while `writer` leads.
+    pub(crate) fn keep_keys(&self, shared: replica_keys::Shared, writer: &StatusWriter) {
+        tokio::spawn(replica_keys::keep(self.client.clone(), shared, writer.leads()));
     }
 
     /// What puts the workloads of this cluster to sleep and wakes them; a process that `writes` tells of it in Events.

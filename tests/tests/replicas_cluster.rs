@@ -2,7 +2,12 @@
 
 use std::net::TcpListener;
 
+use auth::session::{Cookies, KeyRing, Lifetimes, SameSite, Session, Transport};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use http::HeaderMap;
 use rustix::process::Signal;
+use tests::client::Client;
 use tests::cluster::{ControlPlane, eventually};
 use tests::replicas::{Replica, introduce};
 
@@ -64,6 +69,53 @@ fn an_address_that_one_edge_cannot_have_is_not_programmed() {
     assert!(message.contains(&format!("{} does not serve it", other.address)), "{message}");
     drop(taken);
     cluster.expect("gateway/edge", PROGRAMMED, "True:1:Programmed");
+}
+
+#[test]
+fn the_keys_of_sessions_are_made_by_the_leader_and_every_replica_takes_a_session() {
+    let cluster = cluster();
+    let settings = "auth: {sessionKeys: {secretRef: {namespace: vestibule, name: vestibule-replicas, key: sessions}}}\n\
+                    providers: {house: {oidc: {issuer: 'http://127.0.0.1:1', clientId: edge}}}\n";
+    cluster.apply(
+        "apiVersion: networking.k8s.io/v1\nkind: Ingress\n\
+         metadata: {name: web, namespace: default, annotations: {vestibule.dev/auth: house}}\n\
+         spec: {rules: [{host: app.example, http: {paths: \
+         [{path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]}}]}\n",
+    );
+    let edges = [(); 2].map(|()| Replica::start(&cluster, "edge", settings));
+    let userinfo = |edge: &Replica, lines: &str| {
+        let mut client = Client::connect(edge.process.http());
+        client.send(format!("GET /oauth2/userinfo HTTP/1.1\r\nHost: app.example\r\n{lines}\r\n"));
+        client.answer().status
+    };
+    for edge in &edges {
+        assert_eq!(userinfo(edge, ""), 503, "nobody can be known before there are keys");
+    }
+    let _control = Replica::start(&cluster, "control", settings);
+    let mut text = String::new();
+    eventually("the leader makes the keys", || {
+        let read = cluster.read_with(
+            "secret/vestibule-replicas",
+            "{.data.keys} {.data.sessions}",
+            &["--namespace=vestibule"],
+        );
+        let decoded =
+            read.split_once(' ').map(|(_, sessions)| BASE64_STANDARD.decode(sessions).expect("base64"));
+        text = String::from_utf8(decoded.unwrap_or_default()).expect("text");
+        !read.starts_with(' ') && !text.is_empty()
+    });
+    let ring = KeyRing::parse(&text).expect("a key ring");
+    #[expect(clippy::disallowed_methods, reason = "the session begins now")]
+    let now = jiff::Timestamp::now();
+    let cookies = Cookies::new("house\nhttp://127.0.0.1:1\nedge", None, SameSite::Lax);
+    let session = Session::begin(auth::Identity::named("ada"), None, &Lifetimes::default(), now);
+    let set = cookies.write(&ring, &session, &HeaderMap::new(), Transport::Plain, "app.example", now);
+    let set = set.expect("cookies");
+    let pair = set[0].to_str().expect("ASCII").split(';').next().expect("a pair");
+    for edge in &edges {
+        eventually("it takes the session", || userinfo(edge, &format!("Cookie: {pair}\r\n")) == 200);
+        assert_eq!(userinfo(edge, ""), 401);
+    }
 }
 
 fn cluster() -> ControlPlane {

@@ -94,6 +94,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- $name := include "vestibule.replicas" . }}
 {{- $listen := printf "%s:%v" (has "IPv6" .Values.ipFamilies | ternary "[::]" "0.0.0.0") .Values.replicas.port }}
 {{- $_ := set $base "replicas" (dict "listen" $listen "service" (printf "%s/%s" .Release.Namespace $name) "secret" $name) }}
+{{- if not (dig "auth" "sessionKeys" "" .Values.settings) }}
+{{- $_ := set $base "auth" (dict "sessionKeys" (dict "secretRef" (dict "namespace" .Release.Namespace "name" $name "key" "sessions"))) }}
+{{- end }}
 {{- end }}
 {{- if .Values.settings.issuers }}
 {{- $_ := set $base "certificates" (dict "privateNamespace" (include "vestibule.privateNamespace" .)) }}

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::{ServeError, ServeOptions};
 use crate::cluster::kept::Directories;
+use crate::cluster::replica_keys::{KEYS, Ring, Shared};
 use crate::cluster::secrets::Namespaces;
 use crate::cluster::writer::StatusWriter;
 use crate::cluster::{Cluster, ClusterOptions};
@@ -21,6 +22,7 @@ use crate::limit::ClusterNetworks;
 use crate::options::Role;
 use crate::replicas::Replicas;
 use crate::replicas::programmed::Judged;
+use crate::settings::providers::{SecretKey, SecretSource};
 use crate::settings::{Settings, WriteStatus};
 use crate::workload::drive::Workloads;
 use crate::workload::gate::Bell;
@@ -94,8 +96,10 @@ impl Source {
                     }
                     WriteStatus::On | WriteStatus::Off => None,
                 };
-                if let (Some(writer), Some(_)) = (&writer, settings.replicas.listen) {
-                    cluster.keep_replica_keys(&settings.replicas.secret, writer);
+                if let Some(writer) = &writer {
+                    for shared in shared_keys(settings, cluster.namespace()) {
+                        cluster.keep_keys(shared, writer);
+                    }
                 }
                 Source::Cluster { cluster, watch, writer }
             }
@@ -249,4 +253,19 @@ async fn elected(writer: &mut Option<StatusWriter>) {
         Some(writer) => writer.elected().await,
         None => std::future::pending().await,
     }
+}
+
+/// The keys that the leader looks after: of calls, and of sessions where they are in a Secret of our own namespace.
+fn shared_keys(settings: &Settings, namespace: &str) -> Vec<Shared> {
+    let mut all = Vec::new();
+    if settings.replicas.listen.is_some() {
+        all.push(Shared { ring: Ring::Calls, secret: settings.replicas.secret.clone(), key: KEYS.into() });
+    }
+    if let Some(SecretSource::SecretRef(SecretKey { namespace: Some(own), name: Some(name), key })) =
+        &settings.auth.session_keys
+        && **own == *namespace
+    {
+        all.push(Shared { ring: Ring::Sessions, secret: name.clone(), key: key.clone() });
+    }
+    all
 }

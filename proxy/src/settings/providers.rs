@@ -391,7 +391,8 @@ pub struct AuthDefaults {
     /// edge only. Default: none. (live)
     pub custom_headers: Vec<Arc<str>>,
     /// The keys that sessions are sealed with, in the `auth` of the whole edge only: all replicas need the same. A file that
-    /// is not there is made, and its keys are replaced in time. Default: keys that live as long as the process. (live)
+    /// is not there is made, and its keys are replaced in time; so are those in a Secret of Vestibule's own namespace, by the
+    /// replica that leads. Default: keys that live as long as the process. (live)
     pub session_keys: Option<SecretSource>,
 }
 

@@ -4,6 +4,7 @@
 //! condition with a deadline, and reads have one of their own.
 
 pub mod acme;
+pub mod api_server;
 pub mod certificates;
 pub mod chromium;
 pub mod client;

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
@@ -250,8 +251,26 @@ impl Process {
 
     /// What it has in memory now.
     pub fn resident_bytes(&self) -> usize {
+        self.status("VmRSS:")
+    }
+
+    /// The same without what is read from files, which is the binary itself: every process that runs it shares that.
+    pub fn own_bytes(&self) -> usize {
+        self.status("RssAnon:")
+    }
+
+    /// The time of processors that it has used.
+    pub fn processor_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("Linux");
+        // What follows the name in parentheses, which may hold blanks: user and system time are the 14th and 15th of all.
+        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+        let ticks: u64 = fields.map(|field| field.parse::<u64>().expect("a number")).sum();
+        Duration::from_millis(ticks * TICK_MS)
+    }
+
+    fn status(&self, name: &str) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("Linux");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line of memory");
         line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") << 10
     }
 
@@ -311,3 +330,5 @@ fn address_in(line: &str) -> SocketAddr {
 }
 
 const TAIL_LINES: usize = 40;
+/// What Linux counts the time of processors in, on the architectures there are.
+const TICK_MS: u64 = 10;

@@ -9,6 +9,7 @@ pub(crate) mod socket;
 pub mod status;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
@@ -28,6 +29,7 @@ pub struct State {
     /// One for each worker.
     pub refusals: Vec<Arc<Refusals>>,
     live: ArcSwapOption<Live>,
+    closed: AtomicBool,
 }
 
 /// The configuration that requests are served with.
@@ -55,7 +57,7 @@ impl Live {
 impl State {
     /// Nothing is live yet, so the process is not ready.
     pub fn new(metrics: Arc<Metrics>, refusals: Vec<Arc<Refusals>>) -> State {
-        State { metrics, refusals, live: ArcSwapOption::empty() }
+        State { metrics, refusals, live: ArcSwapOption::empty(), closed: AtomicBool::new(false) }
     }
 
     /// Says what is live now, here and in the metrics. From the first time on the process is ready.
@@ -69,6 +71,15 @@ impl State {
             certificates_expire: live.certificates_expire,
         });
         self.live.store(Some(Arc::new(live)));
+    }
+
+    /// Says that no more connections are taken: the process is not ready any more.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
     }
 
     /// What is live now; `None` before the first configuration is.

@@ -20,12 +20,14 @@ use crate::tls::Alpn;
 use crate::tls::accept::{HandshakeError, TlsInfo, accept_in_turns};
 use crate::transport::{Rewound, Transport};
 use crate::worker::Worker;
+use crate::worker::connections::ConnectionId;
 use crate::worker::sockets::Socket;
 
 /// What was learnt about a connection when it was made; shared by all its requests.
 pub(crate) struct Client {
     /// Says which listener of the current snapshot serves the requests.
     pub(crate) slot: Slot,
+    pub(crate) id: ConnectionId,
     pub(crate) peer: Peer,
     pub(crate) tls: Option<TlsInfo>,
     pub(crate) head_limits: HeadLimits,
@@ -50,14 +52,14 @@ impl Client {
 /// Serves one accepted connection to its end, and drops `place` then.
 pub(crate) fn serve<P>(
     worker: Rc<Worker>,
-    socket: Socket,
+    (socket, id): (Socket, ConnectionId),
     stream: TcpStream,
     remote: SocketAddr,
     place: P,
 ) -> impl Future<Output = ()> {
     // Boxed: a handshake needs much room for a short time, and this future lives as long as the connection. It is no `async
     // fn` for the same reason: one keeps room for all that it was given.
-    let setting_up = Box::pin(set_up(Rc::clone(&worker), socket, stream, remote));
+    let setting_up = Box::pin(set_up(Rc::clone(&worker), socket, id, stream, remote));
     async move {
         serve_ready(&worker, setting_up.await).await;
         drop(place);
@@ -68,7 +70,7 @@ pub(crate) fn serve<P>(
 async fn serve_ready(worker: &Rc<Worker>, ready: Option<Ready>) {
     let (ahead, client, transport) = match ready {
         None => return,
-        Some(Ready::Relay(inbound)) => return Box::pin(inbound.serve(worker)).await,
+        Some(Ready::Relay(id, inbound)) => return Box::pin(inbound.serve(worker, id)).await,
         Some(Ready::Http(client, transport)) if client.speaks_http2() => (Bytes::new(), client, transport),
         Some(Ready::Http(client, transport)) => match http1::serve(worker, &client, transport).await {
             http1::End::Closed => return,
@@ -81,13 +83,14 @@ async fn serve_ready(worker: &Rc<Worker>, ready: Option<Ready>) {
 /// A connection of which is known what it is for.
 enum Ready {
     Http(Rc<Client>, Transport),
-    Relay(Box<Inbound>),
+    Relay(ConnectionId, Box<Inbound>),
 }
 
 /// The PROXY header where one is due, then the TLS handshake where the listener asks for it.
 async fn set_up(
     worker: Rc<Worker>,
     socket: Socket,
+    id: ConnectionId,
     mut stream: TcpStream,
     remote: SocketAddr,
 ) -> Option<Ready> {
@@ -108,11 +111,12 @@ async fn set_up(
     match &served.listener.relays {
         None => {}
         Some(Relays::Tcp(relay)) => {
-            return Some(Ready::Relay(Box::new(Inbound::tcp(relay.clone(), stream, source))));
+            let inbound = Inbound::tcp(relay.clone(), stream, source);
+            return Some(Ready::Relay(id, Box::new(inbound)));
         }
         Some(Relays::Udp(_)) => return None,
         Some(Relays::Tls(relays)) => match Inbound::tls(&worker, relays, stream, source, deadline).await {
-            Ok(Told::Relay(inbound)) => return Some(Ready::Relay(inbound)),
+            Ok(Told::Relay(inbound)) => return Some(Ready::Relay(id, inbound)),
             Ok(Told::Https(read, back)) => {
                 hello = Some(read);
                 stream = back;
@@ -145,6 +149,7 @@ async fn set_up(
     };
     let client = Client {
         slot: socket.slot,
+        id,
         peer: Peer::new(source, scheme, public_port(&current, socket, scheme), &served.trusted),
         tls,
         head_limits: HeadLimits {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc as std_mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -25,6 +26,7 @@ use crate::settings::Settings;
 use crate::shared_store::limits::Exchange;
 use crate::snapshot::{Slots, Snapshot};
 use crate::upstream::resolve::{Resolver, api_server_address};
+use crate::worker::connections::Kind;
 use crate::worker::sockets::Socket;
 use crate::worker::{MAILBOX_LEN_MAX, Mail, Shared, Start, start};
 
@@ -80,10 +82,19 @@ impl Bound {
     }
 }
 
+/// How long a drain may take, from its beginning.
+#[derive(Clone, Copy, Debug)]
+pub struct DrainLimits {
+    /// For requests.
+    pub requests: Duration,
+    /// For WebSockets, relayed connections and clients of UDP, and for what else goes on in a connection with one of these.
+    pub sessions: Duration,
+}
+
 /// How a drain ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drained {
-    /// Every connection ended by itself.
+    /// Everything ended by itself.
     Completely,
     /// Time was over; what was left is cut.
     Partly,
@@ -107,6 +118,8 @@ impl Edge {
             ),
             metrics: options.metrics,
             addresses: Default::default(),
+            datagram_clients: AtomicUsize::default(),
+            cut: AtomicUsize::default(),
             limiter,
             networks: Arc::default(),
             workers: options.workers,
@@ -216,22 +229,24 @@ impl Edge {
         self.workers.iter().map(|worker| Arc::clone(&worker.refusals)).collect()
     }
 
-    /// Asks every connection to end after its current request, and waits for that, `limit` at the most. New connections are
-    /// taken all the while, so that nothing is refused while others still learn that this edge goes; they get one answer.
-    pub async fn drain(self, limit: Duration) -> Drained {
+    /// Asks every connection to end after its current request, and waits for that, for as long as `limits` say. New
+    /// connections are taken until that of requests is over, so that nothing is refused while others still learn that this
+    /// edge goes; they get one answer. `closed` is called when no more are taken.
+    pub async fn drain(self, limits: DrainLimits, closed: impl Fn()) -> Drained {
         self.tell(|| Mail::Drain).await;
-        let all_ended = async {
-            let mut look = tokio::time::interval(ENDED_INTERVAL);
-            while self.shared.addresses.total() > 0 {
-                look.tick().await;
+        let begun = tokio::time::Instant::now();
+        let mut cuts = [(limits.requests, Kind::Requests), (limits.sessions, Kind::Sessions)];
+        cuts.sort_by_key(|(limit, _)| *limit);
+        for (limit, kind) in cuts {
+            if tokio::time::timeout_at(begun + limit, self.all_ended()).await.is_err() {
+                if kind == Kind::Requests {
+                    closed();
+                }
+                self.tell(|| Mail::Cut(kind)).await;
             }
-        };
-        let drained = match tokio::time::timeout(limit, all_ended).await {
-            Ok(()) => Drained::Completely,
-            Err(_) => Drained::Partly,
-        };
+        }
         // What is left is dropped with its worker, which writes its lines to the access log.
-        self.tell(|| Mail::Cut).await;
+        self.tell(|| Mail::End).await;
         let all_cut = async {
             let mut look = tokio::time::interval(ENDED_INTERVAL);
             while !self.workers.iter().all(|worker| worker.thread.is_finished()) {
@@ -239,7 +254,14 @@ impl Edge {
             }
         };
         let _ = tokio::time::timeout(CUT_LIMIT, all_cut).await;
-        drained
+        if self.shared.cut.load(Ordering::Relaxed) == 0 { Drained::Completely } else { Drained::Partly }
+    }
+
+    async fn all_ended(&self) {
+        let mut look = tokio::time::interval(ENDED_INTERVAL);
+        while self.shared.addresses.total() > 0 || self.shared.datagram_clients.load(Ordering::Relaxed) > 0 {
+            look.tick().await;
+        }
     }
 
     async fn tell(&self, mail: impl Fn() -> Mail) {

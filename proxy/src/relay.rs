@@ -29,6 +29,7 @@ use crate::upstream::balance::{NoChoice, Prefers, View, choose};
 use crate::upstream::connect::connect;
 use crate::upstream::pool::InFlight;
 use crate::worker::Worker;
+use crate::worker::connections::{ConnectionId, SessionGuard};
 
 use self::copy::Ending;
 use self::session::Session;
@@ -141,7 +142,8 @@ impl Inbound {
     }
 
     /// Passes the connection on to its end.
-    pub(crate) async fn serve(self, worker: &Rc<Worker>) {
+    pub(crate) async fn serve(self, worker: &Rc<Worker>, connection: ConnectionId) {
+        let _guard = SessionGuard::begin(worker, connection);
         let Inbound { relay, speech, server_name, ahead, client, source } = self;
         let mut session = Session::begin(worker, speech, source.ip(), server_name, relay.clone());
         let local = local_address(&client);

@@ -35,7 +35,7 @@ use crate::config::providers::Outside;
 use crate::config::status::Statuses;
 use crate::directory::DirectoryError;
 use crate::directory::watch::WatchError;
-use crate::edge::{Drained, Edge, EdgeOptions};
+use crate::edge::{DrainLimits, Drained, Edge, EdgeOptions};
 use crate::listen::{BindError, Inherited};
 use crate::options::{Role, SampleAppAt};
 use crate::overload::{LOOK_EVERY, Watchman};
@@ -581,11 +581,13 @@ impl<'o> Control<'o> {
     }
 
     async fn stop(self) {
-        let limit = self.settings.drain;
-        tracing::info!(?limit, "stopping: requests under way are finished first");
+        let limits = DrainLimits { requests: self.settings.drain, sessions: self.settings.drain_sessions() };
+        let DrainLimits { requests, sessions } = limits;
+        tracing::info!(?requests, ?sessions, "stopping: what is under way is finished first");
         // Another replica can write from now on.
         self.source.stop().await;
-        match self.edge.drain(limit).await {
+        let state = Arc::clone(&self.state);
+        match self.edge.drain(limits, || state.close()).await {
             Drained::Completely => tracing::info!("stopped"),
             Drained::Partly => tracing::warn!("stopped; connections that were still open are cut"),
         }

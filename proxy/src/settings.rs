@@ -106,6 +106,11 @@ pub struct Settings {
     #[serde(deserialize_with = "units::duration")]
     #[schemars(with = "units::DurationText")]
     pub drain: Duration,
+    /// The same for sessions, which seldom end by themselves: WebSockets, and what is passed on unread (TCP, TLS, UDP). Both
+    /// times also hold for what is open on a listener that is gone. Default: as long as `drain`. (live)
+    #[serde(deserialize_with = "units::some_duration")]
+    #[schemars(with = "Option<units::DurationText>")]
+    pub drain_sessions: Option<Duration>,
     /// Routes that wake workloads (`vestibule.dev/wake`), and what is seen meanwhile.
     pub wake: workloads::Wake,
     /// Programs of this machine that routes may wake. Default: none. (live)
@@ -378,6 +383,11 @@ pub struct Admin {
 }
 
 impl Settings {
+    /// How long sessions may take to end.
+    pub fn drain_sessions(&self) -> Duration {
+        self.drain_sessions.unwrap_or(self.drain)
+    }
+
     /// Whose word is taken on a listener: its own `trust` where it has one, else that of the whole edge.
     ///
     /// A name that is no preset names nobody; [`Settings::parse`] refuses such a file.
@@ -516,6 +526,7 @@ impl Default for Settings {
             admin: Admin::default(),
             contact: None,
             drain: Duration::from_secs(30),
+            drain_sessions: None,
             workers: None,
         }
     }

@@ -85,6 +85,11 @@ impl Snapshot {
         self.served.get(slot)?.as_ref()
     }
 
+    /// The slots that have a listener.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = Slot> {
+        self.served.iter().enumerate().filter_map(|(slot, served)| served.as_ref().map(|_| slot))
+    }
+
     /// Every address that should be bound, with the slot whose listener it belongs to.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = (Slot, SocketAddr)> {
         self.served.iter().enumerate().flat_map(|(slot, served)| {

@@ -4,6 +4,7 @@
 
 pub(crate) mod buffers;
 pub(crate) mod clock;
+pub(crate) mod connections;
 pub(crate) mod sockets;
 
 use std::cell::{Cell, Ref, RefCell};
@@ -11,6 +12,7 @@ use std::num::NonZeroUsize;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc as std_mpsc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -33,6 +35,7 @@ use crate::upstream::resolve::Resolver;
 
 use buffers::Buffers;
 use clock::{Clock, TICK};
+use connections::{Connections, Kind};
 use sockets::{Socket, Sockets};
 
 /// Messages that may wait for a worker; the control thread waits when there are more.
@@ -45,6 +48,10 @@ pub(crate) struct Shared {
     pub(crate) passwords: Passwords,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) addresses: sockets::ClientAddresses,
+    /// Clients of UDP, over all workers.
+    pub(crate) datagram_clients: AtomicUsize,
+    /// Connections that a drain had to cut.
+    pub(crate) cut: AtomicUsize,
     pub(crate) limiter: Arc<Limiter>,
     /// Where clients' addresses may have been lost, besides what the settings name.
     pub(crate) networks: Arc<ClusterNetworks>,
@@ -74,14 +81,17 @@ pub(crate) enum Mail {
     },
     /// Answer what comes, and keep nothing open for longer than needed.
     Drain,
+    /// Take no more connections, and end those of this kind.
+    Cut(Kind),
     /// End, whatever is still open.
-    Cut,
+    End,
 }
 
 /// The state of one worker.
 pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) clock: Clock,
+    pub(crate) connections: Connections,
     pub(crate) pools: Pools,
     pub(crate) buffers: Buffers,
     pub(crate) metrics: Arc<WorkerMetrics>,
@@ -136,7 +146,8 @@ impl Worker {
     fn publish(&self, snapshot: Arc<Snapshot>) {
         self.access.borrow_mut().configure(&snapshot.settings.access_log);
         let current = Rc::new(Current::new(snapshot, self.graveyard.clone()));
-        let old = self.current.replace(current);
+        let old = self.current.replace(Rc::clone(&current));
+        self.connections.listeners_changed(&old, &current, self.clock.now_ms());
         drop(old);
     }
 
@@ -185,7 +196,7 @@ pub(crate) struct Start {
     pub(crate) graveyard: std_mpsc::SyncSender<Arc<Snapshot>>,
 }
 
-/// Starts a worker on a thread of its own. The thread ends when it is cut, or when the mailbox is closed.
+/// Starts a worker on a thread of its own. The thread ends when it is told so, or when the mailbox is closed.
 pub(crate) fn start(start: Start) -> std::io::Result<std::thread::JoinHandle<()>> {
     // A runtime cannot move between threads, so the thread that needs it makes it and says whether it could.
     let (built, outcome) = std_mpsc::sync_channel(1);
@@ -209,6 +220,7 @@ fn serve(runtime: &LocalRuntime, start: Start) {
     let settings = Arc::clone(&snapshot.settings);
     let worker = Rc::new(Worker {
         clock: Clock::new(shared.started),
+        connections: Connections::default(),
         pools: Pools::default(),
         buffers: Buffers::default(),
         metrics: shared.metrics.worker(index),
@@ -240,7 +252,11 @@ fn serve(runtime: &LocalRuntime, start: Start) {
                     worker.draining.set(true);
                     worker.clock.wake_idle();
                 }
-                Mail::Cut => break,
+                Mail::Cut(kind) => {
+                    let cut = sockets.stop(kind) + worker.connections.cut(kind);
+                    worker.shared.cut.fetch_add(cut, Ordering::Relaxed);
+                }
+                Mail::End => break,
             }
         }
     });
@@ -258,7 +274,10 @@ async fn keep_time(worker: Rc<Worker>) {
         if tick.is_multiple_of(10) {
             let is_short = worker.step.get() >= Step::EndConnections;
             let idle_max = if is_short { Duration::ZERO } else { worker.settings().upstream.idle_timeout };
-            worker.pools.sweep(worker.clock.now_ms(), idle_max);
+            let now_ms = worker.clock.now_ms();
+            worker.pools.sweep(now_ms, idle_max);
+            let settings = worker.settings();
+            worker.connections.sweep(now_ms, settings.drain, settings.drain_sessions());
         }
     }
 }

@@ -15,7 +15,7 @@ use proxy::config::compile::{Compiler, Refresh};
 use proxy::config::objects::{Object, Objects};
 use proxy::config::problem::{Kind, ObjectRef, Problem};
 use proxy::config::providers::Outside;
-use proxy::edge::{Drained, EdgeOptions};
+use proxy::edge::{DrainLimits, Drained, EdgeOptions};
 use proxy::listen::Inherited;
 use proxy::route::table::ListenerKey;
 use proxy::settings::Settings;
@@ -167,7 +167,10 @@ impl Edge {
     /// Starts a drain and returns at once; the handle says how it ended.
     pub fn drain(mut self, limit: Duration) -> std::thread::JoinHandle<Drained> {
         let edge = self.edge.take().expect("a running edge");
-        std::thread::spawn(move || self.runtime.block_on(edge.drain(limit)))
+        std::thread::spawn(move || {
+            let limits = DrainLimits { requests: limit, sessions: limit };
+            self.runtime.block_on(edge.drain(limits, || {}))
+        })
     }
 
     fn apply(&mut self, objects: Vec<Object>) {

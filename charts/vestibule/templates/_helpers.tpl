@@ -30,6 +30,29 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 {{- end }}
 
+{{/* A duration of the settings (1h30m, 45s, 500ms) in whole seconds, rounded up. */}}
+{{- define "vestibule.seconds" -}}
+{{- $milliseconds := 0 -}}
+{{- range regexFindAll "[0-9]+(h|ms|m|s)" . -1 -}}
+{{- $unit := regexFind "[a-z]+" . -}}
+{{- $milliseconds = add $milliseconds (mul (trimSuffix $unit . | int64) (get (dict "h" 3600000 "m" 60000 "s" 1000 "ms" 1) $unit)) -}}
+{{- end -}}
+{{- div (add $milliseconds 999) 1000 -}}
+{{- end }}
+
+{{/* How long a Pod of the edge may take to end. What the edge needs itself is what it drains, and a little to end in. */}}
+{{- define "vestibule.gracePeriod" -}}
+{{- $drain := .Values.settings.drain | default "30s" -}}
+{{- $sessions := .Values.settings.drainSessions | default $drain -}}
+{{- $longest := max (include "vestibule.seconds" $drain | int64) (include "vestibule.seconds" $sessions | int64) -}}
+{{- $least := add .Values.edge.preStopSeconds $longest 5 -}}
+{{- $given := .Values.edge.terminationGracePeriodSeconds -}}
+{{- if and $given (lt (int64 $given) $least) -}}
+{{- fail (printf "edge.terminationGracePeriodSeconds: %d is less than preStopSeconds, settings.drain and settings.drainSessions need; give %d or more, or leave it out" (int64 $given) $least) -}}
+{{- end -}}
+{{- $given | default (max $least 60) -}}
+{{- end }}
+
 {{/* Namespaces to read, from the one value that also makes the rights. */}}
 {{- define "vestibule.namespaces" -}}
 {{- concat .Values.rbac.namespaces (list .Release.Namespace) | uniq | toYaml -}}

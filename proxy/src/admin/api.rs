@@ -72,6 +72,9 @@ pub(crate) fn answer(
             text(StatusCode::SERVICE_UNAVAILABLE, "a worker stands still\n".into())
         }
         "/livez" => text(StatusCode::OK, "ok\n".into()),
+        "/readyz" if state.is_closed() => {
+            text(StatusCode::SERVICE_UNAVAILABLE, "stopping: only sessions are left\n".into())
+        }
         "/readyz" if state.live().is_some() => text(StatusCode::OK, "ok\n".into()),
         "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "no configuration is live yet\n".into()),
         "/metrics" => match state.metrics.encode(now) {

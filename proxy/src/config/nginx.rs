@@ -268,7 +268,7 @@ fn judge(key: &str, value: &str) -> Result<(), Fault> {
         ("large-client-header-buffers", "limits.headerBytes"),
         ("http2-max-concurrent-streams", "limits.streamsPerConnection"),
         ("ssl-protocols", "tls.minVersion"),
-        ("worker-shutdown-timeout", "drain"),
+        ("worker-shutdown-timeout", "drain` and `drainSessions"),
         ("ssl-reject-handshake", "tls.defaultCertificate"),
         ("log-format-upstream", "accessLog"),
         ("disable-access-log", "accessLog"),

@@ -23,6 +23,7 @@ use crate::transport::{Rewound, Transport};
 use crate::upstream::upgrade::Upgraded;
 use crate::worker::Worker;
 use crate::worker::clock::Expired;
+use crate::worker::connections::SessionGuard;
 
 use link::{Link, Start};
 
@@ -79,7 +80,8 @@ async fn serve_link(worker: &Rc<Worker>, client: &Rc<Client>, link: Rc<Link>) ->
             }
             Next::Close => break,
             Next::Tunnel(upgraded, record) => {
-                Box::pin(tunnel(link, upgraded, record)).await;
+                let session = SessionGuard::begin(worker, client.id);
+                Box::pin(tunnel(link, upgraded, record, session)).await;
                 return End::Closed;
             }
             Next::Http2 => {
@@ -164,7 +166,7 @@ async fn serve_busy(worker: &Rc<Worker>, client: &Rc<Client>, link: &Rc<Link>, s
 }
 
 /// Copies bytes both ways until both sides have ended (RFC 9110 §7.8).
-async fn tunnel(link: Rc<Link>, upgraded: Box<Upgraded>, mut record: Box<Record>) {
+async fn tunnel(link: Rc<Link>, upgraded: Box<Upgraded>, mut record: Box<Record>, session: SessionGuard) {
     let Ok(Link { worker, transport, input, .. }) = Rc::try_unwrap(link) else { return };
     let ahead = input.into_inner().buffer.freeze();
     let mut client = Rewound::new(ahead, transport.into_inner());
@@ -183,7 +185,7 @@ async fn tunnel(link: Rc<Link>, upgraded: Box<Upgraded>, mut record: Box<Record>
         Ok(Err(error)) => record.ended(record::End::Broken(BodyError::Sender(error.to_string().into()))),
         Err(Expired) => record.ended(record::End::Broken(BodyError::TooOld)),
     }
-    drop(in_flight);
+    drop((in_flight, session));
 }
 
 #[cfg(test)]

@@ -1,13 +1,15 @@
 //! Datagrams, passed on unread. Each client address has a socket of its own towards an endpoint, for as long as it speaks;
 //! what comes back there goes to the client.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::net::UdpSocket;
+use tokio::task::AbortHandle;
 
 use super::session::Session;
 use super::{Fault, Speech};
@@ -18,9 +20,16 @@ use crate::upstream::{Backend, Endpoint, EndpointAddress};
 use crate::worker::Worker;
 
 /// Passes on what comes in on `socket`, for the listener of this slot. Ends only by being dropped.
-pub(crate) async fn serve(worker: Rc<Worker>, slot: Rc<Cell<Slot>>, socket: UdpSocket) {
+/// `count` says how many clients there are.
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    slot: Rc<Cell<Slot>>,
+    socket: UdpSocket,
+    count: Rc<Cell<usize>>,
+) {
     let scratch = RefCell::new(vec![0; DATAGRAM_BYTES_MAX]);
-    let listener = Rc::new(Listener { socket, clients: RefCell::default(), scratch });
+    let listener = Rc::new(Listener { socket, clients: RefCell::default(), count, scratch });
+    let _clients = EndsClients(Rc::clone(&listener));
     // Only then is it known that a datagram can be sent without waiting.
     let _ = listener.socket.writable().await;
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
@@ -53,6 +62,7 @@ struct Listener {
     socket: UdpSocket,
     // Clients choose the keys, so the hash is a keyed one.
     clients: RefCell<HashMap<SocketAddr, Rc<Upstream>>>,
+    count: Rc<Cell<usize>>,
     /// Room for one datagram on its way to a client.
     scratch: RefCell<Vec<u8>>,
 }
@@ -63,6 +73,44 @@ struct Upstream {
     /// When something was last sent either way.
     active_ms: Cell<u64>,
     from_client: Cell<u64>,
+    /// Passes on what the endpoint says.
+    answering: OnceCell<AbortHandle>,
+}
+
+/// Ends what goes on for clients when their socket is closed.
+struct EndsClients(Rc<Listener>);
+
+impl Drop for EndsClients {
+    fn drop(&mut self) {
+        for upstream in self.0.clients.borrow().values() {
+            if let Some(answering) = upstream.answering.get() {
+                answering.abort();
+            }
+        }
+    }
+}
+
+/// One client, counted for as long as it is remembered.
+struct Counted {
+    worker: Rc<Worker>,
+    listener: Rc<Listener>,
+    client: SocketAddr,
+}
+
+impl Counted {
+    fn new(worker: &Rc<Worker>, listener: &Rc<Listener>, client: SocketAddr) -> Self {
+        listener.count.set(listener.count.get() + 1);
+        worker.shared.datagram_clients.fetch_add(1, Ordering::Relaxed);
+        Counted { worker: Rc::clone(worker), listener: Rc::clone(listener), client }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.listener.clients.borrow_mut().remove(&self.client);
+        self.listener.count.set(self.listener.count.get() - 1);
+        self.worker.shared.datagram_clients.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Finds an endpoint for a client that is new, or says no.
@@ -93,10 +141,12 @@ async fn open(
     };
     session.fault = None;
     let active_ms = Cell::new(worker.clock.now_ms());
-    let upstream = Rc::new(Upstream { socket, active_ms, from_client: Cell::new(0) });
+    let upstream =
+        Rc::new(Upstream { socket, active_ms, from_client: Cell::new(0), answering: OnceCell::new() });
     listener.clients.borrow_mut().insert(client, Rc::clone(&upstream));
-    let answering = answer(Rc::clone(worker), Rc::clone(listener), client, Rc::clone(&upstream), session);
-    tokio::task::spawn_local(answering);
+    let counted = Counted::new(worker, listener, client);
+    let answering = tokio::task::spawn_local(answer(counted, Rc::clone(&upstream), session));
+    let _ = upstream.answering.set(answering.abort_handle());
     Some(upstream)
 }
 
@@ -143,13 +193,8 @@ async fn address_of(worker: &Rc<Worker>, endpoint: &Endpoint) -> Option<SocketAd
 }
 
 /// Passes on what the endpoint says, until both are silent for too long.
-async fn answer(
-    worker: Rc<Worker>,
-    listener: Rc<Listener>,
-    client: SocketAddr,
-    upstream: Rc<Upstream>,
-    mut session: Session,
-) {
+async fn answer(counted: Counted, upstream: Rc<Upstream>, mut session: Session) {
+    let Counted { worker, listener, client } = &counted;
     let idle = worker.settings().relay.udp_idle_timeout;
     let idle_ms = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
     let watch = worker.clock.watch();
@@ -169,7 +214,7 @@ async fn answer(
         match upstream.socket.try_recv(&mut buffer) {
             Ok(length) => {
                 upstream.active_ms.set(worker.clock.now_ms());
-                if listener.socket.try_send_to(&buffer[..length], client).is_ok() {
+                if listener.socket.try_send_to(&buffer[..length], *client).is_ok() {
                     session.copied.to_client += length as u64;
                 }
             }
@@ -181,7 +226,6 @@ async fn answer(
             }
         }
     }
-    listener.clients.borrow_mut().remove(&client);
     session.copied.from_client = upstream.from_client.get();
 }
 

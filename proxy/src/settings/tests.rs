@@ -52,6 +52,7 @@ accessLog: {format: text, query: true}
 admin: {address: 127.0.0.1:9000}
 contact: Ask help@example.com
 drain: 45s
+drainSessions: 1h
 workers: 4
 ",
     )
@@ -65,6 +66,8 @@ workers: 4
     assert_eq!(settings.gateways[0].ports[&443], 8443);
     assert_eq!(settings.access_log.format, AccessLogFormat::Text);
     assert_eq!(settings.workers, NonZeroUsize::new(4));
+    assert_eq!(settings.drain_sessions(), Duration::from_secs(3_600));
+    assert_eq!(parse("drain: 7s").unwrap().drain_sessions(), Duration::from_secs(7));
 
     let own = settings.trust_on(&ListenerKey::Class { class: "public".into(), tls: true });
     assert!(own.forwarded.contains(&"173.245.48.0/20".parse().unwrap()));

@@ -126,6 +126,13 @@ pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dur
     deserializer.deserialize_any(DurationVisitor)
 }
 
+/// For `#[serde(deserialize_with)]` of a duration that may be left out, with `#[serde(default)]`.
+pub(super) fn some_duration<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
+    duration(deserializer).map(Some)
+}
+
 /// The schema of a duration.
 pub(super) struct DurationText;
 

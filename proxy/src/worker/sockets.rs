@@ -9,9 +9,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dashmap::DashMap;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
+use tokio::time::Instant;
 
 use super::Worker;
+use super::clock::TICK;
+use super::connections::{ConnectionId, Kind};
 use crate::connection;
 use crate::limit::network_of;
 use crate::listen::{AcceptBackoff, accept};
@@ -29,17 +32,21 @@ pub(crate) struct Socket {
 pub(super) struct Sockets {
     worker: Rc<Worker>,
     accepting: HashMap<Socket, Accepting>,
+    /// Sockets for datagrams of listeners that are gone, while their clients go on.
+    closing: HashMap<SocketAddr, AbortHandle>,
 }
 
 struct Accepting {
     task: JoinHandle<()>,
     /// The listener that connections accepted from now on belong to.
     slot: Rc<Cell<Slot>>,
+    /// Of a socket for datagrams: how many clients it has.
+    clients: Option<Rc<Cell<usize>>>,
 }
 
 impl Sockets {
     pub(super) fn new(worker: Rc<Worker>) -> Self {
-        Sockets { worker, accepting: HashMap::new() }
+        Sockets { worker, accepting: HashMap::new(), closing: HashMap::new() }
     }
 
     /// Accepts on `listener`, which is bound already and does not block.
@@ -50,7 +57,7 @@ impl Sockets {
                 let accepting =
                     accept_all(Rc::clone(&self.worker), socket.address, Rc::clone(&slot), listener);
                 let task = tokio::task::spawn_local(accepting);
-                self.accepting.insert(socket, Accepting { task, slot });
+                self.accepting.insert(socket, Accepting { task, slot, clients: None });
             }
             Err(error) => tracing::error!(address = %socket.address, %error, "a socket cannot be watched"),
         }
@@ -61,9 +68,15 @@ impl Sockets {
         match UdpSocket::from_std(listener) {
             Ok(listener) => {
                 let slot = Rc::new(Cell::new(socket.slot));
-                let serving = udp::serve(Rc::clone(&self.worker), Rc::clone(&slot), listener);
+                let clients = Rc::new(Cell::new(0));
+                let serving =
+                    udp::serve(Rc::clone(&self.worker), Rc::clone(&slot), listener, Rc::clone(&clients));
                 let task = tokio::task::spawn_local(serving);
-                self.accepting.insert(socket, Accepting { task, slot });
+                // The address has one owner: what was left of the one before would take some of its datagrams.
+                if let Some(closing) = self.closing.remove(&socket.address) {
+                    closing.abort();
+                }
+                self.accepting.insert(socket, Accepting { task, slot, clients: Some(clients) });
             }
             Err(error) => tracing::error!(address = %socket.address, %error, "a socket cannot be watched"),
         }
@@ -77,11 +90,36 @@ impl Sockets {
         }
     }
 
-    /// Stops accepting. Connections that are open stay.
+    /// Stops accepting. What is open stays for as long as a drain lasts.
     pub(super) fn close(&mut self, socket: Socket) {
-        if let Some(accepting) = self.accepting.remove(&socket) {
-            accepting.task.abort();
-        }
+        let Some(accepting) = self.accepting.remove(&socket) else { return };
+        let Some(clients) = accepting.clients.filter(|clients| clients.get() > 0) else {
+            return accepting.task.abort();
+        };
+        let (worker, begun) = (Rc::clone(&self.worker), Instant::now());
+        let closing = tokio::task::spawn_local(async move {
+            let _serving = AbortOnDrop(accepting.task);
+            while clients.get() > 0 && begun.elapsed() < worker.settings().drain_sessions() {
+                tokio::time::sleep(TICK).await;
+            }
+        });
+        self.closing.retain(|_, closing| !closing.is_finished());
+        self.closing.insert(socket.address, closing.abort_handle());
+    }
+
+    /// Stops accepting for good what is of this kind. Clients of UDP are sessions. Returns how many of them there were.
+    pub(super) fn stop(&mut self, kind: Kind) -> usize {
+        let mut cut = 0;
+        self.accepting.retain(|_, accepting| {
+            let clients = accepting.clients.as_ref();
+            let ends = clients.is_some() == (kind == Kind::Sessions);
+            if ends {
+                cut += clients.map_or(0, |clients| clients.get());
+                accepting.task.abort();
+            }
+            !ends
+        });
+        cut
     }
 }
 
@@ -102,7 +140,18 @@ fn admit(worker: &Rc<Worker>, socket: Socket, stream: TcpStream, remote: SocketA
         return;
     };
     worker.metrics.connection_opened();
-    tokio::task::spawn_local(connection::serve(Rc::clone(worker), socket, stream, remote, admission));
+    let id = admission.id;
+    let serving = connection::serve(Rc::clone(worker), (socket, id), stream, remote, admission);
+    worker.connections.insert(id, socket.slot, tokio::task::spawn_local(serving).abort_handle());
+}
+
+/// Ends a task with whoever waits for it.
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Connections by client address, counted over all workers. Written when a connection opens or ends, never by a request.
@@ -118,6 +167,7 @@ struct Admission {
     worker: Rc<Worker>,
     shared: Arc<super::Shared>,
     address: IpAddr,
+    id: ConnectionId,
 }
 
 impl Admission {
@@ -134,13 +184,15 @@ impl Admission {
         if !worker.shared.addresses.enter(address, total_max, per_address_max) {
             return None;
         }
-        Some(Admission { worker: Rc::clone(worker), shared: Arc::clone(&worker.shared), address })
+        let id = worker.connections.next_id();
+        Some(Admission { worker: Rc::clone(worker), shared: Arc::clone(&worker.shared), address, id })
     }
 }
 
 impl Drop for Admission {
     fn drop(&mut self) {
         self.shared.addresses.leave(self.address);
+        self.worker.connections.remove(self.id);
         self.worker.metrics.connection_closed();
     }
 }

@@ -235,6 +235,7 @@ fn translate(
         headers: parts.headers,
         body,
         upgrade: None,
+        forwarded: None,
         interim,
     })
 }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::{Frame, SizeHint};
 
+use crate::request::forwarded::Forwarded;
 use crate::upstream::upgrade::Upgraded;
 
 /// The protocol that one side of an exchange speaks.
@@ -42,6 +43,8 @@ pub struct Request {
     pub authority: Option<Bytes>,
     pub protocol: Protocol,
     pub headers: HeaderMap,
+    /// What the upstream is told of the client, where that is not in `headers`. `None` until it is known.
+    pub forwarded: Option<Forwarded>,
     pub body: Body,
     /// What the client wants the connection to become, if it asked in the way its protocol has.
     pub upgrade: Option<UpgradeRequest>,

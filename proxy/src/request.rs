@@ -41,7 +41,7 @@ use crate::worker::Worker;
 
 use awaken::awaken;
 use forward::forward;
-use forwarded::{ClientView, ForwardedRules, PeerTrust, set_forwarded};
+use forwarded::{ClientView, Forwarded, ForwardedRules, Peer, PeerTrust, RequestId, set_request_id};
 use identity::{Afterwards, Entry, Subject, identify};
 use record::Record;
 use sanitize::{sanitize, sanitize_response};
@@ -58,14 +58,15 @@ pub(crate) async fn answer(
     request: &mut Request,
     record: &mut Record,
 ) -> Response {
-    let format = Format::of(&request.headers);
     let mut afterwards = Afterwards::default();
     let mut answered = respond(worker, client, request, record, &mut afterwards).await;
     if record.route.as_ref().is_some_and(|route| route.errors.is_some()) {
         answered = Box::pin(errors::replace(worker, request, record, answered)).await;
     }
-    let mut response =
-        answered.unwrap_or_else(|reject| refuse(worker, &reject, format, afterwards.language, record));
+    let mut response = answered.unwrap_or_else(|reject| {
+        let format = Format::of(&request.headers);
+        refuse(worker, &reject, format, afterwards.language, record)
+    });
     afterwards.apply(&mut response.headers);
     record.answered(&response);
     response
@@ -199,14 +200,7 @@ async fn respond(
         }
         Action::Status(status) => return Err(Reject::RouteStatus(*status)),
         Action::Forward(backends) => {
-            set_forwarded(
-                &mut request.headers,
-                &client.peer,
-                &view,
-                &host_value,
-                record.request_id(),
-                ForwardedRules::default(),
-            );
+            tell_of_client(request, route, (&client.peer, &view), &host_value, record.request_id());
             request.headers.insert(HOST, host_value);
             // A session is between the browser and the edge, on open routes too.
             ::auth::session::strip_cookies(&mut request.headers);
@@ -237,6 +231,23 @@ async fn respond(
         response.headers.insert(http::header::STRICT_TRANSPORT_SECURITY, hsts.clone());
     }
     Ok(response)
+}
+
+/// Says to the upstream who asks; no function that waits, so that what is made here takes no room in one.
+fn tell_of_client(
+    request: &mut Request,
+    route: &Route,
+    (peer, view): (&Peer, &ClientView),
+    host: &HeaderValue,
+    request_id: &RequestId,
+) {
+    set_request_id(&mut request.headers, view, host, request_id, ForwardedRules::default());
+    let forwarded = Forwarded::of(peer, view, host);
+    if route.looks_at_headers() {
+        forwarded.insert_into(&mut request.headers);
+    } else {
+        request.forwarded = Some(forwarded);
+    }
 }
 
 /// A connection serves only hosts that its handshake was right for (RFC 9110 §7.4, GEP-3567).

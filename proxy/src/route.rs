@@ -111,6 +111,14 @@ impl Handling {
     }
 }
 
+impl Route {
+    /// True where something on the way of a request may look for X-Forwarded-* or X-Real-IP among its headers: what finds the
+    /// backend or fills a template, and what keeps the request for long.
+    pub(crate) fn looks_at_headers(&self) -> bool {
+        self.canary.is_some() || self.affinity.is_some() || !self.mirrors.is_empty() || self.wake.is_some()
+    }
+}
+
 /// The request path reads `route.limits` and the like, wherever they are kept.
 impl Deref for Route {
     type Target = Handling;

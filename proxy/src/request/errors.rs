@@ -58,8 +58,14 @@ pub(super) async fn replace(
     }
     let method = if request.method == Method::HEAD { Method::HEAD } else { Method::GET };
     let target = Bytes::from_static(b"/");
-    let outgoing =
-        Outgoing { method: &method, target: &target, scheme: "http", headers: &headers, websocket: false };
+    let outgoing = Outgoing {
+        method: &method,
+        target: &target,
+        scheme: "http",
+        headers: &headers,
+        forwarded: None,
+        websocket: false,
+    };
     let interim = Interim::default();
     let (backend, prefers) = (&pages.backend, Prefers::Any);
     let tries = Tries { worker, handling: &route, backend, outgoing, interim: &interim, prefers };

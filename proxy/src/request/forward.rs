@@ -89,6 +89,7 @@ pub(super) async fn forward(
             target: path.as_bytes(),
             scheme: target.scheme.as_str(),
             headers: &request.headers,
+            forwarded: request.forwarded.as_ref(),
             websocket,
         },
         interim: &request.interim,

@@ -2,7 +2,7 @@
 //!
 //! [`Peer`] is made once for a connection, from the socket or the PROXY protocol. [`ClientView::of`] then decides, for
 //! each request and before `sanitize`, what the client's address, scheme and port are: the peer's own, unless the peer
-//! is a trusted proxy that speaks for somebody else. [`set_forwarded`] writes the result, after `sanitize`.
+//! is a trusted proxy that speaks for somebody else. [`Forwarded`] is the result, which goes out after `sanitize`.
 
 mod parse;
 mod request_id;
@@ -189,37 +189,74 @@ impl Chain {
     }
 }
 
-/// Tells the upstream who asks, over whatever `sanitize` left: X-Forwarded-For, -Proto, -Host, -Port, X-Real-IP,
-/// X-Request-ID and, where `rules` say so, more. `host` is the Host the client asked for.
+/// What an upstream is told of the client in the names that nobody else may set (`sanitize` removes them, and no list or
+/// filter touches them): X-Forwarded-For, -Proto, -Host, -Port and X-Real-IP.
+///
+/// They stand beside the header map unless something looks for them there: a map takes five times as long to take a field as
+/// a writer takes to write it.
+#[derive(Clone, Debug)]
+pub struct Forwarded {
+    forwarded_for: HeaderValue,
+    address: HeaderValue,
+    host: HeaderValue,
+    port: HeaderValue,
+    scheme: HeaderValue,
+}
+
+impl Forwarded {
+    /// For a request of `client` for `host`, which is the Host it asked for.
+    pub fn of(peer: &Peer, client: &ClientView, host: &HeaderValue) -> Forwarded {
+        let (address, forwarded_for) = match &client.behind_proxy {
+            Some(chain) => (&chain.address, &chain.forwarded_for),
+            None => (&peer.address_value, &peer.address_value),
+        };
+        Forwarded {
+            forwarded_for: forwarded_for.clone(),
+            address: address.clone(),
+            host: client.host.as_ref().unwrap_or(host).clone(),
+            port: if client.port == peer.port { peer.port_value.clone() } else { port_value(client.port) },
+            scheme: HeaderValue::from_static(client.scheme.as_str()),
+        }
+    }
+
+    /// The fields, each once.
+    pub fn fields(&self) -> [(&'static HeaderName, &HeaderValue); 5] {
+        let Forwarded { forwarded_for, address, host, port, scheme } = self;
+        [
+            (&X_FORWARDED_FOR, forwarded_for),
+            (&X_REAL_IP, address),
+            (&X_FORWARDED_HOST, host),
+            (&X_FORWARDED_PORT, port),
+            (&X_FORWARDED_PROTO, scheme),
+        ]
+    }
+
+    /// Puts them over whatever `headers` has.
+    pub fn insert_into(&self, headers: &mut HeaderMap) {
+        for (name, value) in self.fields() {
+            headers.insert(name, value.clone());
+        }
+    }
+}
+
+/// Tells the upstream which request this is, and what trace it belongs to: X-Request-ID and, where `rules` say so, more.
 ///
 /// The client's `traceparent` passes if it is well formed; else it and `tracestate` go.
-pub fn set_forwarded(
+pub fn set_request_id(
     headers: &mut HeaderMap,
-    peer: &Peer,
     client: &ClientView,
     host: &HeaderValue,
     request_id: &RequestId,
     rules: ForwardedRules,
 ) {
-    let (address, forwarded_for) = match &client.behind_proxy {
-        Some(chain) => (&chain.address, &chain.forwarded_for),
-        None => (&peer.address_value, &peer.address_value),
-    };
-    let scheme = HeaderValue::from_static(client.scheme.as_str());
-    let port = if client.port == peer.port { peer.port_value.clone() } else { port_value(client.port) };
-    let host = client.host.as_ref().unwrap_or(host);
-    headers.insert(X_FORWARDED_FOR, forwarded_for.clone());
-    headers.insert(X_REAL_IP, address.clone());
-    headers.insert(X_FORWARDED_HOST, host.clone());
-    headers.insert(X_FORWARDED_PORT, port);
     headers.insert(X_REQUEST_ID, request_id.value().clone());
     if rules.nginx_names {
+        let scheme = HeaderValue::from_static(client.scheme.as_str());
         headers.insert(X_FORWARDED_SCHEME, scheme.clone());
-        headers.insert(X_SCHEME, scheme.clone());
+        headers.insert(X_SCHEME, scheme);
     }
-    headers.insert(X_FORWARDED_PROTO, scheme);
     if rules.standard
-        && let Some(value) = standard_value(client, host)
+        && let Some(value) = standard_value(client, client.host.as_ref().unwrap_or(host))
     {
         headers.insert(FORWARDED, value);
     }
@@ -270,13 +307,13 @@ fn port_value(port: u16) -> HeaderValue {
 /// Hops of a chain that are looked at, from the nearest; what lies beyond is not believed.
 pub const FORWARDED_HOPS_MAX: usize = 32;
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+static X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+static X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const X_FORWARDED_SCHEME: HeaderName = HeaderName::from_static("x-forwarded-scheme");
 const X_SCHEME: HeaderName = HeaderName::from_static("x-scheme");
-const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const CF_CONNECTING_IP: HeaderName = HeaderName::from_static("cf-connecting-ip");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");

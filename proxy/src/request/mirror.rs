@@ -62,8 +62,14 @@ pub(super) async fn copy(
         let (worker, route, backend) = (Rc::clone(worker), Arc::clone(route), Arc::clone(&mirror.backend));
         let (method, scheme) = (original.method.clone(), original.scheme);
         tokio::task::spawn_local(async move {
-            let outgoing =
-                Outgoing { method: &method, target: &target, scheme, headers: &headers, websocket: false };
+            let outgoing = Outgoing {
+                method: &method,
+                target: &target,
+                scheme,
+                headers: &headers,
+                forwarded: None,
+                websocket: false,
+            };
             let interim = Interim::default();
             let tries = Tries {
                 worker: &worker,

@@ -19,6 +19,7 @@ use crate::http1::body::{BodyLimits, Decoded, Decoder, Encoder};
 use crate::http1::head::{self, BodyLength, Disposition, HeadError, HeadLimits, Scan};
 use crate::message::{Body, BodyError, Interim, Response, UpgradeRequest};
 use crate::request::forward::is_open_ended;
+use crate::request::forwarded::Forwarded;
 use crate::request::sanitize::sanitize_response;
 use crate::transport::{Outbox, Transport};
 use crate::worker::Worker;
@@ -47,6 +48,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) target: &'a [u8],
     pub(crate) scheme: &'static str,
     pub(crate) headers: &'a HeaderMap,
+    /// What is said of the client beside them.
+    pub(crate) forwarded: Option<&'a Forwarded>,
     /// The client asked for a WebSocket.
     pub(crate) websocket: bool,
 }
@@ -149,7 +152,9 @@ pub(crate) async fn send(
     connection.buffer = worker.buffers.upstream.take();
     let disposition = if outgoing.websocket { Disposition::Upgrade } else { Disposition::KeepAlive };
     let Outgoing { method, target, headers, .. } = *outgoing;
-    head::write_request_head(&mut upload.out.bytes, method, target, headers, length, disposition)
+    let more = outgoing.forwarded.map(Forwarded::fields);
+    let more = more.as_ref().map_or(&[][..], |fields| fields);
+    head::write_request_head(&mut upload.out.bytes, method, target, headers, more, length, disposition)
         .map_err(|_| Failure::Unsendable("the target cannot be written"))?;
     connection.watch.arm(&worker.clock, patience.send);
     let limits = HeadLimits { bytes_max: patience.head_bytes_max, ..HeadLimits::RESPONSE };

@@ -135,6 +135,9 @@ fn request_head(outgoing: &Outgoing<'_>, length: Option<u64>) -> Result<http::Re
     *request.version_mut() = http::Version::HTTP_2;
     *request.headers_mut() = outgoing.headers.clone();
     let headers = request.headers_mut();
+    if let Some(forwarded) = outgoing.forwarded {
+        forwarded.insert_into(headers);
+    }
     headers.remove(HOST);
     // Answered on this hop already (RFC 9110 §10.1.1).
     headers.remove(EXPECT);

@@ -39,6 +39,7 @@ impl Link {
             authority: None,
             protocol,
             headers,
+            forwarded: None,
             body,
             upgrade,
             interim: self.interim.clone(),

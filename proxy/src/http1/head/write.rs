@@ -88,16 +88,19 @@ pub enum WriteError {
 
 /// Appends a request head to `out`, always as HTTP/1.1.
 ///
-/// Of `headers` everything is written but the connection and framing fields. The target is checked once more, because
+/// Of `headers` everything is written but the connection and framing fields, then `more`, none of which may be one of these
+/// or stand in `headers`. The target is checked once more, because
 /// a rewrite made it, and a line break in it would be a second request.
 pub fn write_request_head(
     out: &mut Vec<u8>,
     method: &Method,
     target: &[u8],
     headers: &HeaderMap,
+    more: &[(&HeaderName, &HeaderValue)],
     length: BodyLength,
     disposition: Disposition,
 ) -> Result<(), WriteError> {
+    debug_assert!(more.iter().all(|(name, _)| !headers.contains_key(*name)));
     if !is_target(target) {
         return Err(WriteError::Target);
     }
@@ -120,6 +123,9 @@ pub fn write_request_head(
         if !is_framing(name) {
             write_field(out, name, value);
         }
+    }
+    for (name, value) in more {
+        write_field(out, name, value);
     }
     write_length(out, field, headers);
     write_connection(out, disposition, Protocol::Http11);

@@ -50,7 +50,7 @@ proptest! {
         if let Ok(seen) = read_request(&[&bytes]) {
             let (method, target, _) = &seen.start;
             let mut out = Vec::new();
-            write_request_head(&mut out, method, target, &seen.headers, seen.length, Disposition::KeepAlive).unwrap();
+            write_request_head(&mut out, method, target, &seen.headers, &[], seen.length, Disposition::KeepAlive).unwrap();
             write_body(&seen, &mut out);
             let mut again = read_request(&[&out]).unwrap_or_else(|refused| match refused {
                 // HTTP/1.0 may do without a Host; the path gives such a request one before it forwards it.

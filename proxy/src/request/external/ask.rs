@@ -116,6 +116,7 @@ async fn exchange(
         target: &question.target,
         scheme: asked.target.scheme.as_str(),
         headers: &question.headers,
+        forwarded: None,
         websocket: false,
     };
     let interim = Interim::default();

@@ -11,7 +11,7 @@ use super::ask::Asked;
 use super::template::Subject;
 use super::{External, QuestionMethod, QuestionTarget, Selection};
 use crate::reject::Reject;
-use crate::request::forwarded::{ForwardedRules, set_forwarded};
+use crate::request::forwarded::{Forwarded, ForwardedRules, set_request_id};
 use crate::request::sanitize::is_hop_by_hop;
 use crate::request::target::{EncodedSlash, PathAndQuery};
 
@@ -42,14 +42,9 @@ impl Question {
                 headers.append(name, value.clone());
             }
         }
-        set_forwarded(
-            &mut headers,
-            asked.peer,
-            asked.view,
-            asked.host,
-            asked.request_id,
-            ForwardedRules::default(),
-        );
+        Forwarded::of(asked.peer, asked.view, asked.host).insert_into(&mut headers);
+        let rules = ForwardedRules::default();
+        set_request_id(&mut headers, asked.view, asked.host, asked.request_id, rules);
         describe(&mut headers, external, asked, subject);
         for (name, template) in &external.set_headers {
             let value = value(template.fill(subject)).ok_or(Reject::BadHead("a header of the question"))?;

@@ -26,7 +26,7 @@ impl Said {
     /// A proxy that writes one family passes the other one on as the client wrote it, so they are never mixed.
     pub(super) fn by(headers: &HeaderMap) -> Said {
         let legacy =
-            [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_REAL_IP].iter().any(|name| headers.contains_key(name));
+            [&X_FORWARDED_FOR, &X_FORWARDED_PROTO, &X_REAL_IP].iter().any(|name| headers.contains_key(*name));
         if legacy { Said::legacy(headers) } else { Said::standard(headers) }
     }
 
@@ -48,7 +48,7 @@ impl Said {
             .take(FORWARDED_HOPS_MAX)
             .map_while(parse_node)
             .collect();
-        let nodes = match headers.contains_key(X_FORWARDED_FOR) {
+        let nodes = match headers.contains_key(&X_FORWARDED_FOR) {
             true => nodes,
             false => single_address(headers, &X_REAL_IP).into_iter().collect(),
         };

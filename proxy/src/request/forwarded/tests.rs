@@ -44,7 +44,9 @@ fn forward(address: &str, fields: &[(&str, &str)], rules: ForwardedRules) -> Hea
     let client = ClientView::of(&peer, &headers, &trusted());
     crate::request::sanitize::sanitize(&mut headers, peer.trust, crate::request::sanitize::Underscores::Drop);
     let id = client.request_id.clone().unwrap_or_else(RequestId::random);
-    set_forwarded(&mut headers, &peer, &client, &HeaderValue::from_static("shop.example"), &id, rules);
+    let host = HeaderValue::from_static("shop.example");
+    Forwarded::of(&peer, &client, &host).insert_into(&mut headers);
+    set_request_id(&mut headers, &client, &host, &id, rules);
     headers
 }
 

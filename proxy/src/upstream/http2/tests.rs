@@ -31,6 +31,7 @@ fn head(
         target: target.as_bytes(),
         scheme: "http",
         headers: &headers,
+        forwarded: None,
         websocket: false,
     };
     request_head(&outgoing, length)

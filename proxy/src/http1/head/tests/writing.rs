@@ -32,7 +32,7 @@ fn written_request(
     disposition: Disposition,
 ) -> String {
     let mut out = b"before|".to_vec();
-    write_request_head(&mut out, &method, b"/a?b", headers, length, disposition).unwrap();
+    write_request_head(&mut out, &method, b"/a?b", headers, &[], length, disposition).unwrap();
     String::from_utf8(out).unwrap().strip_prefix("before|").unwrap().to_owned()
 }
 
@@ -103,6 +103,7 @@ fn requests_that_would_be_two_are_not_written() {
             &Method::GET,
             target,
             &headers,
+            &[],
             BodyLength::None,
             Disposition::KeepAlive,
         );
@@ -115,6 +116,7 @@ fn requests_that_would_be_two_are_not_written() {
         &Method::POST,
         b"/",
         &headers,
+        &[],
         BodyLength::UntilClose,
         Disposition::Close,
     );

@@ -121,10 +121,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, transport: R
                 };
                 let glitches = Rc::clone(&streams.glitches);
                 let (worker, client) = (Rc::clone(worker), Rc::clone(client));
-                tokio::task::spawn_local(async move {
-                    let ended = answer_stream(&worker, &client, &glitches, request, respond).await;
-                    stream.end(ended);
-                });
+                tokio::task::spawn_local(answer_stream(worker, client, glitches, stream, request, respond));
             }
             Some(Err(error)) => {
                 if error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM) {
@@ -146,49 +143,95 @@ fn thrown_out(worker: &Worker, client: &Client, abuse: Abuse) {
     tracing::debug!(%client, reason, "an HTTP/2 connection was closed because of how its client behaves");
 }
 
-async fn answer_stream(
-    worker: &Rc<Worker>,
-    client: &Rc<Client>,
-    glitches: &Glitches,
+/// Answers one stream to its end.
+///
+/// It is no `async fn`: one keeps room for all that it was given, and thousands of these may wait.
+fn answer_stream(
+    worker: Rc<Worker>,
+    client: Rc<Client>,
+    glitches: Rc<Glitches>,
+    stream: Stream,
     request: http::Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
-) -> Ended {
+) -> impl Future<Output = ()> {
     let interim = Interim::default();
     let is_head = request.method() == Method::HEAD;
-    let answered = match translate(worker, client, request, interim.clone()) {
-        Err(reject) => Some(request::answer_unreadable(worker, client, reject)),
-        Ok(mut request) => {
-            let mut record = Record::begin(worker, client, &request);
-            let answered = {
-                let mut answer = pin!(request::answer(worker, client, &mut request, &mut record));
-                std::future::poll_fn(|cx| {
-                    let answered = answer.as_mut().poll(cx);
-                    for (status, headers) in interim.take() {
-                        let mut informational = http::Response::new(());
-                        *informational.status_mut() = status;
-                        *informational.headers_mut() = headers;
-                        // A client that does not want it has reset the stream, which shows below.
-                        let _ = respond.send_informational(informational);
-                    }
-                    match answered {
-                        Poll::Ready(answered) => Poll::Ready(Some(answered)),
-                        Poll::Pending => respond.poll_reset(cx).map(|_| None),
-                    }
-                })
-                .await
-            };
-            answered.map(|response| (response, record))
+    let (mut request, mut record) = match translate(&worker, &client, request, interim.clone()) {
+        Ok(request) => {
+            let record = Record::begin(&worker, &client, &request);
+            (Ok(request), record)
+        }
+        Err(reject) => {
+            let (refusal, record) = request::answer_unreadable(&worker, &client, reject);
+            (Err(refusal), record)
         }
     };
-    // `None`: the client no longer wants an answer, and dropping the path of the request has cancelled all of it.
-    let Some((response, mut record)) = answered else { return Ended::Cancelled };
+    async move {
+        let answered = match &mut request {
+            Ok(request) => answer(&worker, &client, &interim, request, &mut respond, &mut record).await,
+            Err(_) => None,
+        };
+        // The request is let go of before its answer is sent.
+        let response = match request {
+            Ok(_) => answered,
+            Err(refusal) => Some(refusal),
+        };
+        let ended = match response {
+            Some(response) => {
+                let respond = &mut respond;
+                send_answer(&worker, &glitches, response, is_head, respond, &mut record).await
+            }
+            None => Ended::Cancelled,
+        };
+        drop(record);
+        stream.end(ended);
+    }
+}
+
+/// The answer to a request. `None`: the client no longer wants one, and dropping the path of the request has cancelled all of
+/// it.
+async fn answer(
+    worker: &Rc<Worker>,
+    client: &Rc<Client>,
+    interim: &Interim,
+    request: &mut Request,
+    respond: &mut SendResponse<Bytes>,
+    record: &mut Record,
+) -> Option<Response> {
+    let mut answer = pin!(request::answer(worker, client, request, record));
+    std::future::poll_fn(|cx| {
+        let answered = answer.as_mut().poll(cx);
+        for (status, headers) in interim.take() {
+            let mut informational = http::Response::new(());
+            *informational.status_mut() = status;
+            *informational.headers_mut() = headers;
+            // A client that does not want it has reset the stream, which shows below.
+            let _ = respond.send_informational(informational);
+        }
+        match answered {
+            Poll::Ready(answered) => Poll::Ready(Some(answered)),
+            Poll::Pending => respond.poll_reset(cx).map(|_| None),
+        }
+    })
+    .await
+}
+
+/// Sends an answer, and says how that ended.
+async fn send_answer(
+    worker: &Worker,
+    glitches: &Glitches,
+    response: Response,
+    is_head: bool,
+    respond: &mut SendResponse<Bytes>,
+    record: &mut Record,
+) -> Ended {
     let (head, mut body) = head_of(worker, response, is_head);
     if is_head {
         body = Body::Empty;
     }
     let outcome = match respond.send_response(head, body.is_empty()) {
         Ok(_) if body.is_empty() => Ok(()),
-        Ok(stream) => send(worker, glitches, body, stream, &mut record).await,
+        Ok(stream) => send(worker, glitches, body, stream, record).await,
         Err(_) => Err(BodyError::Receiver),
     };
     let ended = match &outcome {

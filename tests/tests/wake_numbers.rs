@@ -9,6 +9,7 @@ use tests::client::Client;
 use tests::manifests;
 use tests::ports;
 use tests::process::{Files, Process, binary};
+use tests::streams::{Streams, request};
 use tests::wait::eventually;
 
 #[test]
@@ -61,25 +62,48 @@ fn wake(process: &Process, address: SocketAddr, socket: &std::path::Path) -> Dur
 
 #[test]
 fn a_thousand_workloads_and_all_that_may_wait_take_little_memory() {
+    waiting_takes_little_memory("HTTP/1.1", |process| {
+        let request = |number: usize| {
+            let mut stream = TcpStream::connect(process.http()).expect("a connection");
+            let host = number / WAITING_PER_GATE;
+            write!(stream, "GET / HTTP/1.1\r\nHost: w{host}.shop.test\r\n\r\n").expect("the edge reads");
+            stream
+        };
+        (0..WAITING).map(request).collect::<Vec<_>>()
+    });
+}
+
+#[test]
+fn all_that_may_wait_over_http2_take_little_memory_too() {
+    waiting_takes_little_memory("HTTP/2", |process| {
+        let connection = |number: usize| {
+            let mut streams = Streams::connect(process.http());
+            let host = format!("w{}.shop.test", number * STREAMS / WAITING_PER_GATE);
+            let stream = |streams: &mut Streams| streams.start(request("GET", &host, "/"), false);
+            let pending: Vec<_> = (0..STREAMS).map(|_| stream(&mut streams).expect("a stream")).collect();
+            let all = ((number + 1) * STREAMS) as f64;
+            streams.drive_until(|| process.metric("vestibule_wake_waiting_requests ") == Some(all));
+            (streams, pending)
+        };
+        (0..WAITING / STREAMS).map(connection).collect::<Vec<_>>()
+    });
+}
+
+/// `begin` makes as many requests as may wait, and holds them.
+fn waiting_takes_little_memory<W>(protocol: &str, begin: impl FnOnce(&Process) -> W) {
     let (files, mut process) = start(false);
     let plain = process.resident_bytes();
     process.stop();
     drop(files);
     let (_files, mut process) = start(true);
     process.raise_file_limit();
-    let mut waiting: Vec<TcpStream> = Vec::new();
-    for number in 0..WAITING {
-        let mut stream = TcpStream::connect(process.http()).expect("a connection");
-        let host = number / WAITING_PER_GATE;
-        write!(stream, "GET / HTTP/1.1\r\nHost: w{host}.shop.test\r\n\r\n").expect("the edge reads");
-        waiting.push(stream);
-    }
+    let waiting = begin(&process);
     eventually("all of them wait", || {
         process.metric("vestibule_wake_waiting_requests ") == Some(WAITING as f64)
     });
     let own = process.resident_bytes().saturating_sub(plain);
     eprintln!(
-        "{WORKLOADS} workloads and {WAITING} waiting requests: {own} bytes more than the {plain} of as many plain routes"
+        "{WORKLOADS} workloads and {WAITING} waiting requests of {protocol}: {own} bytes more than the {plain} of as many plain routes"
     );
     drop(waiting);
     eventually("nobody waits", || process.metric("vestibule_wake_waiting_requests ") == Some(0.0));
@@ -118,4 +142,6 @@ const OVERHEAD_MAX: Duration = Duration::from_millis(20);
 const WORKLOADS: usize = 1000;
 const WAITING: usize = 4096;
 const WAITING_PER_GATE: usize = 256;
+/// On one connection.
+const STREAMS: usize = 64;
 const MEMORY_BYTES_MAX: usize = 50 << 20;

@@ -165,3 +165,18 @@ fn a_client_that_takes_no_answer_is_thrown_out() {
         assert_eq!(error.reason(), Some(Reason::ENHANCE_YOUR_CALM));
     });
 }
+
+type Answering<F> =
+    fn(Rc<Worker>, Rc<Client>, Rc<Glitches>, Stream, http::Request<RecvStream>, SendResponse<Bytes>) -> F;
+
+fn size<F>(_: Answering<F>) -> usize {
+    size_of::<F>()
+}
+
+#[test]
+fn a_stream_that_is_answered_is_small() {
+    let bytes = size(answer_stream);
+    assert!(bytes <= ANSWERING_BYTES_MAX, "{bytes} bytes");
+}
+
+const ANSWERING_BYTES_MAX: usize = 3328;

@@ -56,19 +56,33 @@ impl Request {
     /// Copies what it has of the buffer that its head was read into, so that it no longer keeps that buffer. It says the
     /// same as before.
     pub(crate) fn detach(&mut self) {
-        let authority = self.authority.as_deref().unwrap_or_default();
-        let bytes =
-            self.target.len() + authority.len() + self.headers.values().map(HeaderValue::len).sum::<usize>();
-        let mut whole = Vec::with_capacity(bytes);
-        whole.extend_from_slice(&self.target);
-        whole.extend_from_slice(authority);
-        self.headers.values().for_each(|value| whole.extend_from_slice(value.as_bytes()));
+        // By name, so that whoever adds a field has to say here what it keeps.
+        let Request {
+            method: _,
+            target,
+            authority,
+            protocol: _,
+            headers,
+            forwarded,
+            body: _,
+            upgrade: _,
+            interim: _,
+        } = self;
+        let mut whole = Vec::new();
+        whole.extend_from_slice(target);
+        whole.extend_from_slice(authority.as_deref().unwrap_or_default());
+        headers.values().for_each(|value| whole.extend_from_slice(value.as_bytes()));
+        for (_, value) in forwarded.iter().flat_map(Forwarded::fields) {
+            whole.extend_from_slice(value.as_bytes());
+        }
+        whole.shrink_to_fit();
         let mut whole = Bytes::from(whole);
-        self.target = whole.split_to(self.target.len());
-        if let Some(authority) = &mut self.authority {
+        *target = whole.split_to(target.len());
+        if let Some(authority) = authority {
             *authority = whole.split_to(authority.len());
         }
-        for value in self.headers.values_mut() {
+        let of_client = forwarded.iter_mut().flat_map(Forwarded::values_mut);
+        for value in headers.values_mut().chain(of_client) {
             // The bytes of a value are one.
             if let Ok(mut copy) = HeaderValue::from_maybe_shared(whole.split_to(value.len())) {
                 copy.set_sensitive(value.is_sensitive());

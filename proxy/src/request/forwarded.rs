@@ -231,6 +231,12 @@ impl Forwarded {
         ]
     }
 
+    /// Their values, in the order of [`Forwarded::fields`].
+    pub(crate) fn values_mut(&mut self) -> [&mut HeaderValue; 5] {
+        let Forwarded { forwarded_for, address, host, port, scheme } = self;
+        [forwarded_for, address, host, port, scheme]
+    }
+
     /// Puts them over whatever `headers` has.
     pub fn insert_into(&self, headers: &mut HeaderMap) {
         for (name, value) in self.fields() {

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::certificates::Authority;
 use crate::client::Client;
 use crate::message::Answer;
 use crate::ports;
@@ -18,6 +20,15 @@ pub struct OpenIdProvider {
     port: u16,
     environment: Vec<(&'static str, String)>,
     process: Option<Child>,
+    secure: Option<Secure>,
+}
+
+/// The public side of a provider that speaks TLS.
+struct Secure {
+    name: String,
+    /// The name in its certificate.
+    certified: String,
+    trusts: Arc<rustls::ClientConfig>,
 }
 
 impl OpenIdProvider {
@@ -27,7 +38,31 @@ impl OpenIdProvider {
             port: ports::unused().port(),
             environment: vec![("APPS", apps.join(" "))],
             process: None,
+            secure: None,
         }
+    }
+
+    /// Is known by a public name that leads nowhere, and speaks TLS with a certificate for `certified`.
+    pub fn with_tls(mut self, name: &str, authority: &Authority, certified: &str) -> Self {
+        let pair = authority.issue(&[certified]);
+        self.environment.extend([
+            ("ORIGIN", format!("https://{name}")),
+            ("TLS_CERTIFICATE", pair.certificate),
+            ("TLS_KEY", pair.key),
+        ]);
+        self.secure = Some(Secure {
+            name: name.to_owned(),
+            certified: certified.to_owned(),
+            trusts: authority.client().build(),
+        });
+        self
+    }
+
+    /// Has these clients in the place of its own, each with an issuer of its own ([`OpenIdProvider::issuer_of`]). All issuers
+    /// have the same keys.
+    pub fn with_issuers_of(mut self, clients: &[&str]) -> Self {
+        self.environment.push(("CLIENTS", clients.join(" ")));
+        self
     }
 
     /// Posts logout tokens there.
@@ -66,7 +101,15 @@ impl OpenIdProvider {
     }
 
     pub fn issuer(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        match &self.secure {
+            None => format!("http://127.0.0.1:{}", self.port),
+            Some(secure) => format!("https://{}", secure.name),
+        }
+    }
+
+    /// The issuer of one client, where each has its own.
+    pub fn issuer_of(&self, client: &str) -> String {
+        format!("{}/oauth2/openid/{client}", self.issuer())
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -124,7 +167,12 @@ impl OpenIdProvider {
     }
 
     fn door(&self, method: &str, name: &str, body: &str) -> String {
-        let mut client = Client::connect(self.address());
+        let mut client = match &self.secure {
+            None => Client::connect(self.address()),
+            Some(Secure { certified, trusts, .. }) => {
+                Client::connect_tls(self.address(), trusts, certified, b"").expect("TLS with the provider")
+            }
+        };
         client.send(format!(
             "{method} /_test/{name} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
             self.address(),
@@ -152,6 +200,8 @@ fn tool() -> PathBuf {
 pub struct Browser {
     /// Where host names lead; others are addresses.
     hosts: BTreeMap<String, SocketAddr>,
+    /// Whom it believes behind `https` addresses.
+    trusts: Option<Arc<rustls::ClientConfig>>,
     jar: BTreeMap<String, BTreeMap<String, String>>,
     /// Every address that was asked, oldest first.
     pub visited: Vec<String>,
@@ -162,7 +212,13 @@ pub struct Browser {
 impl Browser {
     pub fn new(hosts: &[(&str, SocketAddr)]) -> Self {
         let hosts = hosts.iter().map(|(name, address)| ((*name).to_owned(), *address)).collect();
-        Browser { hosts, jar: BTreeMap::new(), visited: Vec::new(), set_cookies: Vec::new() }
+        Browser { hosts, trusts: None, jar: BTreeMap::new(), visited: Vec::new(), set_cookies: Vec::new() }
+    }
+
+    /// Believes this authority, and so can open `https` addresses.
+    pub fn trusting(mut self, authority: &Authority) -> Self {
+        self.trusts = Some(authority.client().build());
+        self
     }
 
     /// Lets a host name lead elsewhere: another replica.
@@ -229,7 +285,7 @@ impl Browser {
     /// Sends one request with the cookies of its host, and keeps what is set.
     pub fn send(&mut self, method: &str, address: &str, lines: &str, body: &str) -> Answer {
         self.visited.push(address.to_owned());
-        let (authority, path) = split(address);
+        let (scheme, authority, path) = split(address);
         let host = authority.split(':').next().unwrap_or_default().to_owned();
         let edge = self.hosts.get(&host).copied();
         let edge = edge.unwrap_or_else(|| authority.parse().expect("an address"));
@@ -239,7 +295,13 @@ impl Browser {
             if cookies.is_empty() { String::new() } else { format!("Cookie: {}\r\n", cookies.join("; ")) };
         let length =
             if method == "GET" { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
-        let mut client = Client::connect(edge);
+        let mut client = match scheme {
+            "https" => {
+                let trusts = self.trusts.as_ref().expect("somebody to believe");
+                Client::connect_tls(edge, trusts, &host, b"").expect("TLS")
+            }
+            _ => Client::connect(edge),
+        };
         client.send(format!(
             "{method} {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n{lines}{cookie}{length}\r\n{body}"
         ));
@@ -269,12 +331,12 @@ impl Browser {
     }
 }
 
-fn split(address: &str) -> (&str, &str) {
-    let rest = address.strip_prefix("http://").unwrap_or_else(|| panic!("{address} is no http address"));
-    match rest.find('/') {
-        Some(at) => rest.split_at(at),
-        None => (rest, "/"),
-    }
+/// Scheme, authority, and path with query.
+fn split(address: &str) -> (&str, &str, &str) {
+    let (scheme, rest) = address.split_once("://").unwrap_or_else(|| panic!("{address} is no address"));
+    assert!(matches!(scheme, "http" | "https"), "{address} is no http address");
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    (scheme, authority, if path.is_empty() { "/" } else { path })
 }
 
 fn resolve(at: &str, location: &str) -> String {
@@ -282,7 +344,8 @@ fn resolve(at: &str, location: &str) -> String {
         return location.to_owned();
     }
     assert!(location.starts_with('/') && !location.starts_with("//"), "{location} leads elsewhere");
-    format!("http://{}{location}", split(at).0)
+    let (scheme, authority, _) = split(at);
+    format!("{scheme}://{authority}{location}")
 }
 
 fn between<'t>(text: &'t str, start: &str, end: &str) -> Option<&'t str> {

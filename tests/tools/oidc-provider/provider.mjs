@@ -1,7 +1,9 @@
 // An OpenID provider for tests: the certified npm package oidc-provider, with accounts, a form to log in, and a door for tests.
 //
 // Environment: PORT; APPS, origins of applications, separated by blanks; BACKCHANNEL, where logout tokens go; REFRESH, the
-// seconds that an access token is good: then there are refresh tokens, each good once.
+// seconds that an access token is good: then there are refresh tokens, each good once; CLIENTS, names separated by blanks:
+// each has an issuer of its own, /oauth2/openid/NAME, and all of these have the same keys; ORIGIN, the public one, with
+// TLS_CERTIFICATE and TLS_KEY, in PEM.
 // Everything lives in memory and binds 127.0.0.1 only. The door:
 //   GET  /_test/ready                        ok
 //   POST /_test/account {id, ...claims}      adds or changes an account
@@ -10,13 +12,14 @@
 //   GET  /_test/refreshes                    how many times tokens were refreshed, and how many times that was refused
 //   POST /_test/forget                       no refresh token is good any more
 import http from 'node:http';
+import https from 'node:https';
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { SignJWT, importJWK } from 'jose';
 import { Provider } from 'oidc-provider';
 
 const { env } = process;
 const port = Number(env.PORT);
-const issuer = `http://127.0.0.1:${port}`;
+const origin = env.ORIGIN ?? `http://127.0.0.1:${port}`;
 const apps = env.APPS.split(' ');
 
 const accounts = new Map();
@@ -59,11 +62,11 @@ const client = (id, alg) => ({
   ...(env.BACKCHANNEL && { backchannel_logout_uri: env.BACKCHANNEL, backchannel_logout_session_required: true }),
 });
 
-const config = () => ({
+const config = (mount, clients) => ({
   adapter: Store,
   // The library cuts connections to loopback by itself.
   fetch: (url, { dispatcher, ...rest }) => globalThis.fetch(url, rest),
-  clients: [client('edge', 'ES256'), client('edge-rs256', 'RS256')],
+  clients,
   jwks: { keys },
   cookies: { keys: cookieKeys },
   enabledJWA: { idTokenSigningAlgValues: ['ES256', 'RS256'] },
@@ -77,21 +80,26 @@ const config = () => ({
   issueRefreshToken: (_context, client) => Boolean(env.REFRESH) && client.grantTypeAllowed('refresh_token'),
   ttl: { AccessToken: Number(env.REFRESH ?? 60), RefreshToken: 3600, IdToken: 300, Interaction: 600, Session: 3600, Grant: 3600, AuthorizationCode: 60 },
   features: { devInteractions: { enabled: false }, rpInitiatedLogout: { enabled: true }, backchannelLogout: { enabled: true } },
-  interactions: { url: (_context, interaction) => `/interaction/${interaction.uid}` },
+  interactions: { url: (_context, interaction) => `${mount}/interaction/${interaction.uid}` },
   findAccount: (_context, id) => accounts.get(id) && {
     accountId: id,
     claims: () => { const { id: sub, password, ...rest } = accounts.get(id); return { sub, ...rest }; },
   },
 });
 
-let provider; let handle;
+// The path that an issuer is mounted at, and what serves it.
+const issuers = new Map();
 const refreshes = { good: 0, refused: 0 };
 const counted = (outcome) => (context) => { if (context.oidc.params?.grant_type === 'refresh_token') refreshes[outcome] += 1; };
-const build = () => {
-  provider = new Provider(issuer, config());
-  handle = provider.callback();
+const mounted = (mount, clients) => {
+  const provider = new Provider(origin + mount, config(mount, clients));
   provider.on('grant.success', counted('good'));
   provider.on('grant.error', counted('refused'));
+  issuers.set(mount, { provider, handle: provider.callback() });
+};
+const build = () => {
+  if (env.CLIENTS) for (const id of env.CLIENTS.split(' ')) mounted(`/oauth2/openid/${id}`, [client(id, 'ES256')]);
+  else mounted('', [client('edge', 'ES256'), client('edge-rs256', 'RS256')]);
 };
 build();
 
@@ -99,7 +107,7 @@ const body = async (request) => { let text = ''; for await (const chunk of reque
 const page = (response, status, html) => response.writeHead(status, { 'content-type': 'text/html; charset=utf-8' })
   .end(`<!doctype html><title>Provider</title>${html}`);
 
-async function interaction(request, response) {
+async function interaction({ provider }, request, response) {
   const { prompt, params, session, grantId } = await provider.interactionDetails(request, response);
   if (request.method === 'GET') {
     return page(response, 200, prompt.name === 'login'
@@ -123,7 +131,7 @@ async function interaction(request, response) {
 async function token({ claims }) {
   const key = keys.find((one) => one.alg === 'ES256');
   const now = Math.floor(Date.now() / 1000);
-  return new SignJWT({ iss: issuer, iat: now, exp: now + 300, ...claims })
+  return new SignJWT({ iss: origin, iat: now, exp: now + 300, ...claims })
     .setProtectedHeader({ alg: 'ES256', kid: key.kid }).sign(await importJWK(key, 'ES256'));
 }
 
@@ -136,9 +144,20 @@ async function door(request, response, path) {
   response.end(path === '/_test/token' ? await token(argument) : 'ok');
 }
 
-http.createServer((request, response) => {
+const serve = (request, response) => {
   const path = request.url.split('?')[0];
-  const done = path.startsWith('/_test/') ? door(request, response, path)
-    : path.startsWith('/interaction/') ? interaction(request, response) : Promise.resolve(handle(request, response));
-  done.catch((error) => page(response, error.statusCode ?? 500, `<p>${error.name}</p>`));
-}).listen(port, '127.0.0.1');
+  const mount = [...issuers.keys()].find((start) => path.startsWith(`${start}/`));
+  const answered = () => {
+    if (path.startsWith('/_test/')) return door(request, response, path);
+    if (mount === undefined) return page(response, 404, '<p>no such issuer</p>');
+    const issuer = issuers.get(mount);
+    if (path.startsWith(`${mount}/interaction/`)) return interaction(issuer, request, response);
+    // The library finds out by the two where it is mounted.
+    if (mount) request.originalUrl = request.url;
+    request.url = request.url.slice(mount.length);
+    return issuer.handle(request, response);
+  };
+  Promise.resolve().then(answered).catch((error) => page(response, error.statusCode ?? 500, `<p>${error.name}</p>`));
+};
+const server = env.TLS_KEY ? https.createServer({ cert: env.TLS_CERTIFICATE, key: env.TLS_KEY }, serve) : http.createServer(serve);
+server.listen(port, '127.0.0.1');

@@ -74,7 +74,24 @@ impl Default for Lifetimes {
     }
 }
 
+/// By what a logout finds a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marks<'s> {
+    pub provider_session: Option<&'s str>,
+    pub subject: &'s str,
+    pub began: Timestamp,
+}
+
 impl Session {
+    /// What a logout that ends it would name.
+    pub fn marks(&self) -> Marks<'_> {
+        Marks {
+            provider_session: self.provider_session.as_deref(),
+            subject: &self.identity.subject,
+            began: self.began,
+        }
+    }
+
     /// A session that begins now.
     pub fn begin(
         identity: Identity,

@@ -31,7 +31,7 @@ use crate::shared_store::sessions::SessionStore;
 pub(crate) use endpoints::serve;
 pub(crate) use provider::{OidcProvider, Providers, TokenIssuer};
 pub(crate) use revoked::Revoked;
-pub(crate) use visit::{Asking, Found, bearer, glance, login};
+pub(crate) use visit::{Asking, Found, Going, bearer, glance, login};
 
 /// Jobs for control that may wait or run, of all workers.
 pub(crate) const JOBS_LEN_MAX: usize = 4096;

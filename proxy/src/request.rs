@@ -5,7 +5,7 @@
 
 pub mod access;
 mod affinity;
-mod age;
+pub(crate) mod age;
 mod awaken;
 mod client_certificates;
 pub mod cors;
@@ -220,8 +220,8 @@ async fn respond(
         }
     };
 
-    if let Some(limit) = afterwards.lasts {
-        age::bound(worker, &mut response, record, limit);
+    if let Some(bound) = afterwards.lasts.take() {
+        age::begin(worker, &mut response, record, *bound);
     }
     if let Some((cors, decision)) = &cors {
         cors::apply(cors, decision, &mut response.headers);

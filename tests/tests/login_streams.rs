@@ -1,4 +1,5 @@
-//! What somebody who is known has begun ends when the route says so: WebSockets, event streams, downloads.
+//! What somebody who is known has begun ends when the route says so: WebSockets, event streams, downloads. The issuers here are
+//! where nobody listens.
 
 use std::io::Read as _;
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ const USERS: &str = "---\napiVersion: v1\nkind: Secret\nmetadata: {name: users, 
                      ada:$2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW\n";
 const BASIC: &str =
     "providers: {house: {basic: {users: {secretRef: {namespace: shop, name: users, key: auth}}}}}";
-const OIDC: &str = "providers: {house: {oidc: {issuer: \"https://id.example\", clientId: edge}}}";
+const OIDC: &str = "providers: {house: {oidc: {issuer: \"http://127.0.0.1:1\", clientId: edge}}}";
 /// `ada:secret`.
 const ADA: &str = "Authorization: Basic YWRhOnNlY3JldA==\r\n";
 const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
@@ -132,25 +133,60 @@ fn what_the_operator_made_mandatory_is_shortened_only() {
     }
 }
 
-#[test]
-fn a_websocket_ends_with_the_session_it_began_with() {
-    let upstream = busy();
-    #[expect(clippy::disallowed_methods, reason = "the session begins now")]
-    let now = jiff::Timestamp::now();
-    let ring = KeyRing::new(now).expect("random bytes");
+/// An edge whose route asks for a login, and the keys that it seals sessions with.
+fn guarded(upstream: &Upstream) -> (Edge, KeyRing) {
+    let ring = KeyRing::new(now()).expect("random bytes");
     let site = manifests::site("auth: house\nauth-stream-age: 1h", upstream.address);
     let edge = Edge::from_yaml(&[settings(OIDC), site].concat());
     edge.set_session_keys(&ring.to_text());
+    (edge, ring)
+}
 
-    let cookies = Cookies::new("house\nhttps://id.example\nedge", None, SameSite::Lax);
-    let lifetimes = Lifetimes { session: Duration::from_secs(3), ..Lifetimes::default() };
-    let session = Session::begin(auth::Identity::named("ada"), None, &lifetimes, now);
-    let set =
-        cookies.write(&ring, &session, &HeaderMap::new(), Transport::Plain, HOST, now).expect("cookies");
-    let pair = set[0].to_str().expect("ASCII").split(';').next().expect("a pair").to_owned();
-    let (mut client, status, _) = begin(&edge, &format!("Cookie: {pair}\r\n{UPGRADE}"));
+#[expect(clippy::disallowed_methods, reason = "the sessions begin now")]
+fn now() -> jiff::Timestamp {
+    jiff::Timestamp::now()
+}
+
+/// The line with the cookie of a session of ada's: of so many seconds, and as this one at the provider.
+fn cookie(ring: &KeyRing, seconds: u64, provider_session: &str) -> String {
+    let cookies = Cookies::new("house\nhttp://127.0.0.1:1\nedge", None, SameSite::Lax);
+    let lifetimes = Lifetimes { session: Duration::from_secs(seconds), ..Lifetimes::default() };
+    let id = Some(provider_session.to_owned());
+    let session = Session::begin(auth::Identity::named("ada"), id, &lifetimes, now());
+    let set = cookies.write(ring, &session, &HeaderMap::new(), Transport::Plain, HOST, now());
+    let set = set.expect("cookies");
+    let pair = set[0].to_str().expect("ASCII").split(';').next().expect("a pair");
+    format!("Cookie: {pair}\r\n")
+}
+
+#[test]
+fn a_websocket_ends_with_the_session_it_began_with() {
+    let upstream = busy();
+    let (edge, ring) = guarded(&upstream);
+    let cookie = cookie(&ring, 3, "one");
+    let (mut client, status, _) = begin(&edge, &format!("{cookie}{UPGRADE}"));
     assert_eq!(status, 101, "{:?}", edge.problems());
     talk(&mut client);
-    let (_, status, _) = begin(&edge, &format!("Cookie: {pair}\r\n{UPGRADE}"));
+    let (_, status, _) = begin(&edge, &format!("{cookie}{UPGRADE}"));
     assert_eq!(status, 401, "and is not begun again");
+}
+
+#[test]
+fn what_began_with_a_session_ends_when_that_is_logged_out() {
+    let upstream = busy();
+    let (edge, ring) = guarded(&upstream);
+    let (here, elsewhere) = (cookie(&ring, 3600, "one"), cookie(&ring, 3600, "two"));
+    let (mut tunnel, status, _) = begin(&edge, &format!("{here}{UPGRADE}"));
+    let (stream, other_status, _) = begin(&edge, &here);
+    let (mut stays, third_status, _) = begin(&edge, &format!("{elsewhere}{UPGRADE}"));
+    assert_eq!([status, other_status, third_status], [101, 200, 101], "{:?}", edge.problems());
+    let mut client = Client::connect(edge.http());
+    client.send(format!("GET /oauth2/sign_out HTTP/1.1\r\nHost: {HOST}\r\n{here}\r\n"));
+    assert_eq!(client.answer().status, 302);
+    talk(&mut tunnel);
+    assert!(!listen(&stream), "a client must see that there was more");
+    edge.logged("the tunnel", |line| line["status"] == 101 && line["reason"] == "answer_too_old");
+    // The same person's other session has not ended, and neither has what it began.
+    assert!(stays.send("ping"));
+    assert_eq!(stays.reader.exactly(4).expect("an echo"), b"ping");
 }

@@ -1,17 +1,21 @@
 //! Logouts with several replicas, which share keys and addresses in files, and a real OpenID provider: `tests/run auth`.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::net::SocketAddr;
 
 use rustix::process::Signal;
 use tests::chromium::Chromium;
+use tests::client::Client;
 use tests::manifests;
 use tests::openid::{Browser, OpenIdProvider};
 use tests::process::{Files, Process};
-use tests::upstream::Upstream;
-use tests::wait::eventually;
+use tests::upstream::{Upstream, ok};
+use tests::wait::{eventually, pause};
 
 const APP: &str = "http://app.example";
+const EVENTS: &str =
+    "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
 
 #[test]
 fn who_logs_out_at_one_replica_is_logged_out_at_all() {
@@ -51,6 +55,21 @@ fn a_logout_at_the_provider_reaches_every_replica() {
     for replica in 0..2 {
         eventually("the session is over", || site.with(replica, &stolen) == 401);
     }
+}
+
+#[test]
+fn a_stream_at_one_replica_ends_with_a_logout_at_another() {
+    let mut site = Site::new(2);
+    site.provider.start();
+    let mut browser = site.logged_in(0, "ada");
+    let (name, value) = browser.cookies("app.example").into_iter().next().expect("a session");
+    let mut client = Client::connect(site.address(1));
+    client.send(format!("GET /events HTTP/1.1\r\nHost: app.example\r\nCookie: {name}={value}\r\n\r\n"));
+    assert_eq!(client.head().0.status, 200);
+    browser.open(&format!("{APP}/oauth2/sign_out"));
+    let mut socket = client.socket();
+    let mut events = [0; 4096];
+    eventually("the stream ends", || matches!(socket.read(&mut events), Ok(0) | Err(_)));
 }
 
 #[test]
@@ -114,7 +133,18 @@ struct Replica {
 impl Site {
     fn new(count: usize) -> Self {
         let provider = OpenIdProvider::new(&[APP]);
-        let app = Upstream::saying("app");
+        let app = Upstream::start(|connection| {
+            while let Some(request) = connection.request() {
+                if request.target == "/events" {
+                    connection.send(EVENTS);
+                    while connection.send("9\r\ndata: x\n\n\r\n") {
+                        pause();
+                    }
+                    return;
+                }
+                connection.send(ok(&request, "app"));
+            }
+        });
         let keys = tempfile::tempdir().expect("a directory");
         let settings = |addresses: &[SocketAddr]| {
             let addresses: Vec<String> = addresses.iter().map(|address| format!("'{address}'")).collect();
@@ -133,7 +163,7 @@ impl Site {
             "---\napiVersion: v1\nkind: Secret\nmetadata: {name: client, namespace: shop}\n\
              stringData: {secret: edge-secret-0123456789abcdef0123}\n"
                 .to_owned(),
-            manifests::site("auth: dex", app.address),
+            manifests::site("auth: dex\nauth-stream-age: 1h", app.address),
         ]
         .concat();
         let replicas: Vec<Replica> = (0..count)

@@ -10,7 +10,7 @@ use super::flow::Step;
 use super::{Metadata, Provider, SIGNED_OUT_PATH, Visit, return_address};
 use crate::bearer::{ALGORITHMS, Algorithm, Unverified, check_claims};
 use crate::identity::Invalid;
-use crate::session::{Session, later, stored};
+use crate::session::{Marks, Session, later, stored};
 
 /// Sessions and accounts that one [`Revocations`] remembers, for all providers; the oldest give way.
 pub const REVOCATIONS_LEN_MAX: usize = 1_000;
@@ -216,13 +216,12 @@ impl Revocations {
         Ok(())
     }
 
-    /// Whether `session` of this provider was ended.
-    pub fn ends(&self, provider: &str, session: &Session) -> bool {
+    /// Whether the session of this provider with these marks was ended.
+    pub fn ends(&self, provider: &str, Marks { provider_session, subject, began }: Marks<'_>) -> bool {
         let Some(known) = self.ended.get(provider) else { return false };
-        let began = session.began.as_second();
+        let began = began.as_second();
         let covers = |ended: &Ended| began <= ended.at.as_second();
-        let subject = &*session.identity.subject;
-        session.provider_session.as_ref().and_then(|id| known.sessions.get(id)).is_some_and(covers)
+        provider_session.and_then(|id| known.sessions.get(id)).is_some_and(covers)
             || known.subjects.get(subject).is_some_and(covers)
             || known.logins.get(subject).is_some_and(|logins| logins.iter().any(|(login, _)| *login == began))
     }

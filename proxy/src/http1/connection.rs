@@ -167,15 +167,14 @@ async fn serve_busy(worker: &Rc<Worker>, client: &Rc<Client>, link: &Rc<Link>, s
 
 /// Copies bytes both ways until both sides have ended (RFC 9110 §7.8).
 async fn tunnel(link: Rc<Link>, upgraded: Box<Upgraded>, mut record: Box<Record>, session: SessionGuard) {
-    let Ok(Link { worker, transport, input, .. }) = Rc::try_unwrap(link) else { return };
+    let Ok(Link { transport, input, .. }) = Rc::try_unwrap(link) else { return };
     let ahead = input.into_inner().buffer.freeze();
     let mut client = Rewound::new(ahead, transport.into_inner());
     let Upgraded { mut stream, in_flight } = *upgraded;
     let both = tokio::io::copy_bidirectional(&mut client, &mut stream);
-    let clock = &worker.clock;
-    let copied = match record.lasts {
+    let copied = match &record.lasts {
         None => Ok(both.await),
-        Some(limit) => clock.watch().within(clock, limit, both).await,
+        Some(span) => span.within(both).await,
     };
     match copied {
         Ok(Ok((up, down))) => {

@@ -261,7 +261,7 @@ impl Desk<'_> {
             self.logins.end_stored(stored).await?;
         }
         let mut token = [0; 16];
-        let is_known = self.logins.revoked().ends(provider.core.key(), session);
+        let is_known = self.logins.revoked().ends(provider.core.key(), session.marks());
         if is_known || aws_lc_rs::rand::fill(&mut token).is_err() {
             return Ok(());
         }
@@ -299,7 +299,7 @@ impl Desk<'_> {
             let stored = self.stored(&provider).await?;
             match provider.core.session(self.ring, &self.visit(stored.as_ref()), now) {
                 Reading::Session(session, Worth::Live | Worth::Reseal | Worth::Renew) => {
-                    if !self.logins.revoked().ends(provider.core.key(), &session) {
+                    if !self.logins.revoked().ends(provider.core.key(), session.marks()) {
                         return Ok(Some(session.identity));
                     }
                 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ::auth::oidc::logout::{Ends, LogoutError, Revocation, Revocations};
-use ::auth::session::Session;
+use ::auth::session::Marks;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
@@ -60,13 +60,13 @@ impl Revoked {
         Ok(())
     }
 
-    /// Whether `session` of this provider was ended.
-    pub(crate) fn ends(&self, provider: &str, session: &Session) -> bool {
+    /// Whether the session of this provider with these marks was ended.
+    pub(crate) fn ends(&self, provider: &str, marks: Marks<'_>) -> bool {
         if self.is_empty() {
             return false;
         }
-        let ends = |name: &str| self.part(name).current.load().ends(provider, session);
-        session.provider_session.as_deref().is_some_and(ends) || ends(&session.identity.subject)
+        let ends = |name: &str| self.part(name).current.load().ends(provider, marks);
+        marks.provider_session.is_some_and(ends) || ends(marks.subject)
     }
 
     /// When a login that has just succeeded counts as begun ([`Revocations::begin`]).

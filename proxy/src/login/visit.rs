@@ -20,12 +20,21 @@ use crate::request::target::{Scheme, Target};
 
 /// What a provider found.
 pub(crate) enum Found {
-    /// This is who asks; the cookies go with the answer; so long the session goes on.
-    Known(Box<Identity>, Vec<HeaderValue>, Option<Duration>),
+    /// This is who asks; the cookies go with the answer; and the session, where there is one.
+    Known(Box<Identity>, Vec<HeaderValue>, Option<Going>),
     /// Nothing that this provider could judge; the next one may. Else this is the answer.
     Unknown(Result<Response, Reject>, Vec<HeaderValue>),
     /// What is shown is not good, and nobody else is asked.
     No(Reject),
+}
+
+/// A session that goes on, as far as what it begins has to know.
+pub(crate) struct Going {
+    /// How long it goes on if nothing is done about it.
+    pub(crate) left: Duration,
+    /// Two of the [`Marks`](::auth::session::Marks) that a logout finds it by; the third is the identity's.
+    pub(crate) provider_session: Option<String>,
+    pub(crate) began: Timestamp,
 }
 
 /// What a provider has to know of a request.
@@ -67,7 +76,9 @@ pub(crate) async fn login(
     let stored = logins.stored(provider, ring, &visit).await?;
     let visit = Visit { stored: stored.as_ref(), ..visit };
     let mut reading = match core.session(ring, &visit, now) {
-        Reading::Session(session, _) if logins.revoked().ends(core.key(), &session) => Reading::Unreadable,
+        Reading::Session(session, _) if logins.revoked().ends(core.key(), session.marks()) => {
+            Reading::Unreadable
+        }
         reading => reading,
     };
     if let (Some(stored), Reading::Session(_, worth)) = (&stored, &reading) {
@@ -90,16 +101,14 @@ pub(crate) async fn login(
     let return_to = || String::from_utf8_lossy(asking.target.path_and_query.as_bytes()).into_owned();
     let manner = match reading {
         Reading::Session(session, Worth::Live) => {
-            let left = left(&session, now);
-            return Ok(Found::Known(Box::new(session.identity), Vec::new(), left));
+            return Ok(known(*session, Vec::new(), now));
         }
         Reading::Session(mut session, Worth::Reseal) => {
             session.seen = now;
             // A session that cannot be sealed again is good until it would have ended.
             let (cookies, write) = core.keep(ring, &session, &visit, now).unwrap_or_default();
             logins.write_later(write);
-            let left = left(&session, now);
-            return Ok(Found::Known(Box::new(session.identity), cookies, left));
+            return Ok(known(*session, cookies, now));
         }
         Reading::Session(session, Worth::Renew) => {
             // Only while the provider answers, and not again where the last attempt has not come back: a session outlives
@@ -114,8 +123,7 @@ pub(crate) async fn login(
                     return Ok(Found::Unknown(Ok(redirect(step)), Vec::new()));
                 }
             }
-            let left = left(&session, now);
-            return Ok(Found::Known(Box::new(session.identity), Vec::new(), left));
+            return Ok(known(*session, Vec::new(), now));
         }
         Reading::Session(_, Worth::Expired) => Manner::Silent,
         Reading::Absent | Reading::Unreadable => Manner::Asking,
@@ -139,9 +147,10 @@ pub(crate) async fn login(
     Ok(Found::Unknown(Ok(redirect(step)), Vec::new()))
 }
 
-/// How long a session goes on if nothing is done about it.
-fn left(session: &Session, now: Timestamp) -> Option<Duration> {
-    Some(Duration::try_from(session.expires.duration_since(now)).unwrap_or_default())
+fn known(session: Session, cookies: Vec<HeaderValue>, now: Timestamp) -> Found {
+    let Session { identity, provider_session, began, expires, .. } = session;
+    let left = Duration::try_from(expires.duration_since(now)).unwrap_or_default();
+    Found::Known(Box::new(identity), cookies, Some(Going { left, provider_session, began }))
 }
 
 /// Whether the provider would answer a browser now, as far as can be told: control asks it, at most once a minute.
@@ -204,7 +213,7 @@ pub(crate) async fn glance(logins: &Logins, provider: &OidcProvider, asking: Ask
     let stored = logins.stored(provider, ring, &visit).await.ok()?;
     match core.session(ring, &Visit { stored: stored.as_ref(), ..visit }, wall_clock()) {
         Reading::Session(session, Worth::Live | Worth::Reseal | Worth::Renew) => {
-            (!logins.revoked().ends(core.key(), &session)).then_some(session.identity)
+            (!logins.revoked().ends(core.key(), session.marks())).then_some(session.identity)
         }
         Reading::Session(_, Worth::Expired) | Reading::Absent | Reading::Unreadable => None,
     }

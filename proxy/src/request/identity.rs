@@ -7,7 +7,7 @@ mod audience;
 pub mod passwords;
 
 use std::rc::Rc;
-use std::time::Duration;
+use std::sync::Arc;
 
 use ::auth::basic::Credentials;
 use ::auth::{Denied, Identity};
@@ -15,11 +15,12 @@ use http::header::{AUTHORIZATION, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
+use super::age::{Begun, Bound};
 use super::external::{Asked, Given, Judgement, NamePattern, Refused, ask};
 use super::forwarded::{ClientView, RequestId};
 use super::target::Target;
 use crate::connection::Client;
-use crate::login::{self, Asking, Found};
+use crate::login::{self, Asking, Found, Going, OidcProvider};
 use crate::message::{Request, Response};
 use crate::reject::words::Language;
 use crate::reject::{Forbidden, Reject};
@@ -56,8 +57,8 @@ pub(super) struct Afterwards {
     cookies: Vec<HeaderValue>,
     /// Of the page, if it comes to one.
     pub(super) language: Language,
-    /// How long the answer may go on, where that is bounded ([`super::age`]).
-    pub(super) lasts: Option<Duration>,
+    /// How long the answer may go on, where that is bounded.
+    pub(super) lasts: Option<Box<Bound>>,
 }
 
 impl Afterwards {
@@ -101,22 +102,22 @@ pub(super) async fn identify(
 }
 
 /// What one provider found.
-enum Finding {
-    Known(Known),
+enum Finding<'p> {
+    Known(Known<'p>),
     /// Nothing that this provider could judge, or nobody that it knows; the next one may.
     Unknown(Refused),
     No(Refused),
 }
 
 /// Someone whom a provider knows.
-enum Known {
+enum Known<'p> {
     External(Rc<Given>),
     Basic(Box<Identity>),
-    /// With cookies for the answer, and how long it is good.
-    Own(Box<Identity>, Vec<HeaderValue>, Option<Duration>),
+    /// With cookies for the answer, and the session where there is one.
+    Own(Box<Identity>, Vec<HeaderValue>, Option<(Going, &'p Arc<OidcProvider>)>),
 }
 
-impl Known {
+impl Known<'_> {
     fn identity(&self) -> &Identity {
         match self {
             Known::External(given) => &given.identity,
@@ -126,11 +127,11 @@ impl Known {
     }
 }
 
-async fn consult(
-    provider: &Provider,
+async fn consult<'p>(
+    provider: &'p Provider,
     subject: &Subject<'_>,
     request: &mut Request,
-) -> Result<Finding, Reject> {
+) -> Result<Finding<'p>, Reject> {
     let logins = &subject.worker.shared.logins;
     let asking = || {
         let authority = subject.host.to_str().map_err(|_| Reject::Internal)?;
@@ -138,8 +139,10 @@ async fn consult(
         Ok::<_, Reject>(Asking { method, headers, target: subject.target, authority })
     };
     match &provider.kind {
-        ProviderKind::Oidc(provider) => Ok(login::login(logins, provider, asking()?).await?.into()),
-        ProviderKind::Jwt(issuer) => Ok(login::bearer(logins, issuer, asking()?).await?.into()),
+        ProviderKind::Oidc(provider) => {
+            Ok(Finding::of(login::login(logins, provider, asking()?).await?, Some(provider)))
+        }
+        ProviderKind::Jwt(issuer) => Ok(Finding::of(login::bearer(logins, issuer, asking()?).await?, None)),
         ProviderKind::External(external) => {
             let Subject { worker, client, view, target, route, host, request_id } = *subject;
             let Request { method, headers, body, .. } = request;
@@ -169,10 +172,13 @@ async fn consult(
     }
 }
 
-impl From<Found> for Finding {
-    fn from(found: Found) -> Self {
+impl<'p> Finding<'p> {
+    /// `provider` is that of sessions.
+    fn of(found: Found, provider: Option<&'p Arc<OidcProvider>>) -> Self {
         match found {
-            Found::Known(identity, cookies, left) => Finding::Known(Known::Own(identity, cookies, left)),
+            Found::Known(identity, cookies, going) => {
+                Finding::Known(Known::Own(identity, cookies, going.zip(provider)))
+            }
             Found::Unknown(answer, cookies) => Finding::Unknown(Refused { answer, cookies }),
             Found::No(reject) => Finding::No(Refused { answer: Err(reject), cookies: Vec::new() }),
         }
@@ -203,10 +209,18 @@ fn skips(auth: &Auth, subject: &Subject<'_>, request: &Request) -> bool {
 }
 
 /// Lets the request in: its headers say who asks.
-fn enter(auth: &Auth, known: Known, request: &mut Request, afterwards: &mut Afterwards) -> Entry {
+fn enter(auth: &Auth, mut known: Known<'_>, request: &mut Request, afterwards: &mut Afterwards) -> Entry {
     let headers = &mut request.headers;
-    let left = if let Known::Own(_, _, left) = &known { *left } else { None };
-    afterwards.lasts = auth.stream_age.map(|age| left.map_or(age, |left| left.min(age)));
+    if let Some(limit) = auth.stream_age {
+        let session = match &mut known {
+            Known::Own(identity, _, session) => session.take().map(|(going, provider)| {
+                let (subject, provider) = (identity.subject.clone(), Arc::clone(provider));
+                Begun { going, subject, provider }
+            }),
+            Known::External(_) | Known::Basic(_) => None,
+        };
+        afterwards.lasts = Some(Box::new(Bound { limit, session }));
+    }
     match known {
         Known::Own(identity, cookies, _) => {
             if let Some(rules) = &auth.headers {

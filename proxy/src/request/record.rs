@@ -10,6 +10,7 @@ use http::header::{REFERER, USER_AGENT};
 use http::{HeaderValue, Method, StatusCode};
 use jiff::Timestamp;
 
+use super::age::Span;
 use super::forward::Miss;
 use super::forwarded::{ClientView, RequestId};
 use super::target::{PathAndQuery, Scheme, Target};
@@ -52,8 +53,8 @@ pub(crate) struct Record {
     pub(crate) bytes_out: u64,
     pub(crate) end: End,
     closes_connection: bool,
-    /// A tunnel ends after this, however busy it is. None: never.
-    pub(crate) lasts: Option<Duration>,
+    /// A tunnel lasts no longer than this. None: it may last for ever.
+    pub(crate) lasts: Option<Rc<Span>>,
     /// Places among the requests under way, given back with the last byte.
     flights: Vec<Flight>,
     /// Keeps what stands behind the route awake.

@@ -78,17 +78,17 @@ fn what_is_revoked_is_over_and_later_logins_are_not() {
     };
     for (token, ends) in [("a", Ends::ProviderSession("s1".into())), ("b", Ends::Subject("248289".into()))] {
         let mut revocations = Revocations::default();
-        assert!(!revocations.ends("dex", &begin(0)) && revocations.is_empty());
+        assert!(!revocations.ends("dex", begin(0).marks()) && revocations.is_empty());
         let revocation = Revocation { provider: "dex".into(), ends, token: token.into() };
         revocations.add(revocation.clone(), Duration::from_secs(60), at(10)).expect("new");
-        assert!(revocations.ends("dex", &begin(0)));
-        assert!(revocations.ends("dex", &begin(10)));
-        assert!(!revocations.ends("dex", &begin(11)), "a login after the logout counts");
-        assert!(!revocations.ends("other", &begin(0)));
+        assert!(revocations.ends("dex", begin(0).marks()));
+        assert!(revocations.ends("dex", begin(10).marks()));
+        assert!(!revocations.ends("dex", begin(11).marks()), "a login after the logout counts");
+        assert!(!revocations.ends("other", begin(0).marks()));
         assert_eq!(revocations.add(revocation, Duration::from_secs(60), at(11)), Err(LogoutError::Seen));
         let other = Revocation { provider: "dex".into(), ends: Ends::Subject("x".into()), token: "c".into() };
         revocations.add(other, Duration::from_secs(60), at(71)).expect("new");
-        assert!(!revocations.ends("dex", &begin(0)), "no such session can live any more");
+        assert!(!revocations.ends("dex", begin(0).marks()), "no such session can live any more");
     }
 }
 
@@ -107,21 +107,21 @@ fn a_logout_ends_one_login_and_no_other() {
     };
     // The provider names its session: all that came of that goes, on whatever host.
     let after = end(&begin(Some("s1"), 0), "a", 10);
-    assert!(after.ends(provider.key(), &begin(Some("s1"), 5)));
-    assert!(!after.ends(provider.key(), &begin(Some("s2"), 0)), "the same person elsewhere stays");
-    assert!(!after.ends(provider.key(), &begin(None, 0)));
+    assert!(after.ends(provider.key(), begin(Some("s1"), 5).marks()));
+    assert!(!after.ends(provider.key(), begin(Some("s2"), 0).marks()), "the same person elsewhere stays");
+    assert!(!after.ends(provider.key(), begin(None, 0).marks()));
     // It does not: what came of that login goes.
     let after = end(&begin(None, 3), "b", 10);
-    assert!(after.ends(provider.key(), &begin(None, 3)));
-    assert!(!after.ends(provider.key(), &begin(None, 4)));
-    assert!(!after.ends("another", &begin(None, 3)));
+    assert!(after.ends(provider.key(), begin(None, 3).marks()));
+    assert!(!after.ends(provider.key(), begin(None, 4).marks()));
+    assert!(!after.ends("another", begin(None, 3).marks()));
     // Whoever logs in again in the same second is not logged out by it.
     assert_eq!(after.begin(at(9)), at(11));
     assert_eq!(after.begin(at(10)), at(11));
     assert_eq!(after.begin(at(11)), at(11));
     assert_eq!(Revocations::default().begin(at(0)), at(0));
     let later = end(&begin(None, 100), "c", 100);
-    assert!(!later.ends(provider.key(), &begin(None, 3)), "no such session can live any more");
+    assert!(!later.ends(provider.key(), begin(None, 3).marks()), "no such session can live any more");
 }
 
 #[test]

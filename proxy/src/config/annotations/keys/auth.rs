@@ -77,7 +77,7 @@ pub(super) const AUTH_STREAM_AGE: Key = guard(text(
         a.auth.stream_age = Some(parse_seconds(value).ok_or("it is no time")?);
         Ok(())
     },
-    "WebSockets, event streams and other answers end after this, and with the session that they began with. Default: none.",
+    "WebSockets, event streams and other answers end after this, and with the session that they began with, also by a logout. Default: none.",
 ));
 
 pub(super) const AUTH_URL: Key = guard(text(

@@ -11,6 +11,7 @@ pub mod client;
 pub mod cluster;
 pub mod edge;
 pub mod frames;
+pub mod keycloak;
 pub mod logins;
 pub mod manifests;
 pub mod message;

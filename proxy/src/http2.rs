@@ -7,6 +7,7 @@ mod glitches;
 pub(crate) mod stream;
 pub(crate) mod streams;
 mod upload;
+mod websocket;
 
 #[cfg(test)]
 pub(crate) mod fixtures;
@@ -26,17 +27,19 @@ use http::header::{CONTENT_LENGTH, COOKIE, DATE, EXPECT, HOST};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use crate::connection::Client;
-use crate::message::{Body, BodyError, Interim, Protocol, Request, Response};
+use crate::message::{Body, BodyError, Interim, Protocol, Request, Response, UpgradeRequest};
 use crate::reject::Reject;
 use crate::request;
 use crate::request::record::{End, Record};
 use crate::transport::Rewound;
 use crate::worker::Worker;
+use crate::worker::connections::SessionGuard;
 
 use glitches::{Counted, Glitches};
 use stream::{Broken, Pump, Receiver, announced_length};
 use streams::{Abuse, Ended, Stream, Streams};
 use upload::ClientBody;
+use websocket::Handshake;
 
 const STREAM_WINDOW: u32 = 64 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
@@ -54,6 +57,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, client: &Rc<Client>, transport: R
     let limits = worker.settings().limits.clone();
     let mut builder = Builder::new();
     builder
+        .enable_connect_protocol()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(limits.streams_per_connection)
@@ -156,8 +160,10 @@ fn answer_stream(
 ) -> impl Future<Output = ()> {
     let interim = Interim::default();
     let is_head = request.method() == Method::HEAD;
+    let mut websocket = None;
     let (mut request, mut record) = match translate(&worker, &client, request, interim.clone()) {
-        Ok(request) => {
+        Ok(Translated { request, websocket: asked }) => {
+            websocket = asked;
             let record = Record::begin(&worker, &client, &request);
             (Ok(request), record)
         }
@@ -176,12 +182,16 @@ fn answer_stream(
             Ok(_) => answered,
             Err(refusal) => Some(refusal),
         };
-        let ended = match response {
-            Some(response) => {
+        let ended = match (response, websocket) {
+            (Some(response), Some(websocket)) => {
+                Box::pin(websocket.answer(&worker, &client, &glitches, response, &mut respond, &mut record))
+                    .await
+            }
+            (Some(response), None) => {
                 let respond = &mut respond;
                 send_answer(&worker, &glitches, response, is_head, respond, &mut record).await
             }
-            None => Ended::Cancelled,
+            (None, _) => Ended::Cancelled,
         };
         drop(record);
         stream.end(ended);
@@ -244,13 +254,51 @@ async fn send_answer(
     ended
 }
 
+/// A request, and what the path does not see of it.
+struct Translated {
+    request: Request,
+    websocket: Option<Box<Websocket>>,
+}
+
+/// A stream that is to become a WebSocket.
+struct Websocket {
+    handshake: Handshake,
+    receive: RecvStream,
+}
+
+impl Websocket {
+    /// Sends what became of it: a tunnel to its end, or an answer as any other.
+    async fn answer(
+        self: Box<Self>,
+        worker: &Rc<Worker>,
+        client: &Client,
+        glitches: &Rc<Glitches>,
+        mut response: Response,
+        respond: &mut SendResponse<Bytes>,
+        record: &mut Record,
+    ) -> Ended {
+        match self.handshake.end(&mut response) {
+            Ok(Some(upgraded)) => {
+                let Ok(send) = respond.send_response(granted(worker, response), false) else {
+                    return Ended::Cancelled;
+                };
+                let _guard = SessionGuard::begin(worker, client.id);
+                return websocket::tunnel(worker, glitches, self.receive, send, upgraded, record).await;
+            }
+            Ok(None) => {}
+            Err(reject) => response = request::refuse_after_all(worker, &reject, record),
+        }
+        send_answer(worker, glitches, response, false, respond, record).await
+    }
+}
+
 /// The request as the path sees it. `:authority` and Host are both kept: that they agree is checked with the target.
 fn translate(
     worker: &Rc<Worker>,
     client: &Client,
     request: http::Request<RecvStream>,
     interim: Interim,
-) -> Result<Request, Reject> {
+) -> Result<Translated, Reject> {
     let (mut parts, receive) = request.into_parts();
     let authority =
         parts.uri.authority().map(|authority| Bytes::copy_from_slice(authority.as_str().as_bytes()));
@@ -263,24 +311,31 @@ fn translate(
     if parts.headers.len() > client.head_limits.fields_max {
         return Err(Reject::HeadTooLarge);
     }
-    let body = if receive.is_end_stream() {
+    let mut websocket = None;
+    let body = if Handshake::is_asked_for(&parts.method, &parts.extensions) {
+        parts.method = Method::GET;
+        // Boxed: nearly no request is one.
+        websocket = Some(Box::new(Websocket { handshake: Handshake::begin(&mut parts.headers), receive }));
+        Body::Empty
+    } else if receive.is_end_stream() {
         Body::Empty
     } else {
         let receiver = Receiver::new(receive, announced_length(&parts.headers));
         let expectation = expects_continue.then(|| interim.clone());
         Body::Stream(Box::pin(ClientBody::new(worker, receiver, expectation)))
     };
-    Ok(Request {
+    let request = Request {
         method: parts.method,
         target,
         authority,
         protocol: Protocol::Http2,
         headers: parts.headers,
         body,
-        upgrade: None,
+        upgrade: websocket.as_ref().map(|_| UpgradeRequest::WebSocket),
         forwarded: None,
         interim,
-    })
+    };
+    Ok(Translated { request, websocket })
 }
 
 /// What a head takes, as HTTP/2 counts it for SETTINGS_MAX_HEADER_LIST_SIZE (RFC 9113 §6.5.2).
@@ -337,6 +392,15 @@ fn head_of(worker: &Worker, response: Response, is_head: bool) -> (http::Respons
     *head.version_mut() = http::Version::HTTP_2;
     *head.headers_mut() = headers;
     (head, body)
+}
+
+/// The head that tells a client of its tunnel (RFC 8441 §5).
+fn granted(worker: &Worker, mut response: Response) -> http::Response<()> {
+    response.status = StatusCode::OK;
+    let (mut head, _) = head_of(worker, response, false);
+    // It is no answer with an empty body.
+    head.headers_mut().remove(CONTENT_LENGTH);
+    head
 }
 
 /// Sends a body, at the pace of the client's window. A client that takes nothing for too long loses the stream.

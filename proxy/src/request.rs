@@ -84,6 +84,13 @@ pub(crate) fn answer_unreadable(
     (response, record)
 }
 
+/// Refuses in place of an answer that the client cannot be given.
+pub(crate) fn refuse_after_all(worker: &Worker, reject: &Reject, record: &mut Record) -> Response {
+    let response = refuse(worker, reject, Format::Plain, Language::default(), record);
+    record.answered(&response);
+    response
+}
+
 /// The path of a request.
 async fn respond(
     worker: &Rc<Worker>,

@@ -32,6 +32,13 @@ pub struct Pending {
     pub upload: SendStream<Bytes>,
 }
 
+/// Whether more follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    Here,
+    Later,
+}
+
 /// An answer to its end.
 #[derive(Debug)]
 pub struct Whole {
@@ -70,6 +77,16 @@ impl Streams {
         }))
     }
 
+    /// Asks for a WebSocket by extended CONNECT, or for another protocol, once the edge has said that it takes these (RFC 8441).
+    pub fn connect_to(&mut self, protocol: &str, authority: &str, path: &str) -> Result<Pending, h2::Error> {
+        let send = self.send.clone();
+        self.drive_until(|| send.is_extended_connect_protocol_enabled());
+        let mut request = request("CONNECT", authority, path);
+        request.headers_mut().insert("sec-websocket-version", http::HeaderValue::from_static("13"));
+        request.extensions_mut().insert(h2::ext::Protocol::from(protocol));
+        self.start(request, true)
+    }
+
     /// The head of an answer, and its body.
     pub fn head(&self, answer: ResponseFuture) -> Result<Response<RecvStream>, h2::Error> {
         self.runtime.block_on(within(answer))
@@ -93,6 +110,14 @@ impl Streams {
             }
             Ok(())
         })
+    }
+
+    /// Sends these bytes, which have to fit in the window.
+    pub fn send(&self, upload: &mut SendStream<Bytes>, bytes: &[u8], ends: End) -> Result<(), h2::Error> {
+        upload.send_data(Bytes::copy_from_slice(bytes), ends == End::Here)?;
+        // The connection has to be given a turn.
+        self.runtime.block_on(async { tokio::task::yield_now().await });
+        Ok(())
     }
 
     /// The next piece of a body; empty at its end.

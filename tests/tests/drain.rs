@@ -10,14 +10,17 @@ use rustix::process::Signal;
 use tests::client::Client;
 use tests::ports::unused;
 use tests::process::{Files, Process};
+use tests::streams::{End, Pending, Streams};
 use tests::upstream::{Upstream, ok};
 use tests::wait::{DEADLINE, eventually};
 use tests::{client, manifests};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 const UPGRADE: &str = "GET /socket HTTP/1.1\r\nHost: shop.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
 const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                       Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 const GATEWAY_API: &str = "apiVersion: gateway.networking.k8s.io/v1";
 
 /// A process with a route of each kind, and whatever its clients hold open.
@@ -41,7 +44,9 @@ impl Room {
             let Some(request) = connection.head() else { return };
             match &*request.target {
                 "/socket" => {
-                    connection.send(SWITCH);
+                    // The accept of the key that a client of HTTP/2 does not send.
+                    let key = request.fields.one("sec-websocket-key").unwrap_or_default();
+                    connection.send(SWITCH.replace(ACCEPT, &derive_accept_key(key.as_bytes())));
                     while let Ok(bytes) = connection.reader.some() {
                         if bytes.is_empty() || !connection.send(&bytes) {
                             break;
@@ -197,6 +202,26 @@ fn sessions_are_cut_at_the_end_of_their_own_time() {
     drop(slow);
     assert_eq!(room.process.wait().code(), Some(0));
     room.process.err().wait_for(&["connections that were still open are cut"]);
+}
+
+#[test]
+fn a_websocket_over_http2_is_a_session() {
+    let mut room = Room::open("drain: 300ms\ndrainSessions: 1h\nrelay: {udpIdleTimeout: 1s}\n");
+    let mut client = Streams::connect(room.process.http());
+    let Pending { answer, mut upload } =
+        client.connect_to("websocket", "shop.example", "/socket").expect("a stream");
+    let (head, mut receive) = client.head(answer).expect("an answer").into_parts();
+    assert_eq!(head.status, 200);
+    let mut slow = room.slow();
+    room.process.signal(Signal::TERM);
+    assert!(slow.is_closed(), "a request is cut at the end of its time");
+    client.send(&mut upload, b"hello", End::Here).expect("a stream that goes on");
+    assert_eq!(client.data(&mut receive).expect("a stream that goes on"), "hello");
+
+    // Nothing keeps the connection when its session is over.
+    assert_eq!(client.data(&mut receive).expect("an end"), "");
+    drop((client, room.tcp, room.websocket));
+    assert_eq!(room.process.wait().code(), Some(0));
 }
 
 #[test]

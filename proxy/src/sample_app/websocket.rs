@@ -1,12 +1,13 @@
 //! The server's side of a WebSocket that echoes (RFC 6455), as much of it as an echo needs.
 
-use base64::Engine as _;
 use bytes::Bytes;
 use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE};
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use crate::upstream::upgrade::accept_for;
 
 /// Switches protocols and echoes from then on, or says that this is no WebSocket.
 pub(super) fn answer(request: Request<Incoming>) -> Response<Bytes> {
@@ -35,14 +36,6 @@ pub(super) fn answer(request: Request<Incoming>) -> Response<Bytes> {
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
     response
-}
-
-/// The proof that the server understood the handshake (RFC 6455 §4.2.2).
-pub(super) fn accept_for(key: &HeaderValue) -> Result<HeaderValue, http::header::InvalidHeaderValue> {
-    let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY);
-    context.update(key.as_bytes());
-    context.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
-    HeaderValue::from_str(&base64::engine::general_purpose::STANDARD.encode(context.finish()))
 }
 
 /// Sends every frame back unmasked, ping as pong, until a close frame, which is echoed too.

@@ -283,7 +283,8 @@ impl Websocket {
                     return Ended::Cancelled;
                 };
                 let _guard = SessionGuard::begin(worker, client.id);
-                return websocket::tunnel(worker, glitches, self.receive, send, upgraded, record).await;
+                let tunnel = websocket::tunnel(glitches, self.receive, send, upgraded, record);
+                return Box::pin(tunnel).await;
             }
             Ok(None) => {}
             Err(reject) => response = request::refuse_after_all(worker, &reject, record),

@@ -179,4 +179,5 @@ fn a_stream_that_is_answered_is_small() {
     assert!(bytes <= ANSWERING_BYTES_MAX, "{bytes} bytes");
 }
 
-const ANSWERING_BYTES_MAX: usize = 3328;
+/// With what a task has beside its future this is a block of 3,584 bytes.
+const ANSWERING_BYTES_MAX: usize = 3456;

@@ -21,7 +21,6 @@ use crate::message::{BodyError, Response};
 use crate::reject::Reject;
 use crate::request::record::{End, Record};
 use crate::upstream::upgrade::{Upgraded, accept_for};
-use crate::worker::Worker;
 use crate::worker::clock::Expired;
 
 /// What an upstream has to answer to the key that it was sent in the client's place.
@@ -64,7 +63,6 @@ impl Handshake {
 
 /// Copies bytes both ways until both sides have ended.
 pub(super) async fn tunnel(
-    worker: &Worker,
     glitches: &Rc<Glitches>,
     receive: RecvStream,
     send: SendStream<Bytes>,
@@ -74,9 +72,9 @@ pub(super) async fn tunnel(
     let Upgraded { mut stream, in_flight } = *upgraded;
     let mut client = ClientStream { receive, send, ahead: Bytes::new(), glitches: Rc::clone(glitches) };
     let both = tokio::io::copy_bidirectional(&mut client, &mut stream);
-    let copied = match record.lasts {
+    let copied = match &record.lasts {
         None => Ok(both.await),
-        Some(limit) => worker.clock.watch().within(&worker.clock, limit, both).await,
+        Some(span) => span.within(both).await,
     };
     drop(in_flight);
     match copied {

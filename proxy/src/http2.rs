@@ -333,7 +333,6 @@ fn translate(
         headers: parts.headers,
         body,
         upgrade: websocket.as_ref().map(|_| UpgradeRequest::WebSocket),
-        forwarded: None,
         interim,
     };
     Ok(Translated { request, websocket })

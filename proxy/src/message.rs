@@ -11,7 +11,6 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::{Frame, SizeHint};
 
-use crate::request::forwarded::Forwarded;
 use crate::upstream::upgrade::Upgraded;
 
 /// The protocol that one side of an exchange speaks.
@@ -43,8 +42,6 @@ pub struct Request {
     pub authority: Option<Bytes>,
     pub protocol: Protocol,
     pub headers: HeaderMap,
-    /// What the upstream is told of the client, where that is not in `headers`. `None` until it is known.
-    pub forwarded: Option<Forwarded>,
     pub body: Body,
     /// What the client wants the connection to become, if it asked in the way its protocol has.
     pub upgrade: Option<UpgradeRequest>,
@@ -57,32 +54,19 @@ impl Request {
     /// same as before.
     pub(crate) fn detach(&mut self) {
         // By name, so that whoever adds a field has to say here what it keeps.
-        let Request {
-            method: _,
-            target,
-            authority,
-            protocol: _,
-            headers,
-            forwarded,
-            body: _,
-            upgrade: _,
-            interim: _,
-        } = self;
+        let Request { method: _, target, authority, protocol: _, headers, body: _, upgrade: _, interim: _ } =
+            self;
         let mut whole = Vec::new();
         whole.extend_from_slice(target);
         whole.extend_from_slice(authority.as_deref().unwrap_or_default());
         headers.values().for_each(|value| whole.extend_from_slice(value.as_bytes()));
-        for (_, value) in forwarded.iter().flat_map(Forwarded::fields) {
-            whole.extend_from_slice(value.as_bytes());
-        }
         whole.shrink_to_fit();
         let mut whole = Bytes::from(whole);
         *target = whole.split_to(target.len());
         if let Some(authority) = authority {
             *authority = whole.split_to(authority.len());
         }
-        let of_client = forwarded.iter_mut().flat_map(Forwarded::values_mut);
-        for value in headers.values_mut().chain(of_client) {
+        for value in headers.values_mut() {
             // The bytes of a value are one.
             if let Ok(mut copy) = HeaderValue::from_maybe_shared(whole.split_to(value.len())) {
                 copy.set_sensitive(value.is_sensitive());

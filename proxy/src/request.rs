@@ -29,7 +29,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HOST};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use crate::connection::Client;
-use crate::message::{Request, Response};
+use crate::message::{Request, Response, detach};
 use crate::reject::Reject;
 use crate::reject::page::{Format, PageContext};
 use crate::reject::words::Language;
@@ -41,7 +41,7 @@ use crate::worker::Worker;
 
 use awaken::awaken;
 use forward::forward;
-use forwarded::{ClientView, Forwarded, ForwardedRules, Peer, PeerTrust, RequestId, set_request_id};
+use forwarded::{ClientView, Forwarded, ForwardedRules, PeerTrust, set_request_id};
 use identity::{Afterwards, Entry, Subject, identify};
 use record::Record;
 use sanitize::{sanitize, sanitize_response};
@@ -111,7 +111,7 @@ async fn respond(
     let reading = &current.settings.requests;
 
     // What the peer says about the client is read, then everything that only the edge may say is removed.
-    let view = ClientView::of(&client.peer, &request.headers, &served.trusted);
+    let mut view = ClientView::of(&client.peer, &request.headers, &served.trusted);
     let sanitized = sanitize(&mut request.headers, client.peer.trust, reading.underscores);
     if sanitized.forwarding && client.peer.trust == PeerTrust::Untrusted && !client.reported.replace(true) {
         worker.metrics.untrusted_forwarding(client.peer.address);
@@ -163,7 +163,7 @@ async fn respond(
             "the connection is not secured, so no certificate can be shown",
         ));
     }
-    let host_value = target.host_value(request.headers.get(HOST));
+    let mut host_value = target.host_value(request.headers.get(HOST));
     let admitted = access::admit(route, view.address)?;
     if let Some(limiting) = &route.limiting {
         let sender = limits::Sender::new(worker, view.address, &request.headers, (served, &current.settings));
@@ -207,13 +207,18 @@ async fn respond(
         }
         Action::Status(status) => return Err(Reject::RouteStatus(*status)),
         Action::Forward(backends) => {
-            tell_of_client(request, route, (&client.peer, &view), &host_value, record.request_id());
-            request.headers.insert(HOST, host_value);
+            let rules = ForwardedRules::default();
+            set_request_id(&mut request.headers, &view, &host_value, record.request_id(), rules);
+            if route.looks_at_headers() {
+                Forwarded::of(&client.peer, &view, &host_value).insert_into(&mut request.headers);
+            }
+            request.headers.insert(HOST, host_value.clone());
             // A session is between the browser and the edge, on open routes too.
             ::auth::session::strip_cookies(&mut request.headers);
             if let Some(gate) = &route.wake {
                 // What may wait keeps nothing of the buffer that it was read into.
-                drop(view);
+                view.detach();
+                detach(&mut host_value);
                 cors.iter_mut().for_each(|(_, decision)| decision.detach());
                 if let Some(response) = awaken(worker, gate, backends, &mut target, request, record).await? {
                     return Ok(response);
@@ -223,7 +228,9 @@ async fn respond(
             if stand_in.is_some() {
                 errors::describe(&mut request.headers, route, StatusCode::SERVICE_UNAVAILABLE, record);
             }
-            forward(worker, route, stand_in.unwrap_or(backends), &target, request, record).await?
+            let told = Forwarded::of(&client.peer, &view, &host_value);
+            let told = (!route.looks_at_headers()).then_some(&told);
+            forward(worker, route, stand_in.unwrap_or(backends), &target, request, told, record).await?
         }
     };
 
@@ -238,23 +245,6 @@ async fn respond(
         response.headers.insert(http::header::STRICT_TRANSPORT_SECURITY, hsts.clone());
     }
     Ok(response)
-}
-
-/// Says to the upstream who asks; no function that waits, so that what is made here takes no room in one.
-fn tell_of_client(
-    request: &mut Request,
-    route: &Route,
-    (peer, view): (&Peer, &ClientView),
-    host: &HeaderValue,
-    request_id: &RequestId,
-) {
-    set_request_id(&mut request.headers, view, host, request_id, ForwardedRules::default());
-    let forwarded = Forwarded::of(peer, view, host);
-    if route.looks_at_headers() {
-        forwarded.insert_into(&mut request.headers);
-    } else {
-        request.forwarded = Some(forwarded);
-    }
 }
 
 /// A connection serves only hosts that its handshake was right for (RFC 9110 §7.4, GEP-3567).

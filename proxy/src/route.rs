@@ -113,9 +113,9 @@ impl Handling {
 
 impl Route {
     /// True where something on the way of a request may look for X-Forwarded-* or X-Real-IP among its headers: what finds the
-    /// backend or fills a template, and what keeps the request for long.
+    /// backend or fills a template.
     pub(crate) fn looks_at_headers(&self) -> bool {
-        self.canary.is_some() || self.affinity.is_some() || !self.mirrors.is_empty() || self.wake.is_some()
+        self.canary.is_some() || self.affinity.is_some() || !self.mirrors.is_empty()
     }
 }
 

@@ -238,7 +238,7 @@ pub fn parse_request(
     let protocol = if version == 0 { Protocol::Http10 } else { Protocol::Http11 };
 
     let mut fields = Fields::default();
-    let room = parsed.headers.len() + FORWARDED_FIELDS;
+    let room = parsed.headers.len() + ADDED_FIELDS;
     let headers = collect(&head, parsed.headers, room, |_| true, |name, value| fields.read(name, value))?;
     fields.check_host(protocol)?;
     // Without a length a request has no body: it cannot end with the connection, or there would be no answer.
@@ -444,8 +444,8 @@ pub const HEAD_FIELDS_MAX: usize = 100;
 pub const HEAD_FIELDS_CAP: usize = 256;
 /// The request target, in bytes.
 pub const TARGET_BYTES_MAX: usize = 16 << 10;
-/// What the edge will add to a request, so that its map does not have to grow: X-Forwarded-* and their like.
-const FORWARDED_FIELDS: usize = 8;
+/// What the edge adds to most requests, so that their maps do not have to grow: X-Request-ID. X-Forwarded-* stand beside them.
+const ADDED_FIELDS: usize = 1;
 /// The longest method that is not refused out of hand; the longest registered one has 17 bytes.
 pub const METHOD_BYTES_MAX: usize = 32;
 

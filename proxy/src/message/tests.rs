@@ -18,7 +18,6 @@ fn a_request_that_lets_go_of_its_buffer_says_the_same() {
         authority: Some(buffer.slice(12..24)),
         protocol: Protocol::Http11,
         headers: headers.clone(),
-        forwarded: None,
         body: Body::Empty,
         upgrade: None,
         interim: Interim::default(),

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 
 use super::affinity;
 use super::external::TemplateSubject;
+use super::forwarded::Forwarded;
 use super::mirror::{self, Original};
 use super::record::Record;
 use super::rewrite::rewrite;
@@ -26,13 +27,15 @@ use crate::upstream::retry::{ATTEMPTS_DEFAULT, Keep, Replay, is_idempotent};
 use crate::upstream::{Backend, BackendProtocol, http2};
 use crate::worker::Worker;
 
-/// Sends `request` to one of `backends` and returns its answer, with the headers of a single hop removed.
+/// Sends `request` to one of `backends` and returns its answer, with the headers of a single hop removed. The upstream is
+/// `told` of the client what is not among the headers.
 pub(super) async fn forward(
     worker: &Rc<Worker>,
     route: &Arc<Route>,
     backends: &[WeightedBackend],
     target: &Target,
     request: &mut Request,
+    told: Option<&Forwarded<'_>>,
     record: &mut Record,
 ) -> Result<Response, Reject> {
     let prefers = match route.affinity.as_deref() {
@@ -89,7 +92,7 @@ pub(super) async fn forward(
             target: path.as_bytes(),
             scheme: target.scheme.as_str(),
             headers: &request.headers,
-            forwarded: request.forwarded.as_ref(),
+            forwarded: told,
             websocket,
         },
         interim: &request.interim,

@@ -18,6 +18,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 
 use super::target::Scheme;
+use crate::message::detach;
 
 pub use request_id::{REQUEST_ID_BYTES_MAX, RequestId};
 
@@ -135,6 +136,13 @@ impl ClientView {
         }
     }
 
+    /// Copies what it has of the buffer that a request was read into, so that it no longer keeps that buffer.
+    pub(crate) fn detach(&mut self) {
+        self.host.iter_mut().for_each(detach);
+        // The record has it.
+        self.request_id = None;
+    }
+
     /// True when a trusted proxy named another client than the peer.
     pub fn is_behind_proxy(&self) -> bool {
         self.behind_proxy.is_some()
@@ -194,34 +202,51 @@ impl Chain {
 ///
 /// They stand beside the header map unless something looks for them there: a map takes five times as long to take a field as
 /// a writer takes to write it.
-#[derive(Clone, Debug)]
-pub struct Forwarded {
-    forwarded_for: HeaderValue,
-    address: HeaderValue,
-    host: HeaderValue,
-    port: HeaderValue,
-    scheme: HeaderValue,
+#[derive(Debug)]
+pub struct Forwarded<'a> {
+    forwarded_for: &'a HeaderValue,
+    address: &'a HeaderValue,
+    host: &'a HeaderValue,
+    port: Port<'a>,
+    scheme: &'static HeaderValue,
 }
 
-impl Forwarded {
+/// Few clients are said to have come to another port than that of the listener.
+#[derive(Debug)]
+enum Port<'a> {
+    Listener(&'a HeaderValue),
+    Other(Box<HeaderValue>),
+}
+
+impl<'a> Forwarded<'a> {
     /// For a request of `client` for `host`, which is the Host it asked for.
-    pub fn of(peer: &Peer, client: &ClientView, host: &HeaderValue) -> Forwarded {
+    pub fn of(peer: &'a Peer, client: &'a ClientView, host: &'a HeaderValue) -> Forwarded<'a> {
         let (address, forwarded_for) = match &client.behind_proxy {
             Some(chain) => (&chain.address, &chain.forwarded_for),
             None => (&peer.address_value, &peer.address_value),
         };
         Forwarded {
-            forwarded_for: forwarded_for.clone(),
-            address: address.clone(),
-            host: client.host.as_ref().unwrap_or(host).clone(),
-            port: if client.port == peer.port { peer.port_value.clone() } else { port_value(client.port) },
-            scheme: HeaderValue::from_static(client.scheme.as_str()),
+            forwarded_for,
+            address,
+            host: client.host.as_ref().unwrap_or(host),
+            port: match client.port == peer.port {
+                true => Port::Listener(&peer.port_value),
+                false => Port::Other(Box::new(port_value(client.port))),
+            },
+            scheme: match client.scheme {
+                Scheme::Http => &HTTP,
+                Scheme::Https => &HTTPS,
+            },
         }
     }
 
     /// The fields, each once.
     pub fn fields(&self) -> [(&'static HeaderName, &HeaderValue); 5] {
         let Forwarded { forwarded_for, address, host, port, scheme } = self;
+        let port = match port {
+            Port::Listener(value) => value,
+            Port::Other(value) => &**value,
+        };
         [
             (&X_FORWARDED_FOR, forwarded_for),
             (&X_REAL_IP, address),
@@ -229,12 +254,6 @@ impl Forwarded {
             (&X_FORWARDED_PORT, port),
             (&X_FORWARDED_PROTO, scheme),
         ]
-    }
-
-    /// Their values, in the order of [`Forwarded::fields`].
-    pub(crate) fn values_mut(&mut self) -> [&mut HeaderValue; 5] {
-        let Forwarded { forwarded_for, address, host, port, scheme } = self;
-        [forwarded_for, address, host, port, scheme]
     }
 
     /// Puts them over whatever `headers` has.
@@ -313,6 +332,8 @@ fn port_value(port: u16) -> HeaderValue {
 /// Hops of a chain that are looked at, from the nearest; what lies beyond is not believed.
 pub const FORWARDED_HOPS_MAX: usize = 32;
 
+static HTTP: HeaderValue = HeaderValue::from_static("http");
+static HTTPS: HeaderValue = HeaderValue::from_static("https");
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");

@@ -49,7 +49,7 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) scheme: &'static str,
     pub(crate) headers: &'a HeaderMap,
     /// What is said of the client beside them.
-    pub(crate) forwarded: Option<&'a Forwarded>,
+    pub(crate) forwarded: Option<&'a Forwarded<'a>>,
     /// The client asked for a WebSocket.
     pub(crate) websocket: bool,
 }

@@ -39,7 +39,6 @@ impl Link {
             authority: None,
             protocol,
             headers,
-            forwarded: None,
             body,
             upgrade,
             interim: self.interim.clone(),

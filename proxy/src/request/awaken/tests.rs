@@ -12,7 +12,6 @@ fn request(method: Method, headers: &[(&'static str, &'static str)]) -> Request 
         authority: None,
         protocol: Protocol::Http11,
         headers: map,
-        forwarded: None,
         body: Body::Empty,
         upgrade: None,
         interim: Interim::default(),

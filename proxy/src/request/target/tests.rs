@@ -317,7 +317,6 @@ fn request(protocol: Protocol, target: &'static str, hosts: &[&'static str]) -> 
         authority: None,
         protocol,
         headers,
-        forwarded: None,
         body: Body::Empty,
         upgrade: None,
         interim: Default::default(),
